@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All methods by name, and how to run several of them with no pass computed twice."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from filterlens.attribution.change import AbsoluteChange, RelativeChange
+from filterlens.attribution.faig import FAIG
+from filterlens.attribution.input_ig import InputIG
+from filterlens.attribution.random import LayerMatchedRandom, Random
+from filterlens.attribution.result import Attribution
+from filterlens.attribution.taylor import Taylor
+from filterlens.data.samples import Images
+from filterlens.errors import unknown
+from filterlens.pair import ModelPair
+from filterlens.progress import SILENT, Progress
+
+NO_ELIMINATION = "faig-no-elimination"
+METHODS: dict[str, str] = {
+    FAIG.name: FAIG.summary,
+    NO_ELIMINATION: "FAIG's magnitudes for one degradation alone, nothing subtracted",
+    InputIG.name: InputIG.summary,
+    AbsoluteChange.name: AbsoluteChange.summary,
+    RelativeChange.name: RelativeChange.summary,
+    Taylor.name: Taylor.summary,
+    Random.name: Random.summary,
+    LayerMatchedRandom.name: LayerMatchedRandom.summary,
+}
+CONTROLS = (AbsoluteChange.name, RelativeChange.name, Random.name, LayerMatchedRandom.name)
+
+
+def attribute_with(
+    names: Sequence[str],
+    pair: ModelPair,
+    images: Images,
+    degradations: Sequence[str],
+    *,
+    path_settings: dict[str, Any] | None = None,
+    progress: Progress = SILENT,
+    **conditions: Any,
+) -> dict[str, Attribution]:
+    """Run several methods; FAIG with and without elimination share one pass.
+
+    Args:
+        names: Keys of :data:`METHODS`, in the order wanted.
+        pair: Baseline and target.
+        images: HR images.
+        degradations: What to find filters for.
+        path_settings: ``objective``, ``quadrature``, ``contrast`` for the methods on the parameter path.
+        progress: Where bars go.
+        **conditions: ``protocol``, ``precision``, ``seed`` for all.
+
+    Returns:
+        Name → attribution, in the order of ``names``. ``random-layer-matched`` matches the first other method that is
+        not itself random; alone, it matches FAIG, which is then computed.
+
+    Raises:
+        UsageError: An unknown method.
+    """
+    for name in names:
+        if name not in METHODS:
+            raise unknown("method", name, METHODS)
+    path = path_settings or {}
+    found: dict[str, Attribution] = {}
+    matched = LayerMatchedRandom.name in names
+    guides = [name for name in names if name not in CONTROLS] or ([FAIG.name] if matched else [])
+    if {FAIG.name, NO_ELIMINATION} & {*names, *guides}:
+        both = FAIG(pair, **path, **conditions).attribute_both(images, degradations, progress=progress)
+        found[FAIG.name], found[NO_ELIMINATION] = both
+    if Taylor.name in names:
+        shared = {key: value for key, value in path.items() if key != "quadrature"}
+        found[Taylor.name] = Taylor(pair, **shared, **conditions).attribute(images, degradations, progress=progress)
+    if InputIG.name in names:
+        own = {key: value for key, value in path.items() if key == "quadrature"}
+        found[InputIG.name] = InputIG(pair, **own, **conditions).attribute(images, degradations, progress=progress)
+    for control in (AbsoluteChange, RelativeChange, Random):
+        if control.name in names:
+            found[control.name] = control(pair, **conditions).attribute(images, degradations)
+    if matched:
+        guide = found[guides[0]]
+        found[LayerMatchedRandom.name] = LayerMatchedRandom(pair, like=guide, **conditions).attribute(images, degradations)
+    return {name: found[name] for name in names}

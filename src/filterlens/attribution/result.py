@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The result of an attribution: scores per degradation, what decided them, and how exact they are."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from filterlens.degradations import Degradation
+from filterlens.errors import FilterlensError, unknown
+from filterlens.files import whole_file, write_text
+from filterlens.filters import FilterLayer, FilterSpace, Selection, ranking
+from filterlens.version import __version__
+
+CSV_HEADER = ("degradation", "layer", "out", "in", "score", "rank")
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """How well the attributions of all parameters, biases included, sum to the change of the objective.
+
+    Attributes:
+        image: Name of the image.
+        degradation: Of the input.
+        attributed: Σ_i ∫ ∂L/∂γ_i (θ_i − θ̄_i) dα over all parameters.
+        loss_target: L(θ, x).
+        loss_baseline: L(θ̄, x).
+    """
+
+    image: str
+    degradation: str
+    attributed: float
+    loss_target: float
+    loss_baseline: float
+
+    @property
+    def gap(self) -> float:
+        """|attributed − (L(θ) − L(θ̄))| / |L(θ) − L(θ̄)|; 0 is exact."""
+        change = self.loss_target - self.loss_baseline
+        return abs(self.attributed - change) / abs(change) if change else abs(self.attributed)
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Scores of every filter for each degradation.
+
+    Attributes:
+        method: Name of the method.
+        space: The filters.
+        scores: Degradation → ``(filters,)``; higher means more important for it.
+        settings: Everything that decided the scores.
+        completeness: One entry per image and degradation, for methods that integrate along the parameter path.
+    """
+
+    method: str
+    space: FilterSpace
+    scores: Mapping[str, Tensor]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    completeness: tuple[Completeness, ...] = ()
+
+    @property
+    def degradations(self) -> tuple[str, ...]:
+        """The degradations that have scores."""
+        return tuple(self.scores)
+
+    @property
+    def completeness_gap(self) -> float:
+        """The largest relative gap over images and degradations; 0 for methods without a parameter path."""
+        return max((entry.gap for entry in self.completeness), default=0.0)
+
+    def of(self, degradation: str | Degradation) -> Tensor:
+        """Return the scores ``(filters,)`` of one degradation; an unknown one is a UsageError."""
+        name = str(Degradation.parse(degradation))
+        if name not in self.scores:
+            raise unknown("degradation of this attribution", name, self.scores)
+        return self.scores[name]
+
+    def select(self, degradation: str | Degradation, percent: float = 1.0) -> Selection:
+        """Select the top ``percent`` % of the filters for a degradation."""
+        scores = self.of(degradation)
+        return Selection.top(self.space, scores, percent, name=str(Degradation.parse(degradation)))
+
+    def to_csv(self, path: Path | str) -> None:
+        """Write ``degradation,layer,out,in,score,rank`` for every filter, best first."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(CSV_HEADER)
+        for degradation, scores in self.scores.items():
+            order = ranking(scores)
+            values = scores[order].tolist()
+            for rank, (index, score) in enumerate(zip(order.tolist(), values, strict=True), start=1):
+                address = self.space.address(index)
+                writer.writerow((degradation, address.layer, address.out_channel, address.in_channel, f"{score:.9g}", rank))
+        write_text(path, stream.getvalue())
+
+    def save(self, path: Path | str) -> None:
+        """Write the scores as safetensors at ``path`` and everything else as JSON beside it (``.json``)."""
+        save_attributions(path, [self])
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Attribution":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FilterlensError: The file is missing, damaged, or holds several methods.
+        """
+        found = load_attributions(path)
+        if len(found) != 1:
+            raise FilterlensError(f"'{path}' holds {len(found)} methods ({', '.join(found)}): use load_attributions.")
+        return next(iter(found.values()))
+
+
+def save_attributions(path: Path | str, attributions: Sequence[Attribution]) -> None:
+    """Write the scores of several methods over one filter space into one safetensors file, and JSON beside it."""
+    path = Path(path)
+    header = {
+        "version": __version__,
+        "layers": [asdict(layer) for layer in attributions[0].space.layers],
+        "methods": {
+            each.method: {
+                "degradations": list(each.scores),
+                "settings": dict(each.settings),
+                "completeness": [asdict(entry) | {"gap": entry.gap} for entry in each.completeness],
+            }
+            for each in attributions
+        },
+    }
+    text = json.dumps(header, indent=2)
+    tensors = {
+        f"{each.method}/{degradation}": scores.cpu().contiguous()
+        for each in attributions
+        for degradation, scores in each.scores.items()
+    }
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata={"filterlens": text})
+    write_text(path.with_suffix(".json"), text + "\n")
+
+
+def load_attributions(path: Path | str) -> dict[str, Attribution]:
+    """Read attributions from a safetensors file: method → attribution.
+
+    Raises:
+        FilterlensError: The file is missing or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FilterlensError(f"Scores '{path}' do not exist. `filterlens attribute` writes them.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["filterlens"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise FilterlensError(f"'{path}' is not an intact score file ({error}). Run `filterlens attribute` again.") from error
+    space = FilterSpace.of_layers(FilterLayer(**layer | {"kernel": tuple(layer["kernel"])}) for layer in header["layers"])
+    return {
+        method: Attribution(
+            method=method,
+            space=space,
+            scores={name: tensors[f"{method}/{name}"] for name in facts["degradations"]},
+            settings=facts["settings"],
+            completeness=tuple(
+                Completeness(**{key: value for key, value in entry.items() if key != "gap"})
+                for entry in facts["completeness"]
+            ),
+        )
+        for method, facts in header["methods"].items()
+    }
+
+
+def as_scores(values: Tensor, like: torch.dtype) -> Tensor:
+    """Bring accumulated scores to the CPU in the weights' type, so that saved and computed ranks agree."""
+    return values.to("cpu", like)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training patches that live on the device: no decoding, no copying while training."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from filterlens.errors import FilterlensError
+
+
+class PatchBank:
+    """All training images as one uint8 array on the device, from which batches of random patches are gathered.
+
+    Args:
+        images: RGB images ``(3, H, W)`` uint8, of any sizes.
+        patch: Side of the square patches in pixels.
+        device: Where the pixels live; the whole set needs 3 bytes a pixel there.
+
+    Raises:
+        FilterlensError: No image is given, or one is smaller than a patch.
+    """
+
+    def __init__(self, images: Sequence[Tensor], patch: int, device: torch.device) -> None:
+        if not images:
+            raise FilterlensError("There are no training images.")
+        for index, image in enumerate(images):
+            if min(image.shape[-2:]) < patch:
+                height, width = image.shape[-2:]
+                raise FilterlensError(
+                    f"Training image {index + 1} of {len(images)} is {width}x{height}, smaller than a patch of {patch}. "
+                    "Remove it or train with a smaller patch."
+                )
+        sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.int64)
+        areas = sizes.prod(1)
+        self.patch = patch
+        self.device = device
+        self._pixels = torch.cat([image.permute(1, 2, 0).reshape(-1, 3) for image in images]).to(device)
+        self._offsets = (areas.cumsum(0) - areas).to(device)
+        self._sizes = sizes.to(device)
+        self._likelihood = (areas / areas.sum()).cumsum(0).to(device, torch.float64)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._offsets)
+
+    def sample(self, batch: int, generator: torch.Generator) -> Tensor:
+        """Gather random patches, each flipped and turned at random (8 orientations).
+
+        Args:
+            batch: Number of patches. An image is drawn in proportion to its area.
+            generator: A generator on the bank's device; the same state gives the same patches.
+
+        Returns:
+            ``(batch, 3, patch, patch)`` float32 in [0, 1], channels last in memory.
+        """
+        draw = torch.rand(6, batch, generator=generator, device=self.device, dtype=torch.float64)
+        image = torch.searchsorted(self._likelihood, draw[0]).clamp_(max=len(self) - 1)
+        height, width = self._sizes[image].unbind(1)
+        top = (draw[1] * (height - self.patch + 1)).long()
+        left = (draw[2] * (width - self.patch + 1)).long()
+        line = torch.arange(self.patch, device=self.device)
+        rows = torch.where((draw[3] < 0.5)[:, None], line, self.patch - 1 - line)[:, :, None]
+        columns = torch.where((draw[4] < 0.5)[:, None], line, self.patch - 1 - line)[:, None, :]
+        turned = (draw[5] < 0.5)[:, None, None]
+        y = top[:, None, None] + torch.where(turned, columns, rows)  # (batch, patch, patch)
+        x = left[:, None, None] + torch.where(turned, rows, columns)
+        index = self._offsets[image][:, None, None] + y * width[:, None, None] + x
+        return self._pixels[index].permute(0, 3, 1, 2).float() / 255

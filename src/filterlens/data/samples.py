@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ground-truth images in whatever form a user holds them, one at a time, so a large folder needs little memory."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from filterlens.data.images import crop_to_multiple, list_images, read_image, to_float
+from filterlens.errors import UsageError
+from filterlens.files import sha256_of
+
+Images = Path | str | Tensor | Sequence[Path | str | Tensor] | Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One HR image: a name, and how to get its pixels.
+
+    Attributes:
+        name: Stem of the file, key of the mapping, or the position in the sequence.
+        read: Returns RGB ``(3, H, W)``, uint8 or float in [0, 1].
+        path: Of the file, if there is one.
+    """
+
+    name: str
+    read: Callable[[], Tensor]
+    path: Path | None = None
+
+    def truth(self, multiple: int) -> Tensor:
+        """Return the image as ``(1, 3, H, W)`` in [0, 1], cut to multiples of ``multiple``.
+
+        Raises:
+            FilterlensError: The file cannot be read.
+            UsageError: A tensor has another shape, or nothing remains after the cut.
+        """
+        image = self.read()
+        image = image.squeeze(0) if image.ndim == 4 and len(image) == 1 else image
+        if image.ndim != 3 or image.shape[0] != 3:
+            raise UsageError(f"Image '{self.name}' has the shape {tuple(image.shape)}, not (3, height, width).")
+        cut = crop_to_multiple(image, multiple)
+        if not cut.numel():
+            raise UsageError(f"Image '{self.name}' of {image.shape[2]}x{image.shape[1]} is smaller than {multiple} pixels.")
+        return cut.unsqueeze(0) if cut.is_floating_point() else to_float(cut)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return name, path, hash and size of the image, for the record."""
+        image = self.read()
+        height, width = image.shape[-2:]
+        origin = {} if self.path is None else {"path": str(self.path), "sha256": sha256_of(self.path)}
+        return {"name": self.name, **origin, "width": width, "height": height}
+
+
+def as_samples(images: Images) -> list[Sample]:
+    """Accept a folder, a file, paths, tensors ``(3, H, W)`` or ``(B, 3, H, W)``, or name → tensor.
+
+    Raises:
+        FilterlensError: A folder is missing or empty.
+        UsageError: The images come in no form that is known, or there are none.
+    """
+    if isinstance(images, str | Path):
+        samples = [_from_file(path) for path in list_images(images)[0]]
+    elif isinstance(images, Mapping):
+        samples = [_from_tensor(name, image) for name, image in images.items()]
+    elif isinstance(images, Tensor):
+        batch = images.unsqueeze(0) if images.ndim == 3 else images
+        samples = [_from_tensor(str(index), image) for index, image in enumerate(batch)]
+    elif isinstance(images, Sequence):
+        samples = [
+            _from_tensor(str(index), image) if isinstance(image, Tensor) else _from_file(Path(image))
+            for index, image in enumerate(images)
+        ]
+    else:
+        raise UsageError(f"Images come as a folder, paths or tensors, not as {type(images).__name__}.")
+    if not samples:
+        raise UsageError("There are no images.")
+    return samples
+
+
+def _from_file(path: Path) -> Sample:
+    return Sample(path.stem, lambda: read_image(path), path)
+
+
+def _from_tensor(name: str, image: Tensor) -> Sample:
+    return Sample(name, lambda: image)

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Degradations: one file per effect, and the chain that a user writes as ``blur:2+noise:0.1``."""
+
+from filterlens.degradations.blur import GaussianBlur
+from filterlens.degradations.jpeg import Jpeg
+from filterlens.degradations.mixture import Coin, Mixture
+from filterlens.degradations.noise import GaussianNoise, PoissonNoise
+from filterlens.degradations.pipeline import Degradation, parse_degradations
+from filterlens.degradations.resample import downsample
+
+__all__ = [
+    "Coin",
+    "Degradation",
+    "GaussianBlur",
+    "GaussianNoise",
+    "Jpeg",
+    "Mixture",
+    "PoissonNoise",
+    "downsample",
+    "parse_degradations",
+]

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A degradation as a user writes it, ``blur:2+noise:0.1``, and the chain that makes the low-resolution image."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from filterlens.degradations.blur import GaussianBlur
+from filterlens.degradations.jpeg import Jpeg
+from filterlens.degradations.noise import GaussianNoise, PoissonNoise
+from filterlens.degradations.randomness import KeyedRandom, RandomSource, image_keys
+from filterlens.degradations.resample import downsample
+from filterlens.errors import UsageError, unknown
+
+CLEAN = "clean"
+GRAMMAR = "blur:2  blur:4,sigma_y=1,angle=30,kernel=21  noise:0.1  poisson:200  jpeg:30  blur:2+noise:0.1  clean"
+
+Effect = GaussianBlur | GaussianNoise | PoissonNoise | Jpeg
+_EFFECTS: dict[str, tuple[Callable[..., Effect], dict[str, Callable[[str], float]]]] = {
+    "blur": (GaussianBlur, {"sigma": float, "sigma_y": float, "angle": float, "kernel": int}),
+    "noise": (GaussianNoise, {"sigma": float}),
+    "poisson": (PoissonNoise, {"peak": float}),
+    "jpeg": (Jpeg, {"quality": int}),
+}
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """A chain blur → down → noise → JPEG → 8-bit rounding, of which each effect may be absent.
+
+    With no effect it is ``clean``: only the down-sampling and the rounding.
+
+    Example:
+        >>> str(Degradation.parse("noise:0.10+blur:2"))
+        'blur:2+noise:0.1'
+    """
+
+    blur: GaussianBlur | None = None
+    noise: GaussianNoise | PoissonNoise | None = None
+    jpeg: Jpeg | None = None
+
+    @classmethod
+    def parse(cls, text: "str | Degradation") -> "Degradation":
+        """Read a degradation from its written form; a :class:`Degradation` passes unchanged.
+
+        Raises:
+            UsageError: The text does not follow the grammar, names an unknown effect, or repeats one.
+        """
+        if isinstance(text, Degradation):
+            return text
+        found: dict[str, Effect] = {}
+        if text.strip() == CLEAN:
+            return cls()
+        for part in re.split(r"\+(?!\d)", text):  # 1e+3 is one number
+            if part.strip() == CLEAN:
+                raise UsageError(f"Degradation '{text}' joins '{CLEAN}' with an effect; '{CLEAN}' stands alone.")
+            effect = _parse_effect(part.strip(), text)
+            slot = {GaussianBlur: "blur", Jpeg: "jpeg"}.get(type(effect), "noise")
+            if slot in found:
+                raise UsageError(f"Degradation '{text}' has two {slot} effects; one of each kind is possible.")
+            found[slot] = effect
+        return cls(
+            blur=cast(GaussianBlur | None, found.get("blur")),
+            noise=cast(GaussianNoise | PoissonNoise | None, found.get("noise")),
+            jpeg=cast(Jpeg | None, found.get("jpeg")),
+        )
+
+    def __str__(self) -> str:
+        return "+".join(str(effect) for effect in (self.blur, self.noise, self.jpeg) if effect is not None) or CLEAN
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether only down-sampling and rounding remain."""
+        return self.blur is None and self.noise is None and self.jpeg is None
+
+    def apply(
+        self,
+        images: Tensor,
+        scale: int,
+        *,
+        seed: int = 0,
+        keys: Sequence[str] | None = None,
+        resampler: str = "bicubic",
+        differentiable: bool = False,
+        random: RandomSource | None = None,
+    ) -> Tensor:
+        """Make low-resolution images.
+
+        Args:
+            images: HR images ``(B, 3, H, W)``, RGB in [0, 1]; H and W multiples of ``scale``.
+            scale: Down-sampling factor; 1 keeps the size.
+            seed: With ``keys``, decides the noise.
+            keys: One key per image; by default made from the content, so order and batch do not matter.
+            resampler: See :func:`filterlens.degradations.resample.downsample`.
+            differentiable: Use the differentiable JPEG and let the gradient pass straight through the rounding.
+            random: Replaces ``seed`` and ``keys`` (training draws from a stream).
+
+        Returns:
+            LR images ``(B, 3, H/scale, W/scale)`` in [0, 1] on 256 levels.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise UsageError(f"Images must have the shape (batch, 3, height, width), not {tuple(images.shape)}.")
+        lowered = downsample(images if self.blur is None else self.blur.apply(images), scale, resampler)
+        if self.noise is not None:
+            source = random or KeyedRandom(image_keys(images) if keys is None else keys, seed)
+            lowered = self.noise.apply(lowered, source)
+        if self.jpeg is not None:
+            code = self.jpeg.apply_differentiable if differentiable else self.jpeg.apply
+            lowered = code(round_to_8_bits(lowered, differentiable))
+        return round_to_8_bits(lowered, differentiable)
+
+
+def round_to_8_bits(images: Tensor, differentiable: bool = False) -> Tensor:
+    """Clip to [0, 1] and round to 256 levels; optionally with the gradient of the identity inside the range."""
+    clipped = images.clamp(0, 1)
+    rounded = (clipped * 255).round() / 255
+    return clipped + (rounded - clipped).detach() if differentiable else rounded
+
+
+def parse_degradations(texts: Sequence[str | Degradation]) -> dict[str, Degradation]:
+    """Read several degradations, keyed by their canonical names in the order given.
+
+    Raises:
+        UsageError: One appears twice, or none is given.
+    """
+    parsed = [Degradation.parse(text) for text in texts]
+    names = [str(degradation) for degradation in parsed]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UsageError(f"Degradation '{min(twice)}' is given twice.")
+    if not names:
+        raise UsageError(f"No degradation is given. Examples: {GRAMMAR}.")
+    return dict(zip(names, parsed, strict=True))
+
+
+def _parse_effect(part: str, text: str) -> Effect:
+    kind, colon, rest = part.partition(":")
+    if kind not in _EFFECTS:
+        raise UsageError(f"{unknown('degradation', kind or text, [*_EFFECTS, CLEAN])} Written as: {GRAMMAR}.")
+    make, options = _EFFECTS[kind]
+    if not colon or not rest:
+        raise UsageError(f"Degradation '{part}' lacks its strength. Written as: {GRAMMAR}.")
+    first, *others = rest.split(",")
+    values = [(next(iter(options)), first), *(tuple(other.partition("=")[::2]) for other in others)]
+    settings: dict[str, float] = {}
+    for name, value in values:
+        if name not in options:
+            raise unknown(f"option of '{kind}'", name, options)
+        if name in settings:
+            raise UsageError(f"Option '{name}' appears twice in '{part}'.")
+        try:
+            settings[name] = options[name](value)
+        except ValueError:
+            wanted = "whole number" if options[name] is int else "number"
+            raise UsageError(f"'{value}' in '{part}' is not a {wanted}. Written as: {GRAMMAR}.") from None
+    return make(**settings)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PSNR and SSIM in the conventions of super-resolution; each result can say how it was measured."""
+
+import torch
+from torch import Tensor
+
+from filterlens.errors import UsageError, unknown
+
+CHANNELS = ("rgb", "y")
+
+
+def quantised(images: Tensor) -> Tensor:
+    """Clip to [0, 1] and round to 8 bits, as an image file would hold them; float32."""
+    return (images.detach().float().clamp(0, 1) * 255).round() / 255
+
+
+def luma(images: Tensor) -> Tensor:
+    """Return the Y channel ``(B, 1, H, W)`` of BT.601 studio range, as MATLAB's ``rgb2ycbcr``, in [16/255, 235/255]."""
+    weights = torch.tensor([65.481, 128.553, 24.966], device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    return ((images * weights).sum(1, keepdim=True) + 16) / 255
+
+
+def psnr(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> Tensor:
+    """Peak signal-to-noise ratio in dB per image, on 8-bit values.
+
+    Args:
+        images: ``(B, 3, H, W)`` in [0, 1]; quantised here.
+        truth: The same shape.
+        crop: Border pixels that do not count (the field: the scale).
+        channel: ``rgb`` or ``y``.
+
+    Returns:
+        ``(B,)`` in dB; infinite where the images are equal.
+
+    Raises:
+        UsageError: Unknown channel, different shapes, or nothing is left inside the border.
+    """
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    first, second = _prepared(images, truth, crop, channel)
+    return torch.stack(
+        [peak_signal_noise_ratio(a, b, data_range=1.0) for a, b in zip(first.double(), second.double(), strict=True)]
+    )
+
+
+def ssim(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> Tensor:
+    """Structural similarity per image (Gaussian window 11x11, σ = 1.5), on 8-bit values; arguments as :func:`psnr`."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    first, second = _prepared(images, truth, crop, channel)
+    values = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none")
+    assert isinstance(values, Tensor)
+    return values.reshape(-1)
+
+
+def specification(crop: int, channel: str = "rgb") -> str:
+    """Say in words how :func:`psnr` and :func:`ssim` measured."""
+    return f"{channel.upper()}, 8-bit rounding, {crop} border pixels cropped"
+
+
+def _prepared(images: Tensor, truth: Tensor, crop: int, channel: str) -> tuple[Tensor, Tensor]:
+    if channel not in CHANNELS:
+        raise unknown("channel", channel, CHANNELS)
+    if images.shape != truth.shape or min(images.shape[-2:]) <= 2 * crop:
+        shapes = f"{tuple(images.shape)} and {tuple(truth.shape)}"
+        raise UsageError(f"Images of the shapes {shapes} cannot be compared with {crop} border pixels cropped.")
+    pair = [quantised(images), quantised(truth)]
+    if channel == "y":
+        pair = [luma(each) for each in pair]
+    if crop:
+        pair = [each[..., crop:-crop, crop:-crop] for each in pair]
+    return pair[0], pair[1]

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pretrained pairs that ship inside the package, each network with its card."""
+
+from importlib import resources
+from pathlib import Path
+
+from filterlens.errors import unknown
+
+
+def pair_names() -> list[str]:
+    """Return the names of the pairs that ship, for example ``srresnet-x2``."""
+    folder = Path(str(resources.files(__name__)))
+    return sorted(path.name.removesuffix("-target.safetensors") for path in folder.glob("*-target.safetensors"))
+
+
+def pair_files(name: str) -> tuple[Path, Path]:
+    """Return the paths of baseline and target of a shipped pair.
+
+    Raises:
+        UsageError: No such pair ships.
+    """
+    if name not in pair_names():
+        raise unknown("pretrained pair", name, pair_names())
+    folder = Path(str(resources.files(__name__)))
+    return folder / f"{name}-baseline.safetensors", folder / f"{name}-target.safetensors"

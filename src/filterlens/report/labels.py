@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names and numbers as people read them."""
+
+import math
+
+METHODS = {
+    "faig": "FAIG",
+    "faig-no-elimination": "FAIG without elimination",
+    "ig": "IG (input path)",
+    "change-absolute": "absolute change",
+    "change-relative": "relative change",
+    "taylor": "Taylor",
+    "random": "random",
+    "random-layer-matched": "random, same layers",
+}
+FUNCTIONS = {"blur": "deblurring", "noise": "denoising", "jpeg": "JPEG repair"}
+ARCHITECTURES = {"srresnet": "SRResNet", "srcnn-style": "SRCNN-style network", "srcnn_style": "SRCNN-style network"}
+
+
+def method_label(method: str) -> str:
+    """Return the name of a method for people; an unknown one keeps its own."""
+    return METHODS.get(method, method)
+
+
+def architecture_label(architecture: str) -> str:
+    """Return the name of an architecture for people; an unknown one keeps its own."""
+    return ARCHITECTURES.get(architecture, architecture)
+
+
+def function_of(degradation: str) -> str:
+    """Return what a network does against a degradation: ``blur:2`` is answered by *deblurring*."""
+    if "+" in degradation:
+        return f"restoration of {degradation}"
+    return FUNCTIONS.get(degradation.split(":")[0], f"restoration of {degradation}")
+
+
+def percent_text(percent: float) -> str:
+    """Write a proportion that is already in percent: ``1 %``, ``0.5 %``."""
+    return f"{percent:g} %"
+
+
+def count(number: float) -> str:
+    """Write a count with thousands separated: ``151,936``."""
+    return f"{int(number):,}"
+
+
+def significant(number: float | None, digits: int = 3) -> str:
+    """Write a number with about ``digits`` significant digits: ``6.68``, ``0.134``, ``104``; a dash for none."""
+    if number is None or math.isnan(number):
+        return "–"
+    if math.isinf(number):
+        return "∞" if number > 0 else "−∞"
+    if number == 0:
+        return "0"
+    if abs(number) < 1e-3:
+        mantissa, exponent = f"{number:.{digits - 1}e}".split("e")
+        return _minus(f"{mantissa}e{int(exponent)}")
+    places = max(0, digits - 1 - math.floor(math.log10(abs(number))))
+    return _minus(f"{number:,.{places}f}")
+
+
+def fixed(number: float | None, places: int = 2) -> str:
+    """Write a number with fixed places: ``25.31``; a dash for none."""
+    if number is None or not math.isfinite(number):
+        return significant(number)
+    text = f"{number:,.{places}f}"
+    return _minus(text if float(text.replace(",", "")) else text.lstrip("-"))
+
+
+def whole_percent(part: float) -> str:
+    """Write a fraction as percent without promising more than was measured: 0.97 is ``97 %``, 0.9996 is ``99.96 %``."""
+    percent = 100 * part
+    places = 0 if percent <= 99 or percent >= 100 else 2 if percent > 99.9 else 1
+    return _minus(f"{percent:.{places}f} %")
+
+
+def times(ratio: float) -> str:
+    """Write how many times one thing is another: ``52×``, ``1.8×``."""
+    return f"{significant(ratio, 2)}×"
+
+
+def listed(items: list[str]) -> str:
+    """Join names as a sentence does: ``a, b and c``."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

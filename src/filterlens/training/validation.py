@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PSNR of a network per degradation, on images that it was not trained on."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from filterlens.data.images import center_crop, crop_to_multiple, to_float
+from filterlens.degradations import Degradation
+from filterlens.evaluation.image_metrics import psnr
+from filterlens.hardware import autocast
+
+
+@torch.no_grad()
+def psnr_per_degradation(
+    network: nn.Module,
+    images: Sequence[Tensor],
+    degradations: Mapping[str, Degradation],
+    *,
+    scale: int,
+    resampler: str = "bicubic",
+    seed: int = 0,
+    precision: str = "fp32",
+    crop: int | None = None,
+) -> dict[str, float]:
+    """Degrade, restore and compare every image.
+
+    Args:
+        network: Maps LR to HR; used as it is, on its own device.
+        images: HR images ``(3, H, W)`` uint8.
+        degradations: Name → degradation.
+        scale: Of the network; also the border that does not count.
+        resampler: Of the down-sampling.
+        seed: Of the noise.
+        precision: ``fp32`` or ``bf16``.
+        crop: Only the central square of that many pixels of every image, for speed; None means all.
+
+    Returns:
+        Name → mean PSNR in dB (RGB, 8 bits, border of ``scale`` cropped).
+    """
+    device = next(network.parameters()).device
+    values: dict[str, list[float]] = {name: [] for name in degradations}
+    for image in images:
+        truth = to_float(crop_to_multiple(image if crop is None else center_crop(image, crop), scale)).to(device)
+        for name, degradation in degradations.items():
+            lowered = degradation.apply(truth, scale, seed=seed, resampler=resampler)
+            with autocast(device, precision):
+                restored = network(lowered.contiguous(memory_format=torch.channels_last))
+            values[name].append(float(psnr(restored, truth, crop=scale)))
+    return {name: sum(each) / len(each) for name, each in values.items()}
