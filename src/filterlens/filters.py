@@ -90,8 +90,9 @@ class FilterSpace:
                 continue
             if parametrize.is_parametrized(module) or "weight" not in module._parameters:
                 raise FilterlensError(
-                    f"The weight of '{name}' is derived from other parameters (weight norm, re-parameterisation), so it "
-                    "is no point on a path. Bake it in first, e.g. torch.nn.utils.parametrize.remove_parametrizations."
+                    f"The weight of '{name}' is derived from other parameters (weight norm, re-parameterisation), "
+                    "so it is no point on a path. Bake it in first, for example with "
+                    "torch.nn.utils.parametrize.remove_parametrizations."
                 )
             if id(module.weight) in seen:  # shared weights are one set of filters, under their first name
                 continue
@@ -173,7 +174,9 @@ class FilterSpace:
             address = FilterAddress(match[1] or "", int(match[2]), int(match[3]))
         layer = self.layer(address.layer)
         if not (0 <= address.out_channel < layer.out_channels and 0 <= address.in_channel < layer.in_channels):
-            raise UsageError(f"There is no filter {address}: the weight is {layer.out_channels} × {layer.in_channels} filters.")
+            raise UsageError(
+                f"There is no filter {address}: the weight is {layer.out_channels} × {layer.in_channels} filters."
+            )
         return layer.offset + address.out_channel * layer.in_channels + address.in_channel
 
     def pool(self, weights: Mapping[str, Tensor]) -> Tensor:
@@ -217,7 +220,7 @@ class Selection:
             raise UsageError("A selection needs a flat int64 tensor of filter indices.")
         if len(indices) and (int(indices.min()) < 0 or int(indices.max()) >= len(self.space)):
             raise UsageError(f"A filter index is out of range: there are {len(self.space)} filters, counted from 0.")
-        if len(indices.unique()) != len(indices):
+        if len(torch.unique(indices)) != len(indices):
             raise UsageError("A selection names a filter twice.")
 
     @classmethod

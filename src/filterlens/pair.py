@@ -63,7 +63,9 @@ class ModelPair:
         _check_same_architecture(baseline, target)
         known = getattr(target, "scale", None) if scale is None else scale
         if not isinstance(known, int) or known < 1:
-            raise UsageError("The scale of the pair is not known: pass scale=2 (HR size over LR size; 1 for denoising).")
+            raise UsageError(
+                "The scale of the pair is not known: pass scale=2 (HR size over LR size; 1 for denoising)."
+            )
         self.scale = known
         self.name = name
         self.facts = facts or {}
@@ -77,10 +79,14 @@ class ModelPair:
             which = "target" if not self.target.isfinite().all() else "baseline"
             raise FilterlensError(f"The {which} holds NaN or infinite weights. Take an earlier checkpoint.")
         if torch.equal(self.baseline, self.target):
-            raise FilterlensError("Baseline and target have identical weights, so there is no path between them. Check the two files.")
+            raise FilterlensError(
+                "Baseline and target have identical weights, so there is no path between them. Check the two files."
+            )
 
     @classmethod
-    def load(cls, baseline: Path | str, target: Path | str, *, architecture: str | None = None, scale: int | None = None) -> "ModelPair":
+    def load(
+        cls, baseline: Path | str, target: Path | str, *, architecture: str | None = None, scale: int | None = None
+    ) -> "ModelPair":
         """Load a pair from two checkpoints (safetensors or BasicSR ``.pth``).
 
         Raises:
@@ -149,7 +155,7 @@ class ModelPair:
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """View a flat vector as parameters: name → tensor of its shape; differentiable."""
-        pieces = vector.split([slot.stop - slot.start for slot in self._slots])
+        pieces = torch.split(vector, [slot.stop - slot.start for slot in self._slots])
         return {slot.name: piece.view(slot.shape) for slot, piece in zip(self._slots, pieces, strict=True)}
 
     def flatten(self, parameters: dict[str, Tensor]) -> Tensor:
@@ -169,7 +175,7 @@ class ModelPair:
         """
         images = images.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
         with autocast(self.device, precision):
-            output = functional_call(self._network, self.unflatten(vector), (images,))
+            output: Tensor = functional_call(self._network, self.unflatten(vector), (images,))
         return output if self.dtype == torch.float64 else output.float()
 
     def network(self, vector: Tensor) -> nn.Module:
@@ -214,5 +220,6 @@ def _check_same_architecture(baseline: nn.Module, target: nn.Module) -> None:
         raise FilterlensError(f"Baseline and target differ in architecture: '{only[0]}' exists in the {side} only.")
     name = next(name for name in first if first[name] != second[name])
     raise FilterlensError(
-        f"Baseline and target differ in architecture: '{name}' is {first[name]} in the baseline and {second[name]} in the target."
+        f"Baseline and target differ in architecture: '{name}' is {first[name]} in the baseline "
+        f"and {second[name]} in the target."
     )

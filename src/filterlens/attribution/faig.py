@@ -38,7 +38,9 @@ class FAIG(Method):
     """
 
     name = "faig"
-    summary = "integrated gradients on the path from baseline to target, less what other degradations use too (the paper)"
+    summary = (
+        "integrated gradients on the path from baseline to target, less what other degradations use too (the paper)"
+    )
     default_quadrature: Quadrature | None = None
 
     def __init__(

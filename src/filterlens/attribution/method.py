@@ -34,9 +34,7 @@ class Method(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
 
-    def __init__(
-        self, pair: ModelPair, *, protocol: str = "default", precision: str = "auto", seed: int = 0
-    ) -> None:
+    def __init__(self, pair: ModelPair, *, protocol: str = "default", precision: str = "auto", seed: int = 0) -> None:
         self.pair = pair
         self.protocol = protocol_named(protocol)
         self.seed = seed

@@ -78,5 +78,7 @@ def attribute_with(
             found[control.name] = control(pair, **conditions).attribute(images, degradations)
     if matched:
         guide = found[guides[0]]
-        found[LayerMatchedRandom.name] = LayerMatchedRandom(pair, like=guide, **conditions).attribute(images, degradations)
+        found[LayerMatchedRandom.name] = LayerMatchedRandom(pair, like=guide, **conditions).attribute(
+            images, degradations
+        )
     return {name: found[name] for name in names}

@@ -98,7 +98,9 @@ class Attribution:
             values = scores[order].tolist()
             for rank, (index, score) in enumerate(zip(order.tolist(), values, strict=True), start=1):
                 address = self.space.address(index)
-                writer.writerow((degradation, address.layer, address.out_channel, address.in_channel, f"{score:.9g}", rank))
+                writer.writerow(
+                    (degradation, address.layer, address.out_channel, address.in_channel, f"{score:.9g}", rank)
+                )
         write_text(path, stream.getvalue())
 
     def save(self, path: Path | str) -> None:
@@ -158,8 +160,12 @@ def load_attributions(path: Path | str) -> dict[str, Attribution]:
             header = json.loads((file.metadata() or {})["filterlens"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError) as error:
-        raise FilterlensError(f"'{path}' is not an intact score file ({error}). Run `filterlens attribute` again.") from error
-    space = FilterSpace.of_layers(FilterLayer(**layer | {"kernel": tuple(layer["kernel"])}) for layer in header["layers"])
+        raise FilterlensError(
+            f"'{path}' is not an intact score file ({error}). Run `filterlens attribute` again."
+        ) from error
+    space = FilterSpace.of_layers(
+        FilterLayer(**layer | {"kernel": tuple(layer["kernel"])}) for layer in header["layers"]
+    )
     return {
         method: Attribution(
             method=method,

@@ -28,8 +28,8 @@ class PatchBank:
             if min(image.shape[-2:]) < patch:
                 height, width = image.shape[-2:]
                 raise FilterlensError(
-                    f"Training image {index + 1} of {len(images)} is {width}x{height}, smaller than a patch of {patch}. "
-                    "Remove it or train with a smaller patch."
+                    f"Training image {index + 1} of {len(images)} is {width}x{height}, smaller than a patch of "
+                    f"{patch}. Remove it or train with a smaller patch."
                 )
         sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.int64)
         areas = sizes.prod(1)

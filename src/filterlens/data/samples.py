@@ -12,8 +12,6 @@ from filterlens.data.images import crop_to_multiple, list_images, read_image, to
 from filterlens.errors import UsageError
 from filterlens.files import sha256_of
 
-Images = Path | str | Tensor | Sequence[Path | str | Tensor] | Mapping[str, Tensor]
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -42,7 +40,9 @@ class Sample:
             raise UsageError(f"Image '{self.name}' has the shape {tuple(image.shape)}, not (3, height, width).")
         cut = crop_to_multiple(image, multiple)
         if not cut.numel():
-            raise UsageError(f"Image '{self.name}' of {image.shape[2]}x{image.shape[1]} is smaller than {multiple} pixels.")
+            raise UsageError(
+                f"Image '{self.name}' of {image.shape[2]}x{image.shape[1]} is smaller than {multiple} pixels."
+            )
         return cut.unsqueeze(0) if cut.is_floating_point() else to_float(cut)
 
     def provenance(self) -> dict[str, Any]:
@@ -53,8 +53,11 @@ class Sample:
         return {"name": self.name, **origin, "width": width, "height": height}
 
 
+Images = Path | str | Tensor | Sequence[Path | str | Tensor | Sample] | Mapping[str, Tensor]
+
+
 def as_samples(images: Images) -> list[Sample]:
-    """Accept a folder, a file, paths, tensors ``(3, H, W)`` or ``(B, 3, H, W)``, or name → tensor.
+    """Accept a folder, a file, paths, tensors ``(3, H, W)`` or ``(B, 3, H, W)``, samples, or name → tensor.
 
     Raises:
         FilterlensError: A folder is missing or empty.
@@ -68,15 +71,18 @@ def as_samples(images: Images) -> list[Sample]:
         batch = images.unsqueeze(0) if images.ndim == 3 else images
         samples = [_from_tensor(str(index), image) for index, image in enumerate(batch)]
     elif isinstance(images, Sequence):
-        samples = [
-            _from_tensor(str(index), image) if isinstance(image, Tensor) else _from_file(Path(image))
-            for index, image in enumerate(images)
-        ]
+        samples = [_from_any(index, image) for index, image in enumerate(images)]
     else:
         raise UsageError(f"Images come as a folder, paths or tensors, not as {type(images).__name__}.")
     if not samples:
         raise UsageError("There are no images.")
     return samples
+
+
+def _from_any(index: int, image: Path | str | Tensor | Sample) -> Sample:
+    if isinstance(image, Sample):
+        return image
+    return _from_tensor(str(index), image) if isinstance(image, Tensor) else _from_file(Path(image))
 
 
 def _from_file(path: Path) -> Sample:

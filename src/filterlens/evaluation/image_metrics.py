@@ -7,6 +7,7 @@ from torch import Tensor
 from filterlens.errors import UsageError, unknown
 
 CHANNELS = ("rgb", "y")
+WINDOW_RADIUS = 5
 
 
 def quantised(images: Tensor) -> Tensor:
@@ -44,13 +45,23 @@ def psnr(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> T
 
 
 def ssim(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> Tensor:
-    """Structural similarity per image (Gaussian window 11x11, σ = 1.5), on 8-bit values; arguments as :func:`psnr`."""
+    """Structural similarity per image, on 8-bit values; arguments as :func:`psnr`.
+
+    Gaussian window of 11x11 pixels, σ = 1.5; as in the original and in MATLAB, only windows that lie wholly inside
+    the image count (torchmetrics' own mean includes windows over a mirrored border, about 0.01 away).
+
+    Raises:
+        UsageError: As in :func:`psnr`, or no window fits.
+    """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     first, second = _prepared(images, truth, crop, channel)
-    values = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none")
-    assert isinstance(values, Tensor)
-    return values.reshape(-1)
+    if min(first.shape[-2:]) <= 2 * WINDOW_RADIUS:
+        shape = f"{tuple(images.shape)} with {crop} border pixels cropped"
+        raise UsageError(f"SSIM needs images of at least 11x11 pixels, not {shape}.")
+    _, full = structural_similarity_index_measure(first, second, data_range=1.0, return_full_image=True)
+    whole: Tensor = full[..., WINDOW_RADIUS:-WINDOW_RADIUS, WINDOW_RADIUS:-WINDOW_RADIUS]
+    return whole.mean((1, 2, 3))
 
 
 def specification(crop: int, channel: str = "rgb") -> str:

@@ -7,7 +7,8 @@ same patches and the same noise as one that was not.
 
 import copy
 import hashlib
-import time
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +17,28 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from pydantic import ValidationError
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from filterlens.data.images import center_crop, crop_to_multiple, to_float
 from filterlens.data.patches import PatchBank
-from filterlens.degradations import Degradation
+from filterlens.degradations import Mixture
 from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.hardware import autocast
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network, save_network
-from filterlens.progress import SILENT, Progress
-from filterlens.training.checkpointing import append_log, load_state, rewind_log, save_state
+from filterlens.models.initialisation import start_near_identity
+from filterlens.models.srcnn_style import SRCNNStyle
+from filterlens.progress import SILENT, Bar, Progress
+from filterlens.training.checkpointing import another_training, append_log, load_state, rewind_log, save_state
 from filterlens.training.recipe import Recipe, Stage
+from filterlens.training.running import Running
 from filterlens.training.schedule import learning_rate
-from filterlens.training.validation import psnr_per_degradation
+from filterlens.training.validation import psnr_per_degradation, validation_degradations
 
 VALIDATION_CROP = 192
+LOG_EVERY = 100
 
 
 @dataclass(frozen=True)
@@ -68,94 +74,139 @@ class Trainer:
 
     def run(self) -> dict[str, Path]:
         """Train both stages, skipping what is already done; return role → safetensors file."""
-        torch.manual_seed(self.recipe.seed)
-        network = build(self.recipe.architecture, scale=self.recipe.scale)
+        self._check_validation()
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+            torch.manual_seed(self.recipe.seed)
+            network = build(self.recipe.architecture, scale=self.recipe.scale)
+        if self.recipe.start == "identity" and isinstance(network, SRCNNStyle):
+            start_near_identity(network.features)
         written = {}
         for role in ("baseline", "target"):
             path = self.output / f"{role}.safetensors"
-            stage: Stage = getattr(self.recipe, role)
-            if path.exists() and not (self.output / f"{role}.state.pt").exists():
-                self.progress.note(f"{role}: already trained, {path}")
-                network = load_network(path).network
+            if path.exists() and not self._state_path(role).exists():
+                network = self._already_trained(role, path)
             else:
-                network = self._stage(role, stage, network)
+                network = self._stage(role, getattr(self.recipe, role), network)
             written[role] = path
         return written
 
+    def _check_validation(self) -> None:
+        """Refuse now the images that would otherwise stop the training hours later, at the first validation."""
+        if self.validation:
+            smallest = min(self.validation, key=lambda image: min(image.shape[-2:]))
+            truth = to_float(crop_to_multiple(center_crop(smallest, VALIDATION_CROP), self.recipe.scale))
+            for degradation in validation_degradations(self.recipe).values():
+                degradation.apply(truth, self.recipe.scale, resampler=self.recipe.resampler)
+
+    def _already_trained(self, role: str, path: Path) -> nn.Module:
+        loaded = load_network(path)
+        if not self._is_of_this_training(loaded.card):
+            raise another_training(self.output)
+        self.progress.note(f"{role}: already trained, {path}")
+        return loaded.network
+
+    def _is_of_this_training(self, card: Mapping[str, Any]) -> bool:
+        if "fingerprint" in card:
+            return bool(card["fingerprint"] == self.fingerprint)
+        try:  # cards of earlier versions hold the recipe alone
+            return Recipe.model_validate_json(json.dumps(card.get("recipe"))) == self.recipe
+        except ValidationError:
+            return False
+
     def _stage(self, role: str, stage: Stage, network: nn.Module) -> nn.Module:
         """Train one stage and return the averaged network."""
-        network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network.requires_grad_(True).train()
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(self.recipe.ema))
-        optimizer = torch.optim.Adam(network.parameters(), betas=self.recipe.betas, fused=True)
-        state_path, log_path = self.output / f"{role}.state.pt", self.output / "log.jsonl"
-        start = self._restore(state_path, network, average, optimizer)
-        if self.accelerator.is_main_process:
-            rewind_log(log_path, role, start)
-        self.accelerator.wait_for_everyone()
-        wrapped = self.accelerator.prepare(network)
-        mixture = self.recipe.mixture(stage)
-        generator = torch.Generator(self.device)
-        local_batch = self.recipe.batch // self.accelerator.num_processes
-        losses, clock = torch.zeros((), device=self.device), time.monotonic()
-        with self.progress.bar(f"train {role}", stage.iterations, start) as bar:
-            for step in range(start, stage.iterations):
+        running = self._begin(role, network)
+        wrapped = self.accelerator.prepare(running.network)
+        mixture, generator = self.recipe.mixture(stage), torch.Generator(self.device)
+        with self.progress.bar(f"train {role}", stage.iterations, running.done) as bar:
+            while running.done < stage.iterations:
+                step = running.done
                 generator.manual_seed(derive_seed(self.recipe.seed, role, step, self.accelerator.process_index))
-                truth = self.bank.sample(local_batch, generator)
-                lowered = mixture.apply(truth, self.recipe.scale, generator)
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(stage, step)
-                with autocast(self.device, self.precision):
-                    restored = wrapped(lowered)
-                loss = F.l1_loss(restored.float(), truth)
-                optimizer.zero_grad(set_to_none=True)
-                self.accelerator.backward(loss)
-                optimizer.step()
-                average.update_parameters(network)
-                losses += loss.detach()
+                self._step(running, wrapped, mixture, generator, learning_rate(stage, step))
                 bar.advance()
-                done = step + 1
-                if done % 100 == 0:
-                    mean, seconds = float(losses) / 100, time.monotonic() - clock
-                    if not torch.isfinite(torch.tensor(mean)):
-                        raise FilterlensError(f"Training diverged at step {done} of the {role}: the loss is {mean}. Lower the learning rate.")
-                    self._log(log_path, {"stage": role, "step": done, "loss": mean, "lr": learning_rate(stage, step), "it_s": 100 / seconds})
-                    bar.describe(f"train {role}, L1 {mean:.4f}")
-                    losses, clock = torch.zeros((), device=self.device), time.monotonic()
-                if self._is_due(done, self.recipe.checkpoint_every, stage):
-                    self._save(state_path, network, average, optimizer, done)
-                if self._is_due(done, self.recipe.validate_every, stage):
-                    self._validate(log_path, role, done, average.module)
-                    clock = time.monotonic()
-        return self._finish(role, stage, average.module, state_path)
+                self._after_step(running, role, stage, bar)
+        return self._finish(role, stage, running.average.module)
+
+    def _begin(self, role: str, network: nn.Module) -> Running:
+        """Start a stage, or go on where a checkpoint stopped."""
+        running = Running.start(network, self.recipe, self.device)
+        path = self._state_path(role)
+        state = load_state(path, self.fingerprint)
+        if state is not None:
+            running.restore(state)
+            self.progress.note(f"resumed '{path}' at step {running.done}")
+        if self.accelerator.is_main_process:
+            rewind_log(self.log_path, role, running.done)
+        self.accelerator.wait_for_everyone()
+        return running
+
+    def _step(
+        self, running: Running, wrapped: nn.Module, mixture: Mixture, generator: torch.Generator, rate: float
+    ) -> None:
+        """Draw a batch, and move the weights and their average once."""
+        truth = self.bank.sample(self.recipe.batch // self.accelerator.num_processes, generator)
+        lowered = mixture.apply(truth, self.recipe.scale, generator)
+        for group in running.optimizer.param_groups:
+            group["lr"] = rate
+        with autocast(self.device, self.precision):
+            restored = wrapped(lowered)
+        loss = F.l1_loss(restored.float(), truth)
+        running.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        running.optimizer.step()
+        running.average.update_parameters(running.network)
+        running.meter.add(loss)
+        running.done += 1
+
+    def _after_step(self, running: Running, role: str, stage: Stage, bar: Bar) -> None:
+        """Log, validate and save when due; saving comes last, so that a resumed run repeats what it did not log."""
+        if self._is_due(running.done, LOG_EVERY, stage):
+            self._log_loss(running, role, stage, bar)
+        if self._is_due(running.done, self.recipe.validate_every, stage):
+            self._validate(role, running.done, running.average.module)
+            running.meter.restart_clock()
+        if self._is_due(running.done, self.recipe.checkpoint_every, stage):
+            self._save(running, role)
 
     @staticmethod
     def _is_due(done: int, every: int, stage: Stage) -> bool:
         return done == stage.iterations or (every > 0 and done % every == 0)
 
-    def _restore(self, path: Path, network: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> int:
-        state = load_state(path, self.fingerprint)
-        if state is None:
-            return 0
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        self.progress.note(f"resumed '{path}' at step {state['step']}")
-        return int(state["step"])
+    def _state_path(self, role: str) -> Path:
+        return self.output / f"{role}.state.pt"
 
-    def _save(
-        self, path: Path, network: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer, step: int
-    ) -> None:
+    @property
+    def log_path(self) -> Path:
+        """One JSON line per logged loss or validation."""
+        return self.output / "log.jsonl"
+
+    def _loss_total(self, running: Running) -> Tensor:
+        """Return the sum of losses since the last log line, averaged over the processes."""
+        total: Tensor = self.accelerator.reduce(running.meter.total, "mean")
+        return total
+
+    def _log_loss(self, running: Running, role: str, stage: Stage, bar: Bar) -> None:
+        mean = float(self._loss_total(running)) / running.meter.steps
+        if not math.isfinite(mean):
+            raise _diverged(role, running.done, f"the loss is {mean}")
+        rate, speed = learning_rate(stage, running.done - 1), running.meter.steps_per_second
+        self._log({"stage": role, "step": running.done, "loss": mean, "lr": rate, "it_s": speed})
+        bar.describe(f"train {role}, L1 {mean:.4f}")
+        running.meter.reset()
+
+    def _save(self, running: Running, role: str) -> None:
+        if not running.is_finite():
+            raise _diverged(role, running.done, "a weight is not finite")
+        total = self._loss_total(running)
         if self.accelerator.is_main_process:
-            state = {"fingerprint": self.fingerprint, "step": step, "network": network.state_dict()}
-            save_state(path, state | {"average": average.state_dict(), "optimizer": optimizer.state_dict()})
+            save_state(self._state_path(role), {"fingerprint": self.fingerprint} | running.state(total))
         self.accelerator.wait_for_everyone()
 
-    def _log(self, path: Path, entry: dict[str, Any]) -> None:
+    def _log(self, entry: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
-            append_log(path, entry)
+            append_log(self.log_path, entry)
 
-    def _validate(self, log_path: Path, role: str, step: int, network: nn.Module) -> dict[str, float]:
+    def _validate(self, role: str, step: int, network: nn.Module) -> dict[str, float]:
         """Log the PSNR on clean inputs, on each degradation alone, and on all of them together."""
         if not self.accelerator.is_main_process or not self.validation:
             return {}
@@ -170,12 +221,12 @@ class Trainer:
             precision=self.precision,
             crop=VALIDATION_CROP,
         )
-        self._log(log_path, {"stage": role, "step": step, "psnr": values})
+        self._log({"stage": role, "step": step, "psnr": values})
         shown = "  ".join(f"{name} {value:.2f}" for name, value in values.items())
         self.progress.note(f"{role} {step}: PSNR {shown}")
         return values
 
-    def _finish(self, role: str, stage: Stage, network: nn.Module, state_path: Path) -> nn.Module:
+    def _finish(self, role: str, stage: Stage, network: nn.Module) -> nn.Module:
         network = copy.deepcopy(network).to("cpu").eval()
         if self.accelerator.is_main_process:
             card = {
@@ -184,20 +235,17 @@ class Trainer:
                 "iterations": stage.iterations,
                 "precision": self.precision,
                 "training_data": self.data,
+                "fingerprint": self.fingerprint,
             }
             options = {"scale": self.recipe.scale}
             save_network(self.output / f"{role}.safetensors", network, self.recipe.architecture, options, card)
-            state_path.unlink(missing_ok=True)
+            self._state_path(role).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         return network
 
 
-def validation_degradations(recipe: Recipe) -> dict[str, Degradation]:
-    """Return clean, each effect of the target stage alone, and all of them together."""
-    singles = [Degradation.parse(text) for text, _ in recipe.target.degradations]
-    together = Degradation.parse("+".join(str(single) for single in singles)) if len(singles) > 1 else None
-    chosen = [Degradation(), *singles, *([together] if together else [])]
-    return {str(degradation): degradation for degradation in chosen}
+def _diverged(role: str, step: int, evidence: str) -> FilterlensError:
+    return FilterlensError(f"Training diverged at step {step} of the {role}: {evidence}. Lower the learning rate.")
 
 
 def train(
@@ -234,7 +282,7 @@ def train(
         UsageError: The batch cannot be shared evenly, or ``output`` holds another training.
         FilterlensError: Images are missing or too small, or the loss diverged.
     """
-    accelerator = Accelerator(cpu=device is not None and device.type == "cpu")
+    accelerator = Accelerator(cpu=device is not None and device.type == "cpu", mixed_precision="no")
     if recipe.batch % accelerator.num_processes:
         raise UsageError(f"A batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes.")
     bank = PatchBank(images, recipe.patch, accelerator.device if device is None or device.type == "cuda" else device)

@@ -12,7 +12,6 @@ from filterlens.degradations import Mixture
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.models.architectures import ARCHITECTURES
 
-
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -52,6 +51,8 @@ class Recipe(_Settings):
         batch: Patches a step, over all processes together.
         betas: Adam's decay rates.
         ema: Decay of the exponential moving average of the weights; the average is what is saved.
+        start: ``random``, or ``identity``: a plain network begins near nearest-neighbour upsampling, which short
+            schedules need; networks with a global skip begin there anyway.
         seed: Decides initial weights, patches and degradations.
         validate_every: Steps between validations; 0 means only at the end of a stage.
         checkpoint_every: Steps between checkpoints from which a killed training goes on.
@@ -67,6 +68,7 @@ class Recipe(_Settings):
     batch: Annotated[int, Field(ge=1)] = 16
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
     ema: Fraction = 0.999
+    start: Literal["random", "identity"] = "random"
     seed: int = 0
     validate_every: Annotated[int, Field(ge=0)] = 1000
     checkpoint_every: Annotated[int, Field(ge=1)] = 500
@@ -119,11 +121,13 @@ def validated(settings: dict[str, Any], source: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a typo explains the rest
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             legal = Stage.model_fields if len(first["loc"]) > 1 else Recipe.model_fields
             raise UsageError(f"Recipe '{source}': {unknown('setting', str(first['loc'][-1]), legal)}") from None
+        if first["type"] == "missing":
+            raise UsageError(f"Recipe '{source}': {place} is missing.") from None
         raise UsageError(f"Recipe '{source}': {place} = {first.get('input')!r}: {first['msg']}.") from None
     if recipe.patch % recipe.scale:
         raise UsageError(f"Recipe '{source}': patch = {recipe.patch} is not a multiple of scale = {recipe.scale}.")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """PSNR of a network per degradation, on images that it was not trained on."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -8,8 +9,19 @@ from torch import Tensor, nn
 
 from filterlens.data.images import center_crop, crop_to_multiple, to_float
 from filterlens.degradations import Degradation
+from filterlens.errors import UsageError
 from filterlens.evaluation.image_metrics import psnr
 from filterlens.hardware import autocast
+from filterlens.training.recipe import Recipe
+
+
+def validation_degradations(recipe: Recipe) -> dict[str, Degradation]:
+    """Return clean, each effect of the target stage alone, and all of them together where one chain can hold them."""
+    singles = [Degradation.parse(text) for text, _ in recipe.target.degradations]
+    chosen = [Degradation(), *singles]
+    with contextlib.suppress(UsageError):  # two blurs, or two noises, do not fit into one chain
+        chosen += [Degradation.parse("+".join(str(single) for single in singles))] if len(singles) > 1 else []
+    return {str(degradation): degradation for degradation in chosen}
 
 
 @torch.no_grad()

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``filterlens attribute``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from filterlens.cli import options
+from filterlens.cli.console import Terminal, result
+
+
+def attribute(
+    images: options.ImagesOption,
+    degradation: options.Degradations,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.", show_default=False)],
+    pair: options.PairName = None,
+    baseline: options.Baseline = None,
+    target: options.Target = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            help="faig, faig-no-elimination, ig, change-absolute, change-relative, taylor, random, "
+            "random-layer-matched, or all; repeat it. filters.csv holds the first one.",
+            show_default="faig",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="default, or reference: the reference implementation's choices exactly.")
+    ] = "default",
+    objective: Annotated[
+        str, typer.Option("--objective", help="Distance to what is attributed: truth (the paper), target or baseline.")
+    ] = "truth",
+    contrast: Annotated[
+        str,
+        typer.Option("--contrast", help="With three or more degradations: against the mean or the max of the others."),
+    ] = "mean",
+    quadrature: Annotated[
+        str | None,
+        typer.Option(
+            "--quadrature", help="gauss-legendre, midpoint, trapezoid, left or right.", show_default="protocol's"
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option("--nodes", help="Gradients per image and degradation.", show_default="protocol's")
+    ] = None,
+    allow_small: Annotated[
+        bool, typer.Option("--allow-small", help="Accept images smaller than the network's receptive field.")
+    ] = False,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = "auto",
+    json: options.Json = False,
+) -> None:
+    """Rank every filter of a network for each degradation.
+
+    Writes filters.csv (degradation,layer,out,in,score,rank), scores.safetensors, distribution.csv and run.json.
+    """
+    from filterlens.attribution.methods import METHODS
+    from filterlens.attribution.protocol import protocol_named
+    from filterlens.attribution.quadrature import Quadrature
+    from filterlens.degradations import parse_degradations
+    from filterlens.hardware import resolve_device
+    from filterlens.workflow.attribute import attribute_to_folder
+    from filterlens.workflow.run_folder import open_pair
+
+    parse_degradations(degradation)  # a typo fails before anything is loaded
+    methods = list(METHODS) if method and "all" in method else method or ["faig"]
+    usual = protocol_named(protocol).parameter_quadrature
+    rule = None if quadrature is None and nodes is None else Quadrature(quadrature or usual.rule, nodes or usual.nodes)
+    facts = attribute_to_folder(
+        open_pair(pair, baseline, target).to(resolve_device(device)),
+        images,
+        degradation,
+        output,
+        methods=methods,
+        protocol=protocol,
+        objective=objective,
+        contrast=contrast,
+        quadrature=rule,
+        precision=precision,
+        seed=seed,
+        allow_small=allow_small,
+        progress=Terminal(),
+    )
+    gap = facts["completeness_gap"]
+    value = {
+        "run": str(output),
+        "filters": facts["pair"]["filters"],
+        "methods": facts["settings"]["methods"],
+        "degradations": facts["settings"]["degradations"],
+        "images": len(facts["images"]),
+        "completeness_gap": gap,
+        "seconds": facts["seconds"],
+    }
+    completeness = "" if gap is None else f", completeness gap at most {gap:.2%}"
+    text = (
+        f"Ranked {facts['pair']['filters']} filters for {', '.join(facts['settings']['degradations'])} on "
+        f"{len(facts['images'])} images in {facts['seconds']:.0f} s{completeness}.\n"
+        f"{output / 'filters.csv'}\nNext: filterlens mask {output} --images DIR"
+    )
+    result(value, text, json)

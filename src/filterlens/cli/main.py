@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entry point: all commands, and one place for errors and exit codes.
+
+0 done, 1 failed, 2 wrong use, 130 interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from filterlens.cli import console
+from filterlens.cli.attribute import attribute
+from filterlens.cli.degrade import degrade
+from filterlens.cli.demo import demo
+from filterlens.cli.mask import mask
+from filterlens.cli.report import report
+from filterlens.cli.restore import restore
+from filterlens.cli.train import train
+from filterlens.errors import FilterlensError
+from filterlens.version import __version__
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="filterlens",
+    help="Find the few filters that a restoration network uses for each degradation, prove it, and edit them.",
+    epilog="Start with: filterlens demo. Errors are one line; --debug anywhere shows the traceback.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, attribute, mask, report, restore, degrade, train):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=False)
+def _common(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", is_eager=True, callback=lambda v: _version(v)
+    ),
+) -> None:
+    """Find the few filters that a restoration network uses for each degradation, prove that they matter, edit them."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"filterlens {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: Default: those of the process. ``--debug`` anywhere among them shows tracebacks.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words or bool(os.environ.get("FILTERLENS_DEBUG"))
+    words = [word for word in words if word != "--debug"]
+    try:
+        code = app(words, prog_name="filterlens", standalone_mode=False)
+        if code == INTERRUPTED:
+            console.error("interrupted")
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as failure:
+        console.error(f"{failure.format_message()} See filterlens {_command(words)}--help.")
+        return failure.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        console.error("interrupted")
+        return INTERRUPTED
+    except Exception as failure:
+        if debug:
+            raise
+        console.error(_one_line(failure))
+        return failure.exit_code if isinstance(failure, FilterlensError) else 1
+
+
+def _one_line(failure: Exception) -> str:
+    if isinstance(failure, FilterlensError):
+        return str(failure)
+    if isinstance(failure, OSError):
+        return f"{failure.filename or ''}: {failure.strerror or failure}. Free the disk or choose another place."
+    if isinstance(failure, MemoryError) or "out of memory" in str(failure).lower():
+        return "Out of memory. Use smaller images, or --device cpu."
+    return f"{type(failure).__name__}: {failure}. This is a bug or a broken installation; --debug shows where."
+
+
+def _command(words: Sequence[str]) -> str:
+    names = {info.callback.__name__ for info in app.registered_commands if info.callback}
+    return next((f"{word} " for word in words if word in names), "")

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``filterlens restore``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from filterlens.cli import options
+from filterlens.cli.console import Terminal, result
+from filterlens.errors import UsageError
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of images, or one image.", show_default=False)],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the PNGs.", show_default=False)],
+    pair: options.PairName = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="One checkpoint instead of a pair.", show_default=False)
+    ] = None,
+    network: Annotated[
+        str, typer.Option("--network", help="Which network of the pair: target or baseline.")
+    ] = "target",
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Run folder whose ranking and pair to use, with --without.", show_default=False),
+    ] = None,
+    without: Annotated[
+        str | None,
+        typer.Option("--without", help="Degradation whose filters are replaced by the baseline's.", show_default=False),
+    ] = None,
+    percent: Annotated[float, typer.Option("--percent", help="Share of the filters that --without replaces.")] = 1.0,
+    strength: Annotated[
+        float,
+        typer.Option("--strength", help="With --without: 0 removes the function, 1 is the target, between dials it."),
+    ] = 0.0,
+    force: options.Force = False,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = "fp32",
+    json: options.Json = False,
+) -> None:
+    """Restore a folder of low-resolution images; with --run and --without, lacking one function."""
+    from filterlens.hardware import resolve_device, resolve_precision
+    from filterlens.workflow.networks import network_to_run
+    from filterlens.workflow.transform import restore_folder
+
+    if sum(choice is not None for choice in (pair, model, run)) > 1:
+        raise UsageError("Give one of --pair, --model and --run.")
+    chosen = network_to_run(
+        pair=pair, model=model, network=network, run=run, without=without, percent=percent, strength=strength
+    )
+    where = resolve_device(device)
+    written = restore_folder(
+        source,
+        output,
+        chosen,
+        device=where,
+        precision=resolve_precision(precision, where),
+        force=force,
+        progress=Terminal(),
+    )
+    result({"files": [str(path) for path in written]}, f"{len(written)} images in {output}", json)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The own/cross damage matrix: what replacing filters does to their own function and to every other."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from filterlens.data.samples import Sample
+from filterlens.degradations import Degradation
+from filterlens.editing.substitute import substituted
+from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
+from filterlens.evaluation.image_metrics import psnr, ssim
+from filterlens.filters import Selection
+from filterlens.pair import ModelPair
+from filterlens.progress import SILENT, Progress
+
+
+class Edit(NamedTuple):
+    """One substitution: the top ``percent`` % that ``method`` ranks for the degradation ``masked``."""
+
+    method: str
+    percent: float
+    masked: str
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What one edit did to one image of one input.
+
+    Attributes:
+        edit: Which filters were replaced.
+        input: Degradation of the input.
+        image: Name of the image.
+        distance: Function distance to the target's output (true gray).
+        distance_reference: The same in the reference implementation's metric (blue).
+        psnr: Of the edited output against the truth, in dB.
+        ssim: Of the same.
+        residual: ‖E − B‖² where the edit's own degradation is the input, else ‖E − T‖².
+        scale: ‖T − B‖²; 1 − residual / scale is removal or preservation.
+    """
+
+    edit: Edit
+    input: str
+    image: str
+    distance: float
+    distance_reference: float
+    psnr: float
+    ssim: float
+    residual: float
+    scale: float
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the input carries the degradation whose filters were replaced."""
+        return self.edit.masked == self.input
+
+
+@dataclass(frozen=True)
+class Quality:
+    """PSNR (dB) and SSIM of an unedited network on one image of one input."""
+
+    network: str
+    input: str
+    image: str
+    psnr: float
+    ssim: float
+
+
+class Keeper(NamedTuple):
+    """Wants to see outputs: ``wants`` chooses edits, ``keep(image, input, what, edit, pixels)`` receives them."""
+
+    wants: Callable[[Edit], bool]
+    keep: Callable[[str, str, str, Edit | None, Tensor], None]
+
+
+@torch.no_grad()
+def measure_damage(
+    pair: ModelPair,
+    selections: Mapping[Edit, Selection],
+    samples: Sequence[Sample],
+    inputs: Mapping[str, Degradation],
+    *,
+    resampler: str = "bicubic",
+    multiple: int = 1,
+    seed: int = 0,
+    precision: str = "fp32",
+    keeper: Keeper | None = None,
+    progress: Progress = SILENT,
+) -> tuple[list[Damage], list[Quality]]:
+    """Judge every edit on every input of every image. Equal selections are computed once.
+
+    Args:
+        pair: Baseline and target.
+        selections: Edit → filters to replace.
+        samples: HR images to judge on.
+        inputs: Name → degradation of the inputs.
+        resampler: Of the down-sampling.
+        multiple: Images are cut to multiples of the scale and of this.
+        seed: Of the noise.
+        precision: In which the networks run.
+        keeper: Receives pictures, or None.
+        progress: Where the bar goes.
+
+    Returns:
+        One :class:`Damage` per edit, input and image; one :class:`Quality` per network, input and image.
+    """
+    groups = _equal_selections(selections)
+    damages: list[Damage] = []
+    qualities: list[Quality] = []
+    with progress.bar("judge", len(samples) * len(inputs) * len(groups)) as bar:
+        for sample in samples:
+            truth = sample.truth(math.lcm(pair.scale, multiple)).to(pair.device, pair.dtype)
+            for name, degradation in inputs.items():
+                bar.describe(f"judge, {sample.name}, {name}")
+                lowered = degradation.apply(truth, pair.scale, seed=seed, resampler=resampler)
+                ends = {role: pair.run(getattr(pair, role), lowered, precision) for role in ("baseline", "target")}
+                for role, output in ends.items():
+                    qualities.append(Quality(role, name, sample.name, *_quality(output, truth, pair.scale)))
+                if keeper:
+                    for what, pixels in {"input": lowered, "truth": truth, **ends}.items():
+                        keeper.keep(sample.name, name, what, None, pixels)
+                for edits, selection in groups:
+                    output = pair.run(substituted(pair, selection), lowered, precision)
+                    damages += _judge(edits, name, sample.name, output, ends, truth, pair.scale)
+                    if keeper:
+                        for edit in filter(keeper.wants, edits):
+                            keeper.keep(sample.name, name, "masked", edit, output)
+                    bar.advance()
+    return damages, qualities
+
+
+def _judge(
+    edits: Sequence[Edit], name: str, image: str, output: Tensor, ends: Mapping[str, Tensor], truth: Tensor, crop: int
+) -> list[Damage]:
+    target, baseline = ends["target"], ends["baseline"]
+    distances = float(function_distance(output, target)), float(reference_distance(output, target))
+    quality = _quality(output, truth, crop)
+    squares = {True: removal(output, baseline, target), False: preservation(output, baseline, target)}
+    return [Damage(edit, name, image, *distances, *quality, *squares[edit.masked == name]) for edit in edits]
+
+
+def _quality(output: Tensor, truth: Tensor, crop: int) -> tuple[float, float]:
+    return float(psnr(output, truth, crop=crop)), float(ssim(output, truth, crop=crop))
+
+
+def _equal_selections(selections: Mapping[Edit, Selection]) -> list[tuple[list[Edit], Selection]]:
+    groups: dict[bytes, tuple[list[Edit], Selection]] = {}
+    for edit, selection in selections.items():
+        key = selection.mask.numpy().tobytes()
+        groups.setdefault(key, ([], selection))[0].append(edit)
+    return list(groups.values())

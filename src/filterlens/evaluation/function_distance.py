@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far two networks' outputs are apart: the paper's distance, and two numbers that breaking a network cannot win."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from filterlens.evaluation.image_metrics import quantised
+
+FUNCTION_DISTANCE = "MSE x 1000 of image-gradient magnitudes, true gray (0.299 R + 0.587 G + 0.114 B), 8-bit outputs"
+REFERENCE_DISTANCE = "the same on the blue channel, as the reference implementation computes it"
+
+
+def gradient_magnitude(channel: Tensor) -> Tensor:
+    """Return sqrt(v² + h² + 1e-6) of central differences [−1, 0, 1], zero padding: ``(B, 1, H, W)`` → the same."""
+    kernel = torch.zeros(2, 1, 3, 3, device=channel.device, dtype=channel.dtype)
+    kernel[0, 0, 0, 1], kernel[0, 0, 2, 1] = -1, 1
+    kernel[1, 0, 1, 0], kernel[1, 0, 1, 2] = -1, 1
+    return (F.conv2d(channel, kernel, padding=1).square().sum(1, keepdim=True) + 1e-6).sqrt()
+
+
+def function_distance(output: Tensor, other: Tensor) -> Tensor:
+    """Mean squared difference of gradient magnitudes, times 1000, on true gray (paper, section 4).
+
+    Args:
+        output: ``(B, 3, H, W)`` in [0, 1]; rounded to 8 bits here.
+        other: The same shape.
+
+    Returns:
+        ``(B,)``; larger means that more of the function is destroyed.
+    """
+    return _distance(gray(quantised(output)), gray(quantised(other)))
+
+
+def reference_distance(output: Tensor, other: Tensor) -> Tensor:
+    """:func:`function_distance` as the reference implementation computes it: its "gray" is the blue channel."""
+    return _distance(quantised(output)[:, 2:], quantised(other)[:, 2:])
+
+
+def gray(images: Tensor) -> Tensor:
+    """Return BT.601 gray ``(B, 1, H, W)``."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    return (images * weights).sum(1, keepdim=True)
+
+
+def _distance(first: Tensor, second: Tensor) -> Tensor:
+    return 1000 * (gradient_magnitude(first) - gradient_magnitude(second)).square().mean((1, 2, 3))
+
+
+def removal(edited: Tensor, baseline: Tensor, target: Tensor) -> tuple[float, float]:
+    """Return ‖E − B‖² and ‖T − B‖²; R = 1 − their ratio is 1 where the function is gone and nothing else happened."""
+    return _squared(edited, baseline), _squared(target, baseline)
+
+
+def preservation(edited: Tensor, baseline: Tensor, target: Tensor) -> tuple[float, float]:
+    """Return ‖E − T‖² and ‖B − T‖²; P = 1 − their ratio is 1 where another function is untouched."""
+    return _squared(edited, target), _squared(baseline, target)
+
+
+def _squared(first: Tensor, second: Tensor) -> float:
+    return float((first.double() - second.double()).square().sum())

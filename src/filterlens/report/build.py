@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build the report of a run: one page that holds its figures and pictures, and the figures as files."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from filterlens.files import write_text
+from filterlens.report import curves, findings, layers, pictures, provenance, tables
+from filterlens.report.figures import save
+from filterlens.report.labels import (
+    architecture_label,
+    count,
+    fixed,
+    function_of,
+    listed,
+    method_label,
+    percent_text,
+    significant,
+)
+from filterlens.report.records import RunData
+from filterlens.report.run_data import TOP_TEN, mask_command, read_run
+
+TEMPLATES = ("template.html.j2", "macros.html.j2", "method.html.j2")
+
+
+def build_report(run: Path | str) -> Path:
+    """Write ``RUN/report.html`` and ``RUN/figures/*.png`` from the files of a finished run.
+
+    The page needs no other file, no network and no script. A run that was attributed but not yet judged gets the parts
+    that exist, and the page says which command adds the rest.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FilterlensError: A file is missing or is not what the run writes (the message names the file and the command
+            that makes it), or the page cannot be written.
+    """
+    data = read_run(run)
+    page = data.folder / "report.html"
+    write_text(page, render(data))
+    return page
+
+
+def render(run: RunData) -> str:
+    """Draw the figures into the run folder and return the page as HTML."""
+    environment = Environment(
+        loader=DictLoader({name: _resource(name) for name in TEMPLATES}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": count,
+        "fixed": fixed,
+        "function": function_of,
+        "listed": listed,
+        "method": method_label,
+        "percent": percent_text,
+        "significant": significant,
+    }
+    return environment.get_template(TEMPLATES[0]).render(style=Markup(_resource("style.css")), **context(run))
+
+
+def context(run: RunData) -> dict[str, Any]:
+    """Gather everything that the page shows, as text and data addresses."""
+    pair = run.about["pair"]
+    networks = run.judgement.networks if run.judgement else ()
+    return {
+        "run": run,
+        "title": f"{architecture_label(pair.get('architecture', 'network'))} ×{run.scale}",
+        "statement": findings.statement(run),
+        "findings": findings.find(run),
+        "mask_command": mask_command(run.folder.name),
+        "picture_rows": pictures.picture_rows(run),
+        "matrices": {name: tables.matrices(run, measure) for name, measure in tables.MEASURES.items()},
+        "has_reference": any(row.distance_reference is not None for row in run.judgement.damage)
+        if run.judgement
+        else False,
+        "curves": save(run, curves.curves(run)),
+        "bars": save(run, layers.bars(run)),
+        "maps": save(run, layers.maps(run)),
+        "depths": layers.mean_depth(run),
+        "chance_depth": layers.chance_depth(run),
+        "networks": {(row.network, row.input): row for row in networks},
+        "network_inputs": tuple(dict.fromkeys(row.input for row in networks)),
+        "completeness": provenance.completeness(run),
+        "top_ten": {name: run.top.get(name, ())[:TOP_TEN] for name in run.degradations},
+        "commands": provenance.commands(run),
+        "settings": provenance.settings(run),
+        "versions": provenance.versions(run),
+        "network": provenance.network(run),
+        "checkpoints": provenance.checkpoints(run),
+        "images": provenance.images(run),
+    }
+
+
+def _resource(name: str) -> str:
+    return files("filterlens.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The headline findings, in plain words and generated from the data; what does not hold is said as plainly."""
+
+from dataclasses import dataclass
+
+from filterlens.report.labels import (
+    count,
+    fixed,
+    function_of,
+    listed,
+    method_label,
+    percent_text,
+    significant,
+    times,
+    whole_percent,
+)
+from filterlens.report.records import Damage, Judgement, RunData
+
+MOST = 0.5
+"""A function counts as removed, or as kept, from this R or P on."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One headline with its numbers; ``verdict`` is ``holds``, ``fails`` or ``note``."""
+
+    verdict: str
+    headline: str
+    detail: str
+
+
+def find(run: RunData) -> tuple[Finding, ...]:
+    """Say what the run found: removal and preservation, own against cross, against other methods, held-out images.
+
+    All findings are about the first method at the smallest judged proportion.
+
+    Args:
+        run: A run; without a judgement there is nothing to say.
+    """
+    judged = run.judgement
+    if judged is None:
+        return ()
+    percent = min((row.percent for row in judged.damage if row.method == run.method), default=judged.percents[0])
+    owns = [row for d in run.degradations if (row := judged.own(run.method, percent, d))]
+    if not owns:
+        return (_held_out(judged),)
+    found = [*_functions(run, judged, owns), *_specificity(judged, owns), *_methods(run, judged, owns)]
+    return (*found, _held_out(judged))
+
+
+def statement(run: RunData) -> str:
+    """Say in one sentence what was done."""
+    ranked = (
+        f"filterlens ranked all {count(run.filters)} filters of the network by how much they contributed to what "
+        f"fine-tuning taught it about {listed(list(run.degradations))}"
+    )
+    if run.judgement is None:
+        return f"{ranked}."
+    return f"{ranked}, put the original filters back at the highest ranks, and measured which abilities were lost."
+
+
+def _share(run: RunData, percent: float) -> str:
+    replaced = round(run.filters * percent / 100)
+    return f"{percent_text(percent)} of the filters ({count(replaced)} of {count(run.filters)})"
+
+
+def _functions(run: RunData, judged: Judgement, owns: list[Damage]) -> list[Finding]:
+    """R on the own and P on the other degradations: a sentence each, or one summary for many degradations."""
+    if len(owns) <= 2:
+        return [_function(run, judged, own) for own in owns if own.removal is not None]
+    single = [(own, _function(run, judged, own)) for own in owns if own.removal is not None]
+    if not single:
+        return []
+    good = sum(finding.verdict == "holds" for _, finding in single)
+    numbers = "; ".join(f"{own.masked} R = {fixed(own.removal)}{_lowest(judged, own)}" for own, _ in single)
+    percent = percent_text(owns[0].percent)
+    return [
+        Finding(
+            "holds" if good == len(single) else "fails",
+            f"For {good} of {len(single)} degradations, {percent} of the filters carry the function.",
+            f"Replacing {_share(run, owns[0].percent)} that {method_label(run.method)} ranks for one degradation: "
+            f"{numbers}.",
+        )
+    ]
+
+
+def _lowest(judged: Judgement, own: Damage) -> str:
+    kept = [row.preservation for row in _others(judged, own) if row.preservation is not None]
+    return f", lowest P = {fixed(min(kept))}" if kept else ""
+
+
+def _others(judged: Judgement, own: Damage) -> tuple[Damage, ...]:
+    return judged.cross(own.method, own.percent, own.masked)
+
+
+def _function(run: RunData, judged: Judgement, own: Damage) -> Finding:
+    removal = own.removal if own.removal is not None else float("nan")
+    function, percent = function_of(own.masked), percent_text(own.percent)
+    kept = [row for row in _others(judged, own) if row.preservation is not None]
+    preserved = all((row.preservation or 0) >= MOST for row in kept)
+    carried = "carry" if removal >= MOST else "carry only a part of"
+    headline = f"{percent} of the filters {carried} the {function}"
+    headline += "." if preserved else ", but not it alone."
+    detail = (
+        f"Replacing {_share(run, own.percent)} that {method_label(own.method)} ranks for {own.masked} "
+        f"{_removed(removal, function)}{''.join(f' and {_kept(row)}' for row in kept)}."
+    )
+    return Finding("holds" if removal >= MOST and preserved else "fails", headline, detail)
+
+
+def _removed(removal: float, function: str) -> str:
+    value = f"(R = {fixed(removal)})"
+    if removal < 0:
+        return f"does not remove the {function}: it moves the output further from the baseline's {value}"
+    if removal > 1:
+        return f"removes more than the {function} {value}"
+    only = "only " if removal < MOST else ""
+    return f"removes {only}{whole_percent(removal)} of the {function} {value}"
+
+
+def _kept(row: Damage) -> str:
+    kept = row.preservation or 0.0
+    value, function = f"(P = {fixed(kept)})", function_of(row.input)
+    if kept < 0:
+        return f"destroys the {function} on {row.input} {value}"
+    return f"keeps {'only ' if kept < MOST else ''}{whole_percent(kept)} of the {function} on {row.input} {value}"
+
+
+def _specificity(judged: Judgement, owns: list[Damage]) -> list[Finding]:
+    pairs = [(own, max(others, key=lambda r: r.distance)) for own in owns if (others := _others(judged, own))]
+    if not pairs:
+        return []
+    failing = [own.masked for own, cross in pairs if cross.distance >= own.distance]
+    headline = (
+        f"The damage is not specific for {listed(failing)}: cross damage is as large as own damage."
+        if failing
+        else "The damage is specific: it falls on the degradation that the filters were ranked for."
+    )
+    sentences = [_ratio(own, cross) for own, cross in pairs]
+    return [
+        Finding(
+            "fails" if failing else "holds", headline, f"At {percent_text(owns[0].percent)}: {'; '.join(sentences)}."
+        )
+    ]
+
+
+def _ratio(own: Damage, cross: Damage) -> str:
+    numbers = f"({significant(own.distance)} against {significant(cross.distance)})"
+    relation = f"{times(own.distance / cross.distance)} the" if cross.distance > 0 else "against no"
+    return f"for {own.masked}, own damage is {relation} damage on {cross.input} {numbers}"
+
+
+def _methods(run: RunData, judged: Judgement, owns: list[Damage]) -> list[Finding]:
+    """Compare own damage with every other method that was judged, and with random filters."""
+    name = method_label(run.method)
+    sentences, beaten = [], False
+    for own in owns:
+        rivals = [
+            r for m in _judged_methods(judged) if m != run.method and (r := judged.own(m, own.percent, own.masked))
+        ]
+        if not rivals:
+            continue
+        best = max(rivals, key=lambda row: row.distance)
+        beaten = beaten or best.distance > own.distance
+        sentences.append(_contest(judged, own, best, [row for row in rivals if row.method == "random"]))
+    if not sentences:
+        return []
+    headline = (
+        f"{name} is not the best method everywhere: another one does more own damage."
+        if beaten
+        else f"No other method finds filters that matter more than those of {name}."
+    )
+    percent = percent_text(owns[0].percent)
+    detail = f"Own damage at {percent} – {'; '.join(sentences)}."
+    return [Finding("fails" if beaten else "holds", headline, detail)]
+
+
+def _judged_methods(judged: Judgement) -> list[str]:
+    return list(dict.fromkeys(row.method for row in judged.damage))
+
+
+def _contest(judged: Judgement, own: Damage, best: Damage, chance: list[Damage]) -> str:
+    ours = f"{method_label(own.method)} {significant(own.distance)}"
+    theirs = f"{method_label(best.method)} {significant(best.distance)}"
+    text = f"{own.masked}: {ours}, next {theirs}"
+    if best.distance > own.distance:
+        text = f"{own.masked}: {theirs}{_price(judged, own, best)} beats {ours}"
+    for row in chance:
+        less = f", {times(own.distance / row.distance)} less" if 0 < row.distance < own.distance else ""
+        text += f", random filters {significant(row.distance)}{less}"
+    return text
+
+
+def _price(judged: Judgement, own: Damage, best: Damage) -> str:
+    """Say what the winner costs elsewhere, because a network broken everywhere has a large own damage too."""
+    theirs, ours = _others(judged, best), _others(judged, own)
+    if not theirs or not ours:
+        return ""
+    worst, mine = (max(row.distance for row in rows) for rows in (theirs, ours))
+    return f" (cross damage {significant(worst)} against {significant(mine)})"
+
+
+def _held_out(judged: Judgement) -> Finding:
+    images = len(judged.about.get("images", []))
+    number = f"{images} image{'' if images == 1 else 's'}"
+    if judged.about.get("held_out"):
+        return Finding(
+            "note", "Judged on held-out images.", f"None of the {number} of the judgement was used to find the filters."
+        )
+    return Finding(
+        "note",
+        "Not judged on held-out images.",
+        f"Among the {number} of the judgement are some that were also used to find the filters, so the numbers may flatter.",
+    )

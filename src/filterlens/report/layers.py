@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the selected filters sit: their share per layer, a map of every one of them, and their mean depth."""
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from filterlens.report.figures import Panel, Theme, safe_name
+from filterlens.report.labels import percent_text
+from filterlens.report.records import LayerShare, RunData
+
+
+def mean_depth(run: RunData) -> dict[str, float]:
+    """Return, per degradation, the mean relative depth of the first method's filters: 0 the first layer, 1 the last."""
+    return {name: sum(row.share * row.position for row in rows) for name, rows in _shares(run).items()}
+
+
+def chance_depth(run: RunData) -> float:
+    """Return the mean relative depth of all filters: what a choice by chance would have."""
+    rows = next(iter(_shares(run).values()), [])
+    return sum(row.position * row.filters for row in rows) / max(1, sum(row.filters for row in rows))
+
+
+def bars(run: RunData) -> list[Panel]:
+    """Draw the share of the selected filters per layer, one panel per degradation, all on one scale."""
+    shares = _shares(run)
+    top = max((row.share for rows in shares.values() for row in rows), default=1.0)
+    return [_bars(run, number, name, rows, top) for number, (name, rows) in enumerate(shares.items(), 1)]
+
+
+def maps(run: RunData) -> list[Panel]:
+    """Draw every selected filter as a tick on the strip of its layer, one panel per degradation."""
+    shares = _shares(run)
+    return [
+        _map(run, number, name, sum(row.selected for row in rows))
+        for number, (name, rows) in enumerate(shares.items(), 1)
+    ]
+
+
+def _shares(run: RunData) -> dict[str, list[LayerShare]]:
+    chosen = [row for row in run.distribution if row.method == run.method and row.percent == run.percent]
+    found = {name: [row for row in chosen if row.degradation == name] for name in run.degradations}
+    return {name: sorted(rows, key=lambda row: row.position) for name, rows in found.items() if rows}
+
+
+def _bars(run: RunData, number: int, name: str, rows: list[LayerShare], top: float) -> Panel:
+    total = sum(row.filters for row in rows)
+    expected = [row.filters / total for row in rows]
+    color = number - 1
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        places = range(len(rows))
+        axes.bar(places, [row.share for row in rows], 0.8, color=theme.cycle[color % len(theme.cycle)], label="found")
+        axes.step(places, expected, where="mid", color=theme.text, linewidth=1.2, linestyle="--", label="by chance")
+        axes.grid(axis="y", color=theme.grid, linewidth=0.8)
+        axes.set_ylim(0, 1.05 * max(top, *expected))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        shown = _spread(len(rows), 10)
+        axes.set_xticks(shown, [rows[place].layer for place in shown], rotation=55, ha="right", rotation_mode="anchor")
+        axes.set_ylabel("share of the filters")
+
+    first = ", ".join(f"{r.layer} {100 * r.share:.1f} %" for r in sorted(rows, key=lambda r: -r.share)[:3])
+    alt = f"Bars: share of the top {percent_text(run.percent)} filters for {name} per layer. Largest: {first}."
+    return Panel(f"layers-{number}-{safe_name(name)}", f"{name}: share per layer", alt, draw, legend=True)
+
+
+def _map(run: RunData, number: int, name: str, selected: int) -> Panel:
+    row_of = {layer.name: index for index, layer in enumerate(run.layers)}
+    size_of = {layer.name: layer for layer in run.layers}
+    ticks = [
+        (
+            row_of[f.layer],
+            (f.out_channel * size_of[f.layer].in_channels + f.in_channel + 0.5) / size_of[f.layer].filters,
+        )
+        for f in run.top.get(name, ())
+        if f.rank <= selected and f.layer in row_of
+    ]
+    count = len(run.layers)
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        axes.hlines(range(count), 0, 1, color=theme.grid, linewidth=0.6)
+        axes.vlines(
+            [x for _, x in ticks],
+            [y - 0.38 for y, _ in ticks],
+            [y + 0.38 for y, _ in ticks],
+            color=theme.cycle[(number - 1) % len(theme.cycle)],
+            linewidth=0.9,
+            alpha=0.85,
+        )
+        axes.set_ylim(count - 0.4, -0.6)
+        axes.set_xlim(-0.005, 1.005)
+        shown = _spread(count, 12)
+        axes.set_yticks(shown, [run.layers[place].name for place in shown])
+        axes.set_xticks([0, 1], ["first filter", "last filter"])
+        for label, side in zip(axes.get_xticklabels(), ("left", "right"), strict=True):
+            label.set_horizontalalignment(side)
+
+    alt = f"Map: one strip per layer from the first (top) to the last, a tick for each of the {len(ticks)} filters for {name}."
+    return Panel(f"map-{number}-{safe_name(name)}", f"{name}: every selected filter", alt, draw, size=(4.9, 4.6))
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return at most ``most`` places spread evenly from the first to the last of ``count``."""
+    if count <= most:
+        return list(range(count))
+    return [round(index * (count - 1) / (most - 1)) for index in range(most)]

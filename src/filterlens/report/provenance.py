@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the run was made, and how exact its attribution is: pairs of words for the last sections of the page."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from filterlens.report.labels import count, listed, method_label, significant, whole_percent
+from filterlens.report.records import RunData
+
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The completeness gap of one attribution as text, the largest of a run marked."""
+
+    method: str
+    image: str
+    degradation: str
+    gap: str
+    attributed: str
+    expected: str
+    largest: bool
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """The gaps of a run: largest and mean as text, and the table."""
+
+    largest: str
+    mean: str
+    gaps: tuple[Gap, ...]
+
+
+def completeness(run: RunData) -> Completeness | None:
+    """Summarise the completeness gaps; None where no path attribution was run."""
+    rows = [row for row in run.about.get("completeness", []) if row.get("gap") is not None]
+    if not rows:
+        return None
+    sizes = [abs(float(row["gap"])) for row in rows]
+    largest = max(sizes)
+    gaps = tuple(_gap(row, size == largest) for row, size in zip(rows, sizes, strict=True))
+    return Completeness(_percent(largest), _percent(sum(sizes) / len(sizes)), gaps)
+
+
+def _gap(row: Mapping[str, Any], largest: bool) -> Gap:
+    target, baseline = row.get("loss_target"), row.get("loss_baseline")
+    expected = None if target is None or baseline is None else float(target) - float(baseline)
+    words = [str(row.get(key) or "–") for key in ("method", "image", "degradation")]
+    return Gap(
+        method_label(words[0]),
+        words[1],
+        words[2],
+        _percent(float(row["gap"])),
+        significant(row.get("attributed"), 4),
+        significant(expected, 4),
+        largest,
+    )
+
+
+def _percent(part: float) -> str:
+    return f"{significant(100 * part, 2)} %" if abs(part) < 0.99 else whole_percent(part)
+
+
+def settings(run: RunData) -> Facts:
+    """List the settings of the attribution as they were given."""
+    return _facts(run.about.get("settings", {}))
+
+
+def versions(run: RunData) -> Facts:
+    """List the versions of filterlens and of the libraries that it computed with."""
+    return (("filterlens", str(run.about.get("filterlens", "–"))), *_facts(run.about.get("versions", {})))
+
+
+def network(run: RunData) -> Facts:
+    """List what the pair of networks is."""
+    pair = run.about["pair"]
+    facts = {
+        "pair": pair.get("name") or "–",
+        "architecture": pair.get("architecture", "–"),
+        "options": pair.get("options") or "–",
+        "scale": f"×{run.scale}",
+        "parameters": count(pair["parameters"]) if "parameters" in pair else "–",
+        "filters": f"{count(run.filters)} in {len(run.layers)} layers",
+    }
+    return _facts(facts)
+
+
+def checkpoints(run: RunData) -> tuple[tuple[str, str, str, Facts], ...]:
+    """List baseline and target: role, path, SHA-256 and card."""
+    pair = run.about["pair"]
+    found = ((role, pair.get(role) or {}) for role in ("baseline", "target"))
+    return tuple(
+        (role, str(each.get("path", "–")), str(each.get("sha256", "–")), _facts(each.get("card") or {}))
+        for role, each in found
+    )
+
+
+def images(run: RunData) -> tuple[tuple[str, str, str, str], ...]:
+    """List every image of the run: its name, its job, its size in pixels and its SHA-256."""
+    judged = run.judgement.about.get("images", []) if run.judgement else []
+    jobs = (("to find the filters", run.about.get("images", [])), ("to judge them", judged))
+    return tuple(
+        (
+            str(each.get("name", "–")),
+            job,
+            f"{each.get('width', '–')} × {each.get('height', '–')}",
+            str(each.get("sha256", "–")),
+        )
+        for job, found in jobs
+        for each in found
+    )
+
+
+def commands(run: RunData) -> Facts:
+    """List the commands of the run with the seconds that each took."""
+    steps = [("attribute", run.about)] + ([("mask", run.judgement.about)] if run.judgement else [])
+    return tuple((name, f"{_command(about)}{_seconds(about)}") for name, about in steps)
+
+
+def _command(about: Mapping[str, Any]) -> str:
+    command = about.get("command") or ["–"]
+    return command if isinstance(command, str) else " ".join(str(word) for word in command)
+
+
+def _seconds(about: Mapping[str, Any]) -> str:
+    seconds = about.get("seconds")
+    return "" if seconds is None else f"  ({significant(float(seconds))} s)"
+
+
+def _facts(values: Mapping[str, Any]) -> Facts:
+    return tuple((str(key).replace("_", " "), _text(value)) for key, value in values.items())
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return listed(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

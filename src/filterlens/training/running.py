@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What changes while a stage trains, and how it goes into a checkpoint and comes back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from filterlens.training.meter import LossMeter
+from filterlens.training.recipe import Recipe
+
+
+@dataclass
+class Running:
+    """The moving parts of one stage.
+
+    Attributes:
+        network: The weights that Adam moves.
+        average: Their exponential moving average, which is what is saved in the end.
+        optimizer: Adam.
+        meter: The loss since the last log line.
+        done: Steps that lie behind.
+    """
+
+    network: nn.Module
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    meter: LossMeter
+    done: int = 0
+
+    @classmethod
+    def start(cls, network: nn.Module, recipe: Recipe, device: torch.device) -> "Running":
+        """Put the network on the device, ready for its first step."""
+        network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.requires_grad_(True).train()
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))  # type: ignore[no-untyped-call]
+        optimizer = torch.optim.Adam(network.parameters(), betas=recipe.betas, fused=True)
+        return cls(network, average, optimizer, LossMeter(device))
+
+    def state(self, loss_total: Tensor) -> dict[str, Any]:
+        """Return everything that the next step depends on; ``loss_total`` is the meter's, over all processes."""
+        return {
+            "step": self.done,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "meter": {"total": loss_total.cpu(), "steps": self.meter.steps},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state` returned."""
+        self.done = int(state["step"])
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if "meter" in state:  # older checkpoints lack it; their next log line then covers the steps since
+            self.meter.total = state["meter"]["total"].to(self.meter.total.device)
+            self.meter.steps = int(state["meter"]["steps"])
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a number."""
+        return bool(torch.stack([weight.isfinite().all() for weight in self.network.parameters()]).all())

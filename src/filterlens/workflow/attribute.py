@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attribution job: images and a pair in, a run folder with the rankings out."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filterlens.attribution.methods import attribute_with
+from filterlens.attribution.quadrature import Quadrature
+from filterlens.attribution.result import Attribution, save_attributions
+from filterlens.data.samples import Images, as_samples
+from filterlens.degradations import parse_degradations
+from filterlens.diagnosis.distribution import distribution
+from filterlens.errors import FilterlensError
+from filterlens.files import write_json
+from filterlens.models.receptive_field import receptive_field
+from filterlens.pair import ModelPair
+from filterlens.progress import SILENT, Progress
+from filterlens.workflow.run_folder import DISTRIBUTION, FILTERS, RUN, SCORES, describe_pair, provenance, write_table
+
+PERCENTS = (1.0, 3.0, 5.0, 10.0)
+
+
+def attribute_to_folder(
+    pair: ModelPair,
+    images: Images,
+    degradations: Sequence[str],
+    output: Path,
+    *,
+    methods: Sequence[str] = ("faig",),
+    protocol: str = "default",
+    objective: str = "truth",
+    contrast: str = "mean",
+    quadrature: Quadrature | None = None,
+    precision: str = "auto",
+    seed: int = 0,
+    allow_small: bool = False,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Rank every filter for each degradation and write the run folder.
+
+    Args:
+        pair: Baseline and target, on the device that shall compute.
+        images: HR images.
+        degradations: What to find filters for.
+        output: The run folder.
+        methods: Names of methods; ``filters.csv`` holds the first one's ranking.
+        protocol: ``default`` or ``reference``.
+        objective: ``truth``, ``target`` or ``baseline``.
+        contrast: ``mean`` or ``max`` of the other degradations.
+        quadrature: None takes the protocol's.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        seed: Of noise and random methods.
+        allow_small: Accept images smaller than the network's receptive field.
+        progress: Where bars and notes go.
+
+    Returns:
+        What ``run.json`` holds.
+
+    Raises:
+        FilterlensError: An image cannot be read or is too small; the folder cannot be written.
+        UsageError: An unknown method, degradation or setting.
+    """
+    started = time.monotonic()
+    names = list(parse_degradations(degradations))
+    samples = as_samples(images)
+    described = [sample.provenance() for sample in samples]  # reads every image once: a bad one fails before the work
+    if not allow_small:
+        _refuse_small_images(pair, described)
+    if pair.space.left_out:
+        progress.note(f"not attributed, since they are no filters: {', '.join(pair.space.left_out)}")
+    path_settings: dict[str, Any] = {"objective": objective, "contrast": contrast}
+    if quadrature is not None:
+        path_settings["quadrature"] = quadrature
+    found = attribute_with(
+        methods,
+        pair,
+        samples,
+        names,
+        path_settings=path_settings,
+        progress=progress,
+        protocol=protocol,
+        precision=precision,
+        seed=seed,
+    )
+    first = next(iter(found.values()))
+    save_attributions(output / SCORES, list(found.values()))
+    first.to_csv(output / FILTERS)
+    header = ("method", "degradation", "percent", "layer", "position", "filters", "selected", "share")
+    write_table(output / DISTRIBUTION, header, _distribution_rows(found.values()))
+    facts = provenance() | {
+        "pair": describe_pair(pair),
+        "settings": dict(first.settings)
+        | {"methods": list(found), "degradations": names, "device": str(pair.device), "objective": objective},
+        "images": described,
+        "completeness": [
+            {"method": each.method, **asdict(entry), "gap": entry.gap}
+            for each in found.values()
+            for entry in each.completeness
+        ],
+        "completeness_gap": first.completeness_gap if first.completeness else None,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    write_json(output / RUN, facts)
+    return facts
+
+
+def _refuse_small_images(pair: ModelPair, described: Sequence[dict[str, Any]]) -> None:
+    field = receptive_field(pair.network(pair.target))
+    for image in described:
+        side = min(image["width"], image["height"]) // pair.scale
+        if field is not None and side < field:
+            raise FilterlensError(
+                f"Image '{image['name']}' is {image['width']}x{image['height']}, that is {side} LR pixels at "
+                f"x{pair.scale}, smaller than the network's receptive field of {field}: its scores would be mostly "
+                f"border. Use images of at least {field * pair.scale} pixels, or allow it with --allow-small."
+            )
+
+
+def _distribution_rows(attributions: Iterable[Attribution]) -> Iterator[tuple[object, ...]]:
+    for each in attributions:
+        for degradation in each.degradations:
+            for percent in PERCENTS:
+                for entry in distribution(each.select(degradation, percent)):
+                    yield (
+                        each.method,
+                        degradation,
+                        percent,
+                        entry.layer,
+                        entry.position,
+                        entry.filters,
+                        entry.selected,
+                        entry.share,
+                    )

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proof: replace the found filters by the baseline's and measure own and cross damage."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from filterlens.attribution.change import AbsoluteChange, RelativeChange
+from filterlens.attribution.method import Method
+from filterlens.attribution.protocol import protocol_named
+from filterlens.attribution.random import LayerMatchedRandom, Random
+from filterlens.attribution.result import Attribution, load_attributions
+from filterlens.data.images import center_crop, to_uint8, write_image
+from filterlens.data.samples import Images, as_samples
+from filterlens.degradations import Degradation
+from filterlens.errors import FilterlensError
+from filterlens.evaluation.damage import Damage, Edit, Keeper, Quality, measure_damage
+from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
+from filterlens.evaluation.image_metrics import specification
+from filterlens.evaluation.summary import summarise_damage, summarise_quality
+from filterlens.files import write_json
+from filterlens.hardware import resolve_precision
+from filterlens.pair import ModelPair
+from filterlens.progress import SILENT, Progress
+from filterlens.workflow.run_folder import (
+    DAMAGE,
+    DAMAGE_PER_IMAGE,
+    MASK,
+    NETWORKS,
+    PICTURES,
+    SCORES,
+    provenance,
+    reopen_pair,
+    require_run,
+    write_table,
+)
+
+HEADER = (
+    "method", "percent", "masked", "input", "distance", "distance_reference", "psnr", "ssim", "removal", "preservation",
+)  # fmt: skip
+PICTURE_SIZE = 512
+
+
+def mask_to_folder(
+    run: Path,
+    images: Images,
+    *,
+    percents: Sequence[float] = (1, 3, 5, 10),
+    pair: ModelPair | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+    controls: bool = True,
+    pictures: int = 2,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Judge the rankings of a run folder on images, and write ``damage.csv`` and what belongs to it.
+
+    Args:
+        run: A folder that ``filterlens attribute`` made.
+        images: HR images to judge on; best ones that were not used to find the filters.
+        percents: How many of the filters to replace.
+        pair: The run's pair, if it is loaded already.
+        device: Where to compute.
+        precision: ``fp32`` by default: the judge rounds nothing away.
+        controls: Add the methods that need no image (changes, random, layer-matched random).
+        pictures: Of how many images pictures are kept.
+        progress: Where bars and notes go.
+
+    Returns:
+        What ``mask.json`` holds.
+
+    Raises:
+        FilterlensError: No run folder, changed checkpoints, unreadable images.
+    """
+    started = time.monotonic()
+    facts = require_run(run)
+    settings = facts["settings"]
+    pair = (pair or reopen_pair(run)).to(device)
+    found = load_attributions(run / SCORES)
+    if next(iter(found.values())).space != pair.space:
+        raise FilterlensError(
+            f"The scores in '{run}' are of another network than its pair. Run `filterlens attribute` again."
+        )
+    if controls:
+        found = _with_controls(pair, found, settings["seed"])
+    samples = as_samples(images)
+    described = [sample.provenance() for sample in samples]
+    inputs = {name: Degradation.parse(name) for name in settings["degradations"]} | {"clean": Degradation()}
+    selections = {
+        Edit(method, percent, masked): each.select(masked, percent)
+        for method, each in found.items()
+        for percent in percents
+        for masked in each.degradations
+    }
+    keeper, kept = _keeper(
+        run, next(iter(found)), min(percents), [image["name"] for image in described[:pictures]], pair.scale
+    )
+    protocol = protocol_named(settings["protocol"])
+    damages, qualities = measure_damage(
+        pair,
+        selections,
+        samples,
+        inputs,
+        resampler=protocol.resampler,
+        multiple=protocol.multiple,
+        seed=settings["seed"],
+        precision=resolve_precision(precision, pair.device),
+        keeper=keeper,
+        progress=progress,
+    )
+    _write_tables(run, damages, qualities)
+    write_json(run / PICTURES, kept)
+    record = provenance() | {
+        "images": described,
+        "held_out": _is_held_out(described, facts["images"]),
+        "percents": list(percents),
+        "methods": list(found),
+        "metrics": {
+            "distance": FUNCTION_DISTANCE,
+            "distance_reference": REFERENCE_DISTANCE,
+            "psnr, ssim": specification(pair.scale),
+            "removal, preservation": "squared distances of unrounded outputs, pooled over all images",
+        },
+        "precision": precision,
+        "seed": settings["seed"],
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    write_json(run / MASK, record)
+    return record
+
+
+def _with_controls(pair: ModelPair, found: Mapping[str, Attribution], seed: int) -> dict[str, Attribution]:
+    first = next(iter(found.values()))
+    names = list(first.scores)
+    methods: list[Method] = [AbsoluteChange(pair), RelativeChange(pair), Random(pair, seed=seed)]
+    methods += [LayerMatchedRandom(pair, like=first, seed=seed)]
+    controls = {method.name: method.attribute([], names) for method in methods}
+    return dict(found) | {name: each for name, each in controls.items() if name not in found}
+
+
+def _keeper(
+    run: Path, method: str, percent: float, images: Sequence[str], scale: int
+) -> tuple[Keeper, list[dict[str, Any]]]:
+    """Return who writes pictures of the first method at the smallest percentage, and the list that it fills."""
+    kept: list[dict[str, Any]] = []
+
+    def keep(image: str, name: str, what: str, edit: Edit | None, pixels: Tensor) -> None:
+        if image not in images:
+            return
+        label = what if edit is None else f"masked-{edit.masked}"
+        folder = f"pictures/{_safe(name)}/{_safe(image)}"
+        size = PICTURE_SIZE // scale if what == "input" else PICTURE_SIZE // scale * scale
+        file = f"{folder}/{_safe(label)}.png"
+        write_image(run / file, center_crop(to_uint8(pixels), size))
+        entry: dict[str, Any] = {
+            "image": image,
+            "input": name,
+            "what": what,
+            "masked": None,
+            "method": None,
+            "percent": None,
+            "file": file,
+        }
+        if edit is not None:
+            entry |= {"masked": edit.masked, "method": edit.method, "percent": edit.percent}
+        kept.append(entry)
+
+    return Keeper(lambda edit: edit.method == method and edit.percent == percent, keep), kept
+
+
+def _safe(text: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_.=" else "_" for letter in text)
+
+
+def _is_held_out(judged: Sequence[dict[str, Any]], used: Sequence[dict[str, Any]]) -> bool:
+    """Whether no judged image was used for finding; compared by file hash, or by name where there is no file."""
+    known = {image.get("sha256", image["name"]) for image in used}
+    return all(image.get("sha256", image["name"]) not in known for image in judged)
+
+
+def _write_tables(run: Path, damages: Sequence[Damage], qualities: Sequence[Quality]) -> None:
+    write_table(
+        run / DAMAGE,
+        HEADER,
+        (
+            (
+                *each.edit,
+                each.input,
+                each.distance,
+                each.distance_reference,
+                each.psnr,
+                each.ssim,
+                each.removal,
+                each.preservation,
+            )
+            for each in summarise_damage(damages)
+        ),
+    )
+    write_table(
+        run / DAMAGE_PER_IMAGE,
+        (
+            "method",
+            "percent",
+            "masked",
+            "input",
+            "image",
+            "distance",
+            "distance_reference",
+            "psnr",
+            "ssim",
+            "residual",
+            "scale",
+        ),
+        (
+            (*d.edit, d.input, d.image, d.distance, d.distance_reference, d.psnr, d.ssim, d.residual, d.scale)
+            for d in damages
+        ),
+    )
+    rows = ((*key, *values) for key, values in summarise_quality(qualities).items())
+    write_table(run / NETWORKS, ("network", "input", "psnr", "ssim"), rows)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a run folder: names, tables, and what is recorded of every job."""
+
+import csv
+import io
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filterlens.errors import FilterlensError, UsageError
+from filterlens.files import read_json, write_text
+from filterlens.pair import ModelPair
+from filterlens.version import __version__
+
+RUN, SCORES, FILTERS = "run.json", "scores.safetensors", "filters.csv"
+DISTRIBUTION, DAMAGE, DAMAGE_PER_IMAGE = "distribution.csv", "damage.csv", "damage_per_image.csv"
+NETWORKS, MASK, PICTURES, REPORT = "networks.csv", "mask.json", "pictures.json", "report.html"
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV, whole or not at all; None becomes an empty cell, floats keep six significant digits."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    write_text(path, stream.getvalue())
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def provenance() -> dict[str, Any]:
+    """Return versions, time and command: what every job records."""
+    return {
+        "filterlens": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": {"python": platform.python_version(), **_versions("torch", "numpy", "pillow", "safetensors")},
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def describe_pair(pair: ModelPair) -> dict[str, Any]:
+    """Return what ``run.json`` says of the pair: names, hashes, cards, and every layer."""
+    return {
+        "name": pair.name or None,
+        **pair.facts,
+        "scale": pair.scale,
+        "parameters": pair.target.numel(),
+        "filters": len(pair.space),
+        "left_out": list(pair.space.left_out),
+        "layers": [
+            {"name": layer.name, "out": layer.out_channels, "in": layer.in_channels, "filters": layer.count}
+            for layer in pair.space.layers
+        ],
+    }
+
+
+def open_pair(name: str | None, baseline: Path | None, target: Path | None, default: str | None = None) -> ModelPair:
+    """Load the pair that the user named: a shipped one, or two checkpoints.
+
+    Raises:
+        UsageError: Neither, both, or only one checkpoint is given.
+    """
+    if name and (baseline or target):
+        raise UsageError("Give either --pair or --baseline and --target, not both.")
+    if (baseline is None) != (target is None):
+        raise UsageError(f"--{'target' if baseline else 'baseline'} is missing: a pair needs both checkpoints.")
+    if baseline and target:
+        return ModelPair.load(baseline, target)
+    if name is None and default is None:
+        raise UsageError("Which pair? Give --pair NAME (one that ships) or --baseline FILE --target FILE.")
+    return ModelPair.pretrained(name or str(default))
+
+
+def reopen_pair(run: Path) -> ModelPair:
+    """Load the pair of a run folder again and check that it is still the same.
+
+    Raises:
+        FilterlensError: A checkpoint was moved or changed since.
+    """
+    facts = read_json(run / RUN)["pair"]
+    if facts["name"]:
+        pair = ModelPair.pretrained(facts["name"])
+    else:
+        pair = ModelPair.load(facts["baseline"]["path"], facts["target"]["path"])
+    for role in ("baseline", "target"):
+        if pair.facts[role]["sha256"] != facts[role]["sha256"]:
+            raise FilterlensError(
+                f"The {role} '{facts[role]['path']}' changed since '{run}' was made (its hash differs). "
+                "Run `filterlens attribute` again."
+            )
+    return pair
+
+
+def require_run(run: Path) -> dict[str, Any]:
+    """Return ``run.json`` of a run folder.
+
+    Raises:
+        FilterlensError: It is no run folder.
+    """
+    if not (run / RUN).is_file():
+        raise FilterlensError(f"'{run}' is no run folder: '{run / RUN}' is missing. `filterlens attribute` makes one.")
+    facts: dict[str, Any] = read_json(run / RUN)
+    return facts

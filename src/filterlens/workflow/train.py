@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training job: a recipe and folders of images in, a pair out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from filterlens.data.images import list_images, read_image
+from filterlens.errors import FilterlensError
+from filterlens.files import write_json
+from filterlens.hardware import resolve_device, resolve_precision
+from filterlens.progress import SILENT, Progress
+from filterlens.training.recipe import Recipe
+from filterlens.workflow.run_folder import provenance
+
+HELD_OUT_EVERY = 20
+VALIDATION_IMAGES = 10
+
+
+def train_to_folder(
+    recipe: Recipe,
+    images: Sequence[Path],
+    output: Path,
+    *,
+    validation: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    fresh: bool = False,
+    progress: Progress = SILENT,
+) -> dict[str, Path]:
+    """Train the pair of a recipe; goes on where a killed run stopped.
+
+    Args:
+        recipe: The settings.
+        images: Folders of HR training images.
+        output: Folder for weights, log and checkpoints.
+        validation: Folder of HR images for the PSNR; None holds out every 20th training image.
+        device: ``auto``, ``cpu``, ``cuda``.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        fresh: Delete what ``output`` holds of an earlier training first.
+        progress: Where bars and notes go.
+
+    Returns:
+        ``{"baseline": path, "target": path}``.
+    """
+    from filterlens.training.loop import train
+
+    paths = [path for folder in images for path in list_images(folder)[0]]
+    if validation is not None:
+        held_out = list_images(validation)[0]
+        held_out = held_out[:: max(1, len(held_out) // VALIDATION_IMAGES)]
+    else:
+        held_out = paths[::HELD_OUT_EVERY] if len(paths) >= HELD_OUT_EVERY else []
+        paths = [path for path in paths if path not in set(held_out)]
+        note = f"{len(held_out)} of the images are held out" if held_out else "too few images to hold any out"
+        progress.note(f"validation: {note} (--validation DIR takes others)")
+    shared = {path.resolve() for path in paths} & {path.resolve() for path in held_out}
+    if shared:
+        raise FilterlensError(f"'{min(shared)}' is both a training and a validation image.")
+    if fresh and output.exists():
+        for file in ("baseline.safetensors", "target.safetensors", "baseline.state.pt", "target.state.pt", "log.jsonl"):
+            (output / file).unlink(missing_ok=True)
+    where = resolve_device(device)
+    chosen = resolve_precision(precision, where)
+    progress.note(f"{len(paths)} training images, {len(held_out)} for validation, {where}, {chosen}")
+    names = ", ".join(f"{folder.name} ({len(list_images(folder)[0])})" for folder in images)
+    with progress.bar("read images", len(paths) + len(held_out)) as bar:
+        pixels = []
+        for path in [*paths, *held_out]:
+            pixels.append(read_image(path))
+            bar.advance()
+    write_json(output / "train.json", provenance() | {"recipe": recipe.model_dump(mode="json"), "images": names})
+    return train(
+        recipe,
+        pixels[: len(paths)],
+        output,
+        validation=pixels[len(paths) :],
+        device=where,
+        precision=chosen,
+        data=names,
+        progress=progress,
+    )

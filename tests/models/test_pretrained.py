@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped pairs show the phenomenon, and their cards tell the truth."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from filterlens import FAIG, ModelPair
+from filterlens.data.images import read_folder
+from filterlens.data.photographs import photograph, square
+from filterlens.degradations import Degradation
+from filterlens.models.checkpoints import load_network
+from filterlens.models.pretrained import pair_files, pair_names
+from filterlens.training.validation import psnr_per_degradation
+
+SET5 = Path(__file__).parents[3] / "shared" / "data" / "eval" / "set5"
+DEGRADATIONS = ("clean", "blur:2", "noise:0.1", "blur:2+noise:0.1")
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_two_pairs_ship():
+    assert pair_names() == ["srcnn-style-x2", "srresnet-x2"]
+
+
+@pytest.mark.parametrize("name", ["srresnet-x2", "srcnn-style-x2"])
+def test_cards_name_recipe_data_iterations_and_psnr(name):
+    for path in pair_files(name):
+        card = load_network(path).card
+        assert card["recipe"]["scale"] == 2 and card["iterations"] > 0 and card["training_data"]
+        assert set(card["psnr"]) == {"Set5", "Set14", "BSDS100"}
+        assert all(set(values) == set(DEGRADATIONS) for values in card["psnr"].values())
+
+
+@pytest.mark.parametrize("name", ["srresnet-x2", "srcnn-style-x2"])
+def test_the_target_gained_on_blur_and_noise_and_lost_little_on_clean(name):
+    baseline, target = (load_network(path).card["psnr"]["Set14"] for path in pair_files(name))
+    gain = {degradation: target[degradation] - baseline[degradation] for degradation in DEGRADATIONS}
+    assert gain["noise:0.1"] >= 3.5 and gain["blur:2"] >= 3.5 and gain["clean"] > -0.7, gain
+
+
+@pytest.mark.skipif(not SET5.is_dir(), reason="Set5 is not beside the checkout (../shared/data/eval/set5)")
+@pytest.mark.parametrize("name", ["srresnet-x2", "srcnn-style-x2"])
+def test_the_cards_psnr_can_be_measured_again(name, two_threads):
+    images = list(read_folder(SET5).values())
+    wanted = {text: Degradation.parse(text) for text in ("blur:2", "noise:0.1")}
+    for path in pair_files(name):
+        loaded = load_network(path)
+        measured = psnr_per_degradation(loaded.network, images, wanted, scale=2)
+        for degradation, value in measured.items():
+            assert value == pytest.approx(loaded.card["psnr"]["Set5"][degradation], abs=0.02)
+
+
+@pytest.mark.parametrize(("precision", "largest"), [("fp32", 0.005), ("bf16", 0.02)])
+def test_the_default_quadrature_is_complete_on_the_shipped_pair(precision, largest, two_threads):
+    pair = ModelPair.pretrained("srresnet-x2")
+    image = square(photograph("astronaut"), 192, 20, 130)
+    found = FAIG(pair, precision=precision).attribute(image, ["blur:2", "noise:0.1"])
+    assert found.completeness_gap < largest

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A file is written whole or not at all."""
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from filterlens.errors import FilterlensError
+from filterlens.files import read_json, sha256_of, whole_file, write_json, write_text
+
+
+def test_a_whole_file_appears_at_its_place_with_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "file.txt"
+    with whole_file(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), FilterlensError("mine")])
+def test_any_error_inside_passes_unchanged_and_leaves_the_old_file_alone(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(type(error)) as caught, whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert caught.value is error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_inside_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mine"), whole_file(tmp_path / "file.txt") as temporary:
+        temporary.write_text("half")
+        raise ValueError("mine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_the_path_and_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def full(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(FilterlensError, match=r"file\.txt': No space left on device\. Free the disk"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("no folder")
+    with pytest.raises(FilterlensError, match="Cannot write"):
+        write_text(tmp_path / "folder" / "file.txt", "text")
+
+
+def test_a_folder_in_place_of_the_file_is_told_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").mkdir()
+    with pytest.raises(FilterlensError, match="Cannot write"):
+        write_text(tmp_path / "file.txt", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_the_permissions_are_those_of_an_ordinary_new_file(tmp_path: Path) -> None:
+    (tmp_path / "ordinary").touch()
+    write_text(tmp_path / "ours", "text")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_json_reads_back_equal_and_keeps_letters(tmp_path: Path) -> None:
+    value = {"σ": [1, 2.5, None], "name": "Größe"}
+    write_json(tmp_path / "value.json", value)
+    assert read_json(tmp_path / "value.json") == value
+    assert "Größe" in (tmp_path / "value.json").read_text(encoding="utf-8")
+
+
+def test_a_value_that_json_cannot_hold_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "value.json", {"value": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_json_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FilterlensError, match=r"none\.json': No such file"):
+        read_json(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("content", [b"{'no': json}", b"", b"\xff\xfe"])
+def test_a_file_that_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.json").write_bytes(content)
+    with pytest.raises(FilterlensError, match=r"bad\.json' is not valid JSON"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc" * 100_000)
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(b"abc" * 100_000).hexdigest()

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices and precisions by name."""
+
+import pytest
+import torch
+
+from filterlens.errors import UsageError
+from filterlens.hardware import autocast, resolve_device, resolve_precision
+
+CPU = torch.device("cpu")
+
+
+def test_auto_is_the_gpu_where_there_is_one() -> None:
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert resolve_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "meta", "cuda:x"])
+def test_an_unknown_device_is_refused_with_the_legal_ones(name: str) -> None:
+    with pytest.raises(UsageError, match=f"Unknown device '{name}'. Legal: auto, cpu, cuda"):
+        resolve_device(name)
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="'cuda:99' was asked for"):
+        resolve_device("cuda:99")
+
+
+def test_a_precision_is_taken_by_name_or_by_what_the_device_is_fast_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_precision("bf16", CPU) == "bf16"
+    assert resolve_precision("fp32", CPU) == "fp32"
+    for is_fast, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr("filterlens.hardware.has_fast_bf16", lambda device, is_fast=is_fast: is_fast)
+        assert resolve_precision("auto", CPU) == expected
+
+
+def test_an_unknown_precision_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match=r"'fp23'. Did you mean 'fp32'"):
+        resolve_precision("fp23", CPU)
+
+
+def test_autocast_computes_in_bf16_and_leaves_the_weights_as_they_are() -> None:
+    layer = torch.nn.Conv2d(3, 3, 3)
+    with autocast(CPU, "bf16"):
+        assert layer(torch.rand(1, 3, 8, 8)).dtype == torch.bfloat16
+    with autocast(CPU, "fp32"):
+        assert layer(torch.rand(1, 3, 8, 8)).dtype == torch.float32
+    assert layer.weight.dtype == torch.float32

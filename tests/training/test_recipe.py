@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes load, and refuse what they do not know."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filterlens.degradations import Mixture
+from filterlens.errors import FilterlensError, UsageError
+from filterlens.training.recipe import Recipe, load_recipe, shipped_recipes, validated
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    stage = {"iterations": 10, "learning_rate": 1e-3}
+    return {"name": "test", "baseline": dict(stage), "target": dict(stage)} | changes
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_loads_under_its_own_name(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+def test_the_reference_recipe_is_that_of_the_paper() -> None:
+    recipe = load_recipe("reference")
+    assert (recipe.patch, recipe.batch, recipe.betas, recipe.ema, recipe.scale) == (64, 16, (0.9, 0.99), 0.999, 2)
+    assert recipe.resampler == "bilinear"
+    baseline, target = recipe.baseline, recipe.target
+    assert (baseline.iterations, baseline.learning_rate, baseline.period) == (1_000_000, 2e-4, 250_000)
+    assert (baseline.final_learning_rate, baseline.degradations) == (1e-7, ())
+    assert (target.iterations, target.learning_rate) == (100_000, 5e-5)
+    assert recipe.mixture(target) == Mixture.of([("blur:2", 0.5), ("noise:0.1", 0.5)], "bilinear")
+
+
+def test_a_recipe_is_read_from_a_toml_file_and_changes_replace_its_settings(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'name = "own"\nbatch = 3\nseed = 5\n[baseline]\niterations = 1\nlearning_rate = 1e-3\n'
+        "[target]\niterations = 2\nlearning_rate = 1e-4\n"
+    )
+    recipe = load_recipe(path, seed=7, batch=None)
+    assert (recipe.name, recipe.batch, recipe.seed, recipe.target.iterations) == ("own", 3, 7, 2)
+
+
+def test_a_recipe_cannot_be_changed_after_it_was_checked() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        validated(settings(), "test").seed = 3  # type: ignore[misc]
+
+
+def test_a_recipe_survives_json() -> None:
+    recipe = validated(settings(), "test")
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bacth": 3}, "Unknown setting 'bacth'. Did you mean 'batch'"),
+        ({"baseline": {"iterations": 1, "learning_rat": 1}}, "'learning_rat'. Did you mean 'learning_rate'"),
+        ({"architecture": "srresnt"}, "'srresnt'. Did you mean 'srresnet'"),
+        ({"architecture": ["srresnet"]}, "Unknown architecture"),
+        ({"scale": 5}, "scale = 5"),
+        ({"batch": 0}, "batch = 0"),
+        ({"betas": [0.9, 1]}, "betas.1 = 1"),
+        ({"ema": 1}, "ema = 1"),
+        ({"resampler": "nearest"}, "resampler = 'nearest'"),
+        ({"patch": 17}, "patch = 17 is not a multiple of scale = 2"),
+        ({"baseline": {"iterations": 0, "learning_rate": 1e-3}}, "baseline.iterations = 0"),
+        ({"baseline": 3}, "baseline = 3"),
+        ({"baseline": {"iterations": 3}}, "baseline.learning_rate is missing"),
+    ],
+)
+def test_a_mistake_is_refused_with_the_value_and_the_nearest_name(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        validated(settings(**changes), "test")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("degradations", "message"),
+    [
+        ([["blurr:2", 0.5]], "Did you mean 'blur'"),
+        ([["blur:2", 1.5]], "Probability 1.5"),
+        ([["blur:2,kernel=33", 0.5]], "patch = 16 is too small for 'blur:2,kernel=33': .* above 16 pixels"),
+    ],
+)
+def test_coins_are_checked_before_any_training(degradations: list[list[Any]], message: str) -> None:
+    stage = {"iterations": 1, "learning_rate": 1e-3, "degradations": degradations}
+    with pytest.raises(UsageError, match=message):
+        validated(settings(patch=16, target=stage), "test")
+
+
+def test_an_unknown_recipe_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match=r"Unknown recipe 'smok'. Did you mean 'smoke'.*\.toml"):
+        load_recipe("smok")
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(FilterlensError, match=r"none\.toml': No such file"):
+        load_recipe(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe"])
+def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.toml").write_bytes(content)
+    with pytest.raises(FilterlensError, match=r"bad\.toml' is not"):
+        load_recipe(tmp_path / "bad.toml")
