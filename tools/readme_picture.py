@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draw the README's picture from the demo's run folder.
 
-    filterlens demo && python tools/readme_picture.py runs/demo docs/images/demo.png --image chelsea
+filterlens demo && python tools/readme_picture.py runs/demo docs/images/demo.png --image chelsea
 """
 
 import argparse
@@ -59,7 +59,9 @@ def draw(run: Path, image: str, crop: int) -> Figure:
             axis.set_xlabel(kept(run, name, masked) if masked else "", fontsize=10)
             axis.set_xticks([])
             axis.set_yticks([])
-    figure.suptitle("1 % of the filters carry deblurring, another 1 % denoising (SRResNet ×2, found on other photographs)")
+    figure.suptitle(
+        "1 % of the filters carry deblurring, another 1 % denoising (SRResNet ×2, found on other photographs)"
+    )
     return figure
 
 

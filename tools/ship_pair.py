@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Put a trained pair into the package: 16-bit weights, and a card with its PSNR on the benchmark sets.
 
-    python tools/ship_pair.py runs/train-cpu srresnet-x2 --set Set5=DIR --set Set14=DIR --set BSDS100=DIR
+python tools/ship_pair.py runs/train-cpu srresnet-x2 --set Set5=DIR --set Set14=DIR --set BSDS100=DIR
 """
 
 import argparse
@@ -44,7 +44,10 @@ def ship(run: Path, name: str, sets: dict[str, Path]) -> None:
             save_network(destination, loaded.network, loaded.architecture, loaded.options, card, torch.float16)
 
         write(loaded.card)
-        table = {"psnr": measure(destination, sets), "psnr_specification": f"{specification(loaded.scale)}, noise seed 0"}
+        table = {
+            "psnr": measure(destination, sets),
+            "psnr_specification": f"{specification(loaded.scale)}, noise seed 0",
+        }
         card = loaded.card | table | {"storage": "float16"}
         write(card)
         destination.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
@@ -57,7 +60,11 @@ def main() -> None:
     parser.add_argument("name", help="name of the pair, for example srresnet-x2")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=DIR", help="a benchmark set; repeat it")
     arguments = parser.parse_args()
-    ship(arguments.run, arguments.name, {name: Path(folder) for name, folder in (each.split("=", 1) for each in arguments.set)})
+    ship(
+        arguments.run,
+        arguments.name,
+        {name: Path(folder) for name, folder in (each.split("=", 1) for each in arguments.set)},
+    )
 
 
 if __name__ == "__main__":

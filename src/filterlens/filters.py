@@ -161,6 +161,14 @@ class FilterSpace:
         out_channel, in_channel = divmod(int(index) - layer.offset, layer.in_channels)
         return FilterAddress(layer.name, out_channel, in_channel)
 
+    def addresses(self, indices: Tensor) -> list[FilterAddress]:
+        """Return the addresses of many flat indices ``(n,)``, in their order."""
+        numbers = self.layer_index[indices]
+        widths = torch.tensor([layer.in_channels for layer in self.layers])[numbers]
+        local = indices - torch.tensor([layer.offset for layer in self.layers])[numbers]
+        rows = zip(numbers.tolist(), (local // widths).tolist(), (local % widths).tolist(), strict=True)
+        return [FilterAddress(self.layers[number].name, row, column) for number, row, column in rows]
+
     def index(self, address: FilterAddress | str) -> int:
         """Return the flat index of an address, given as a value or as ``body.3.conv1.weight[17, 4]``.
 
@@ -259,7 +267,7 @@ class Selection:
 
     def addresses(self) -> list[FilterAddress]:
         """Return the addresses, best first."""
-        return [self.space.address(int(index)) for index in self.indices]
+        return self.space.addresses(self.indices)
 
 
 def ranking(scores: Tensor) -> Tensor:

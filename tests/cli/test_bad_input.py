@@ -119,8 +119,8 @@ def test_a_changed_checkpoint_is_noticed(run, images, checkpoints, tmp_path):
     copies = tmp_path / "copies"
     shutil.copytree(checkpoints, copies)
     run(
-        "attribute", "--baseline", copies / "baseline.safetensors", "--target", copies / "target.safetensors", "--images",
-        images, "--degradation", "blur:2", "--degradation", "noise:0.1", "--output", tmp_path / "run", "--nodes", 1,
+        "attribute", "--baseline", copies / "baseline.safetensors", "--target", copies / "target.safetensors",
+        "--images", images, "--degradation", "blur:2", "--degradation", "noise:0.1", "--output", tmp_path / "run", "--nodes", 1,
     )  # fmt: skip
     network = load_network(copies / "target.safetensors").network
     with torch.no_grad():

@@ -95,12 +95,11 @@ class Attribution:
         writer.writerow(CSV_HEADER)
         for degradation, scores in self.scores.items():
             order = ranking(scores)
-            values = scores[order].tolist()
-            for rank, (index, score) in enumerate(zip(order.tolist(), values, strict=True), start=1):
-                address = self.space.address(index)
-                writer.writerow(
-                    (degradation, address.layer, address.out_channel, address.in_channel, f"{score:.9g}", rank)
-                )
+            places = zip(self.space.addresses(order), scores[order].tolist(), strict=True)
+            writer.writerows(
+                (degradation, address.layer, address.out_channel, address.in_channel, f"{score:.9g}", rank)
+                for rank, (address, score) in enumerate(places, start=1)
+            )
         write_text(path, stream.getvalue())
 
     def save(self, path: Path | str) -> None:
@@ -182,5 +181,14 @@ def load_attributions(path: Path | str) -> dict[str, Attribution]:
 
 
 def as_scores(values: Tensor, like: torch.dtype) -> Tensor:
-    """Bring accumulated scores to the CPU in the weights' type, so that saved and computed ranks agree."""
+    """Bring accumulated scores to the CPU in the weights' type, so that saved and computed ranks agree.
+
+    Raises:
+        FilterlensError: A score is not finite: the network overflowed somewhere on the path.
+    """
+    if not values.isfinite().all():
+        raise FilterlensError(
+            "The scores are not finite: the network overflows on its path. Try --precision fp32, and check that the "
+            "two checkpoints belong together."
+        )
     return values.to("cpu", like)

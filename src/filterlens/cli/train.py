@@ -47,7 +47,7 @@ def train(
     `torchrun --nproc-per-node 2 -m filterlens train …`.
     """
     from filterlens.training.recipe import load_recipe
-    from filterlens.workflow.train import train_to_folder
+    from filterlens.workflow.train import leads_processes, train_to_folder
 
     chosen = load_recipe(recipe, architecture=architecture, scale=scale, seed=seed)
     folder = output or Path("runs") / f"train-{chosen.name}"
@@ -61,6 +61,8 @@ def train(
         fresh=fresh,
         progress=Terminal(),
     )
+    if not leads_processes():
+        return
     value = {role: str(path) for role, path in written.items()} | {"log": str(folder / "log.jsonl")}
     text = "\n".join(str(path) for path in written.values())
     next_line = f"Next: filterlens attribute --baseline {written['baseline']} --target {written['target']} …"

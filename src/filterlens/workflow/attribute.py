@@ -18,7 +18,16 @@ from filterlens.files import write_json
 from filterlens.models.receptive_field import receptive_field
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
-from filterlens.workflow.run_folder import DISTRIBUTION, FILTERS, RUN, SCORES, describe_pair, provenance, write_table
+from filterlens.workflow.run_folder import (
+    DISTRIBUTION,
+    FILTERS,
+    RUN,
+    SCORES,
+    describe_pair,
+    drop_results,
+    provenance,
+    write_table,
+)
 
 PERCENTS = (1.0, 3.0, 5.0, 10.0)
 
@@ -86,6 +95,7 @@ def attribute_to_folder(
         seed=seed,
     )
     first = next(iter(found.values()))
+    drop_results(output)
     save_attributions(output / SCORES, list(found.values()))
     first.to_csv(output / FILTERS)
     header = ("method", "degradation", "percent", "layer", "position", "filters", "selected", "share")

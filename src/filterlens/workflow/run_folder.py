@@ -4,6 +4,7 @@
 import csv
 import io
 import platform
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -108,6 +109,15 @@ def reopen_pair(run: Path) -> ModelPair:
                 "Run `filterlens attribute` again."
             )
     return pair
+
+
+def drop_results(run: Path) -> None:
+    """Delete what earlier jobs wrote into a run folder, so that a new ranking never stands beside an old proof."""
+    for name in (RUN, SCORES, "scores.json", FILTERS, DISTRIBUTION, DAMAGE, DAMAGE_PER_IMAGE, NETWORKS, MASK, PICTURES):
+        (run / name).unlink(missing_ok=True)
+    (run / REPORT).unlink(missing_ok=True)
+    for name in ("pictures", "figures"):
+        shutil.rmtree(run / name, ignore_errors=True)
 
 
 def require_run(run: Path) -> dict[str, Any]:

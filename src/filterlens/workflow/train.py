@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training job: a recipe and folders of images in, a pair out."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from filterlens.workflow.run_folder import provenance
 
 HELD_OUT_EVERY = 20
 VALIDATION_IMAGES = 10
+
+
+def leads_processes() -> bool:
+    """Whether this is the process that writes and speaks, among those that ``torchrun`` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def train_to_folder(
@@ -52,11 +58,14 @@ def train_to_folder(
         held_out = paths[::HELD_OUT_EVERY] if len(paths) >= HELD_OUT_EVERY else []
         paths = [path for path in paths if path not in set(held_out)]
         note = f"{len(held_out)} of the images are held out" if held_out else "too few images to hold any out"
-        progress.note(f"validation: {note} (--validation DIR takes others)")
+        if leads_processes():
+            progress.note(f"validation: {note} (--validation DIR takes others)")
     shared = {path.resolve() for path in paths} & {path.resolve() for path in held_out}
     if shared:
         raise FilterlensError(f"'{min(shared)}' is both a training and a validation image.")
-    if fresh and output.exists():
+    if not leads_processes():
+        progress = SILENT
+    if fresh and leads_processes():
         for file in ("baseline.safetensors", "target.safetensors", "baseline.state.pt", "target.state.pt", "log.jsonl"):
             (output / file).unlink(missing_ok=True)
     where = resolve_device(device)
@@ -68,7 +77,8 @@ def train_to_folder(
         for path in [*paths, *held_out]:
             pixels.append(read_image(path))
             bar.advance()
-    write_json(output / "train.json", provenance() | {"recipe": recipe.model_dump(mode="json"), "images": names})
+    if leads_processes():
+        write_json(output / "train.json", provenance() | {"recipe": recipe.model_dump(mode="json"), "images": names})
     return train(
         recipe,
         pixels[: len(paths)],

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attribution job and what follows it, for any number of degradations."""
+
+import json
+
+import pytest
+import torch
+
+from filterlens import FilterlensError
+from filterlens.attribution.result import as_scores
+from filterlens.report.build import build_report
+from filterlens.workflow.attribute import attribute_to_folder
+from filterlens.workflow.mask import mask_to_folder
+from filterlens.workflow.run_folder import describe_pair
+from tests.attribution.small_networks import make_pair, photographs
+
+
+@pytest.fixture
+def pair():
+    _, _, pair = make_pair()
+    pair.facts = {role: {"path": role, "sha256": role, "card": {}} for role in ("baseline", "target")}
+    pair.facts |= {"architecture": "curved", "options": {"scale": 2}}
+    return pair
+
+
+IMAGES = dict(zip(("one", "two"), photographs(2, 40, 36), strict=True))
+
+
+@pytest.mark.parametrize(
+    "degradations", [["blur:1"], ["blur:1", "noise:0.1", "jpeg:30"], ["blur:1+noise:0.1", "poisson:100", "clean"]]
+)
+def test_one_or_many_degradations_go_all_the_way_to_the_report(pair, degradations, tmp_path):
+    attribute_to_folder(pair, IMAGES, degradations, tmp_path)
+    mask_to_folder(tmp_path, {"three": photographs(1, 40, 36, seed=9)[0]}, percents=[10], pair=pair)
+    page = build_report(tmp_path).read_text()
+    assert all(degradation in page for degradation in degradations)
+    inputs = len({*degradations, "clean"})
+    rows = (tmp_path / "damage.csv").read_text().splitlines()
+    assert len(rows) == 1 + 5 * len(degradations) * inputs
+
+
+def test_a_new_ranking_never_stands_beside_an_old_proof(pair, tmp_path):
+    attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
+    mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+    build_report(tmp_path)
+    (tmp_path / "notes.txt").write_text("the user's own")
+    attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.2"], tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"run.json", "scores.safetensors", "scores.json", "filters.csv", "distribution.csv", "notes.txt"}
+
+
+def test_a_scale_of_one_with_receptive_field_check(pair, tmp_path):
+    with pytest.raises(FilterlensError, match=r"'tiny' is 8x8.*receptive field of 7"):
+        attribute_to_folder(pair, {"tiny": photographs(1, 8, 8)[0]}, ["noise:0.1", "clean"], tmp_path)
+
+
+def test_scores_that_are_not_finite_are_an_error():
+    with pytest.raises(FilterlensError, match="not finite"):
+        as_scores(torch.tensor([1.0, float("inf")]), torch.float32)
+
+
+def test_the_record_names_every_layer_and_what_was_left_out(pair):
+    record = describe_pair(pair)
+    assert [layer["name"] for layer in record["layers"]] == ["first", "second"]
+    assert sum(layer["filters"] for layer in record["layers"]) == record["filters"]
+    json.dumps(record)
