@@ -68,7 +68,8 @@ def attribute(run, checkpoints, images, tmp_path):
         folder = tmp_path / name
         outcome = run(
             "attribute", "--baseline", checkpoints / "baseline.safetensors",
-            "--target", checkpoints / "target.safetensors", "--images", where or images, "--degradation", "blur:2", "--degradation", "noise:0.1", "--output", folder,
+            "--target", checkpoints / "target.safetensors", "--images", where or images,
+            "--degradation", "blur:2", "--degradation", "noise:0.1", "--output", folder,
             "--nodes", "2", "--precision", "fp32", *more,
         )  # fmt: skip
         return outcome, folder

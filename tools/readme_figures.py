@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the README's tables from the cards of the shipped pairs and from run folders; no number is typed by hand.
+
+python tools/readme_figures.py README.md srresnet-x2=runs/claims-srresnet srcnn-style-x2=runs/claims-srcnn
+"""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filterlens.models.checkpoints import load_network
+from filterlens.models.pretrained import pair_files
+
+BETWEEN = re.compile(r"(<!-- figures -->\n).*?(<!-- end figures -->)", re.DOTALL)
+METHODS = ("faig", "faig-no-elimination", "ig", "change-absolute", "change-relative", "random", "random-layer-matched")
+
+
+def psnr_table(names: list[str]) -> Iterator[str]:
+    """Yield the PSNR of baseline and target on Set14, from the cards."""
+    cards = {(name, role): load_network(path).card for name in names for role, path in zip(
+        ("baseline", "target"), pair_files(name), strict=True)}  # fmt: skip
+    first = next(iter(cards.values()))
+    kinds = list(first["psnr"]["Set14"])
+    yield f"PSNR in dB on Set14 ({first['psnr_specification']}):\n"
+    yield f"| pair | network | iterations | {' | '.join(kinds)} |"
+    yield f"|---|---|---|{'---|' * len(kinds)}"
+    for (name, role), card in cards.items():
+        values = " | ".join(f"{card['psnr']['Set14'][kind]:.2f}" for kind in kinds)
+        yield f"| {name} | {role} | {card['iterations']:,} | {values} |"
+
+
+def damage_table(name: str, run: Path) -> Iterator[str]:
+    """Yield the own/cross matrix at the smallest percentage, from ``damage.csv``."""
+    record: dict[str, Any] = json.loads((run / "mask.json").read_text(encoding="utf-8"))
+    settings = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    with (run / "damage.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    percent = min(float(row["percent"]) for row in rows)
+    cells = {(row["method"], row["masked"], row["input"]): row for row in rows if float(row["percent"]) == percent}
+    kinds = settings["settings"]["degradations"]
+    held = "none of which was" if record["held_out"] else "some of which were"
+    yield (
+        f"\n**{name}**, {percent:g} % of the filters replaced, found on {len(settings['images'])} images and judged on "
+        f"{len(record['images'])}, {held} used for finding. Function distance × 1000 (own damage bold), and what was "
+        "removed of the own function or kept of the other:\n"
+    )
+    heads = [f"{masked} filters, {kind} input" for masked in kinds for kind in kinds]
+    yield f"| method | {' | '.join(heads)} |"
+    yield f"|---|{'---|' * len(heads)}"
+    for method in METHODS:
+        if (method, kinds[0], kinds[0]) in cells:
+            values = (_cell(cells[method, masked, kind]) for masked in kinds for kind in kinds)
+            yield f"| {method} | {' | '.join(values)} |"
+
+
+def _cell(row: dict[str, str]) -> str:
+    own = row["removal"] != ""
+    share = float(row["removal"] if own else row["preservation"])
+    distance = f"{float(row['distance']):.3f}"
+    return f"**{distance}** · {share:.1%} removed" if own else f"{distance} · {share:.1%} kept"
+
+
+def main() -> None:
+    """Rewrite the part of the README between its markers."""
+    readme, *arguments = sys.argv[1:]
+    runs = dict(argument.split("=", 1) for argument in arguments)
+    lines = ["## What it finds", *psnr_table(list(runs))]
+    for name, run in runs.items():
+        lines += damage_table(name, Path(run))
+    path = Path(readme)
+    text = path.read_text(encoding="utf-8")
+    block = "\n".join(lines)
+    path.write_text(BETWEEN.sub(lambda found: f"{found[1]}{block}\n{found[2]}", text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
