@@ -49,12 +49,20 @@ def write_attribution(folder, degradations, methods, layers):
             "filters": total,
             "layers": layers,
         },
-        "settings": {"methods": list(methods), "degradations": list(degradations), "contrast": "mean", "objective": "truth",
-                     "quadrature": "gauss-legendre", "nodes": 8, "protocol": "default", "resampler": "bicubic", "seed": 0,
-                     "device": "cpu", "precision": "bf16"},
-        "images": [{"name": n, "path": f"Set14/{n}.png", "sha256": "cd" * 32, "width": 512, "height": 512} for n in ("baboon", "lenna")],
+        "settings": {
+            "methods": list(methods), "degradations": list(degradations), "contrast": "mean", "objective": "truth",
+            "quadrature": "gauss-legendre", "nodes": 8, "protocol": "default", "resampler": "bicubic", "seed": 0,
+            "device": "cpu", "precision": "bf16",
+        },
+        "images": [
+            {"name": name, "path": f"Set14/{name}.png", "sha256": "cd" * 32, "width": 512, "height": 512}
+            for name in ("baboon", "lenna")
+        ],
         "completeness": [
-            {"method": "faig", "image": image, "degradation": name, "gap": gap, "loss_target": 310.2, "loss_baseline": 912.5, "attributed": -600.4}
+            {
+                "method": "faig", "image": image, "degradation": name, "gap": gap, "loss_target": 310.2,
+                "loss_baseline": 912.5, "attributed": -600.4,
+            }
             for image, gap in (("baboon", 0.0031), ("lenna", 0.0007)) for name in degradations
         ],
         "seconds": 41.2,
@@ -117,7 +125,8 @@ def damage_rows(degradations, methods, percents):
                     yield {
                         "method": method, "percent": percent, "masked": masked, "input": name, "distance": 7.1 * effect,
                         "distance_reference": 9.3 * effect, "psnr": 26.4 - 4 * effect, "ssim": 0.81 - 0.2 * effect,
-                        "removal": 1.6 * effect if own and effect < 0.6 else 0.97 if own else "", "preservation": "" if own else 1 - 1.5 * effect,
+                        "removal": 1.6 * effect if own and effect < 0.6 else 0.97 if own else "",
+                        "preservation": "" if own else 1 - 1.5 * effect,
                     }  # fmt: skip
 
 
@@ -132,8 +141,9 @@ def write_judgement(folder, degradations, methods, percents, held_out=True):
     write_table(folder / "networks.csv", "network,input,psnr,ssim", networks)
     about = {
         "images": [{"name": "chelsea", "path": "held/chelsea.png", "sha256": "ef" * 32, "width": 96, "height": 80}],
-        "held_out": held_out, "metrics": "PSNR and SSIM: RGB, 8-bit rounding, 2 border pixels cropped", "percents": list(percents),
-        "seed": 0, "seconds": 30.1, "command": ["filterlens", "mask", str(folder.name), "--images", "held"],
+        "held_out": held_out, "metrics": "PSNR and SSIM: RGB, 8-bit rounding, 2 border pixels cropped",
+        "percents": list(percents), "seed": 0, "seconds": 30.1,
+        "command": ["filterlens", "mask", str(folder.name), "--images", "held"],
     }  # fmt: skip
     (folder / "mask.json").write_text(json.dumps(about), encoding="utf-8")
 
@@ -147,7 +157,7 @@ def degraded(image, name, generator):
 
 
 def write_pictures(folder, images, degradations):
-    """Pretend: the baseline only enlarges; the target is the truth, a little softened; edits fall back on their own input."""
+    """Pretend: the baseline enlarges; the target is the truth, a little softened; edits fall back on the input."""
     (folder / "pictures").mkdir()
     generator, listing = np.random.default_rng(1), []
 

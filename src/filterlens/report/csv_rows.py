@@ -71,7 +71,8 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
             for values in reader:
                 if len(values) != len(header):
                     raise FilterlensError(
-                        f"'{path}', line {reader.line_num}: {len(values)} cells instead of {len(header)}. Write it again."
+                        f"'{path}', line {reader.line_num}: {len(values)} cells instead of {len(header)}. "
+                        "Write it again."
                     )
                 yield Row(path, reader.line_num, dict(zip(header, values, strict=True)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How every figure looks: themes for light and dark pages, colours that colour-blind readers tell apart, and encoding."""
+"""How every figure looks: light and dark themes, colours that colour-blind readers tell apart, and encoding."""
 
 import base64
 import io

@@ -202,13 +202,9 @@ def _price(judged: Judgement, own: Damage, best: Damage) -> str:
 
 def _held_out(judged: Judgement) -> Finding:
     images = len(judged.about.get("images", []))
-    number = f"{images} image{'' if images == 1 else 's'}"
     if judged.about.get("held_out"):
-        return Finding(
-            "note", "Judged on held-out images.", f"None of the {number} of the judgement was used to find the filters."
-        )
-    return Finding(
-        "note",
-        "Not judged on held-out images.",
-        f"Among the {number} of the judgement are some that were also used to find the filters, so the numbers may flatter.",
-    )
+        seen = "The one judged image was not" if images == 1 else f"None of the {images} judged images was"
+        return Finding("note", "Judged on held-out images.", f"{seen} used to find the filters.")
+    seen = "The one judged image was" if images == 1 else f"Some of the {images} judged images were"
+    detail = f"{seen} also used to find the filters, so the numbers may flatter the ranking."
+    return Finding("note", "Not judged on held-out images.", detail)

@@ -2,7 +2,6 @@
 """Where the selected filters sit: their share per layer, a map of every one of them, and their mean depth."""
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
 
 from filterlens.report.figures import Panel, Theme, safe_name
 from filterlens.report.labels import percent_text
@@ -53,7 +52,7 @@ def _bars(run: RunData, number: int, name: str, rows: list[LayerShare], top: flo
         axes.step(places, expected, where="mid", color=theme.text, linewidth=1.2, linestyle="--", label="by chance")
         axes.grid(axis="y", color=theme.grid, linewidth=0.8)
         axes.set_ylim(0, 1.05 * max(top, *expected))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
         shown = _spread(len(rows), 10)
         axes.set_xticks(shown, [rows[place].layer for place in shown], rotation=55, ha="right", rotation_mode="anchor")
         axes.set_ylabel("share of the filters")
@@ -91,10 +90,12 @@ def _map(run: RunData, number: int, name: str, selected: int) -> Panel:
         shown = _spread(count, 12)
         axes.set_yticks(shown, [run.layers[place].name for place in shown])
         axes.set_xticks([0, 1], ["first filter", "last filter"])
-        for label, side in zip(axes.get_xticklabels(), ("left", "right"), strict=True):
-            label.set_horizontalalignment(side)
+        first, last = axes.get_xticklabels()
+        first.set_horizontalalignment("left")
+        last.set_horizontalalignment("right")
 
-    alt = f"Map: one strip per layer from the first (top) to the last, a tick for each of the {len(ticks)} filters for {name}."
+    what = f"a tick for each of the {len(ticks)} filters for {name}"
+    alt = f"Map: one strip per layer from the first (top) to the last, {what}."
     return Panel(f"map-{number}-{safe_name(name)}", f"{name}: every selected filter", alt, draw, size=(4.9, 4.6))
 
 

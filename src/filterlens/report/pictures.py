@@ -104,7 +104,7 @@ def _read(picture: Picture) -> Pixels:
     """Return the picture as ``(H, W, 3)`` in [0, 1]."""
     try:
         with Image.open(picture.path) as image:
-            return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+            return np.asarray(image.convert("RGB"), dtype=np.float32) / np.float32(255)
     except (OSError, ValueError) as error:
         raise FilterlensError(f"Cannot read the picture '{picture.path}': {error}.") from error
 
@@ -166,7 +166,7 @@ def _words(picture: Picture, name: str) -> tuple[str, str]:
 
 
 def _crop(pixels: Pixels, corner: tuple[int, int], ratio: float, whole: tuple[int, ...]) -> str:
-    """Cut the window out of a picture that is ``ratio`` times smaller than the HR image; enlarge by nearest neighbour."""
+    """Cut the window out of a picture ``ratio`` times smaller than the HR image; enlarge by nearest neighbour."""
     side_y, side_x = min(WINDOW, whole[0]), min(WINDOW, whole[1])
     top, left = round(corner[0] / ratio), round(corner[1] / ratio)
     height, width = max(1, round(side_y / ratio)), max(1, round(side_x / ratio))

@@ -2,6 +2,7 @@
 """How the run was made, and how exact its attribution is: pairs of words for the last sections of the page."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -115,19 +116,19 @@ def images(run: RunData) -> tuple[tuple[str, str, str, str], ...]:
 
 
 def commands(run: RunData) -> Facts:
-    """List the commands of the run with the seconds that each took."""
-    steps = [("attribute", run.about)] + ([("mask", run.judgement.about)] if run.judgement else [])
-    return tuple((name, f"{_command(about)}{_seconds(about)}") for name, about in steps)
+    """List the commands of the run, each with the seconds that it took."""
+    steps = [run.about] + ([run.judgement.about] if run.judgement else [])
+    return tuple((_command(about), _seconds(about)) for about in steps)
 
 
 def _command(about: Mapping[str, Any]) -> str:
     command = about.get("command") or ["–"]
-    return command if isinstance(command, str) else " ".join(str(word) for word in command)
+    return command if isinstance(command, str) else shlex.join(str(word) for word in command)
 
 
 def _seconds(about: Mapping[str, Any]) -> str:
     seconds = about.get("seconds")
-    return "" if seconds is None else f"  ({significant(float(seconds))} s)"
+    return "" if seconds is None else f"{significant(float(seconds))} s"
 
 
 def _facts(values: Mapping[str, Any]) -> Facts:

@@ -118,12 +118,9 @@ def mask_to_folder(
         "held_out": _is_held_out(described, facts["images"]),
         "percents": list(percents),
         "methods": list(found),
-        "metrics": {
-            "distance": FUNCTION_DISTANCE,
-            "distance_reference": REFERENCE_DISTANCE,
-            "psnr, ssim": specification(pair.scale),
-            "removal, preservation": "squared distances of unrounded outputs, pooled over all images",
-        },
+        "metrics": f"distance: {FUNCTION_DISTANCE}; reference distance: {REFERENCE_DISTANCE}; "
+        f"PSNR and SSIM: {specification(pair.scale)}; "
+        "removal and preservation: squared distances of unrounded outputs, pooled over all images",
         "precision": precision,
         "seed": settings["seed"],
         "seconds": round(time.monotonic() - started, 2),
