@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the report of a run: one page that holds its figures and pictures, and the figures as files."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from filterlens.files import write_text
 from filterlens.report import curves, findings, layers, pictures, provenance, tables
@@ -59,6 +60,7 @@ def render(run: RunData) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "breakable": breakable,
         "count": count,
         "fixed": fixed,
         "function": function_of,
@@ -95,12 +97,18 @@ def context(run: RunData) -> dict[str, Any]:
         "completeness": provenance.completeness(run),
         "top_ten": {name: run.top.get(name, ())[:TOP_TEN] for name in run.degradations},
         "commands": provenance.commands(run),
+        "metrics": provenance.metrics(run),
         "settings": provenance.settings(run),
         "versions": provenance.versions(run),
         "network": provenance.network(run),
         "checkpoints": provenance.checkpoints(run),
         "images": provenance.images(run),
     }
+
+
+def breakable(name: str) -> Markup:
+    """Escape a degradation's name and let its line break after a comma or plus, but nowhere else."""
+    return Markup(re.sub(r"([,+])", r"\1<wbr>", str(escape(name))))
 
 
 def _resource(name: str) -> str:

@@ -4,6 +4,7 @@
 import base64
 import io
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ LIGHT = Theme(
     "#ffffff",
     "#1d2430",
     "#d9dee6",
-    ("#0072b2", "#d55e00", "#009e73", "#b5651d", "#cc79a7", "#56b4e9", "#6b7280", "#1d2430"),
+    ("#0072b2", "#d55e00", "#009e73", "#8c7a00", "#cc79a7", "#56b4e9", "#6b7280", "#1d2430"),
 )
 DARK = Theme(
     "#1a1f27",
@@ -93,11 +94,11 @@ def data_address(content: bytes, kind: str) -> str:
 
 
 def _png(panel: Panel, theme: Theme) -> bytes:
-    figure = Figure(figsize=panel.size, dpi=180, layout="constrained", facecolor=theme.background)
+    figure = Figure(figsize=panel.size, dpi=160, layout="constrained", facecolor=theme.background)
     axes = figure.add_subplot()
     panel.draw(axes, theme)
     _dress(axes, theme)
-    axes.set_title(panel.title, color=theme.text, fontsize=11, loc="left")
+    axes.set_title(textwrap.fill(panel.title, 48), color=theme.text, fontsize=11, loc="left")
     if panel.legend:
         figure.legend(
             loc="outside lower left", ncols=2, fontsize=9, frameon=False, labelcolor=theme.text, handlelength=2.6
@@ -110,7 +111,7 @@ def _png(panel: Panel, theme: Theme) -> bytes:
 def _dress(axes: Axes, theme: Theme) -> None:
     axes.set_facecolor(theme.background)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=theme.text, labelsize=9, length=0)
+    axes.tick_params(colors=theme.text, labelsize=9, length=0, pad=6)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_color(theme.text)
         label.set_fontsize(10)

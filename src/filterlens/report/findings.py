@@ -12,6 +12,7 @@ from filterlens.report.labels import (
     percent_text,
     significant,
     times,
+    unrounded,
     whole_percent,
 )
 from filterlens.report.records import Damage, Judgement, RunData
@@ -103,13 +104,23 @@ def _function(run: RunData, judged: Judgement, own: Damage) -> Finding:
     headline += "." if preserved else ", but not it alone."
     detail = (
         f"Replacing {_share(run, own.percent)} that {method_label(own.method)} ranks for {own.masked} "
-        f"{_removed(removal, function)}{''.join(f' and {_kept(row)}' for row in kept)}."
+        f"{_removed(removal, function)}{''.join(f' and {_kept(row)}' for row in kept)}{_later(judged, own)}."
     )
     return Finding("holds" if removal >= MOST and preserved else "fails", headline, detail)
 
 
+def _later(judged: Judgement, own: Damage) -> str:
+    """Say at which larger proportion the function is gone, where it is not at the smallest."""
+    larger = (judged.own(own.method, percent, own.masked) for percent in judged.percents if percent > own.percent)
+    steps = [row for row in larger if row and row.removal is not None]
+    if (own.removal or 0) >= MOST or not steps:
+        return ""
+    enough = next((row for row in steps if (row.removal or 0) >= MOST), steps[-1])
+    return f"; at {percent_text(enough.percent)}, R = {unrounded(enough.removal)}"
+
+
 def _removed(removal: float, function: str) -> str:
-    value = f"(R = {fixed(removal)})"
+    value = f"(R = {unrounded(removal)})"
     if removal < 0:
         return f"does not remove the {function}: it moves the output further from the baseline's {value}"
     if removal > 1:
@@ -120,34 +131,36 @@ def _removed(removal: float, function: str) -> str:
 
 def _kept(row: Damage) -> str:
     kept = row.preservation or 0.0
-    value, function = f"(P = {fixed(kept)})", function_of(row.input)
+    value, function = f"(P = {unrounded(kept)})", function_of(row.input)
     if kept < 0:
         return f"destroys the {function} on {row.input} {value}"
     return f"keeps {'only ' if kept < MOST else ''}{whole_percent(kept)} of the {function} on {row.input} {value}"
 
 
 def _specificity(judged: Judgement, owns: list[Damage]) -> list[Finding]:
-    pairs = [(own, max(others, key=lambda r: r.distance)) for own in owns if (others := _others(judged, own))]
+    """Compare own with the largest cross damage on the same input, because other inputs have another scale."""
+    pairs = [
+        (own, max(others, key=lambda row: row.distance))
+        for own in owns
+        if (others := judged.cross_on(own.method, own.percent, own.input))
+    ]
     if not pairs:
         return []
-    failing = [own.masked for own, cross in pairs if cross.distance >= own.distance]
+    failing = [own.input for own, cross in pairs if cross.distance >= own.distance]
     headline = (
-        f"The damage is not specific for {listed(failing)}: cross damage is as large as own damage."
+        f"The damage is not specific on {listed(failing)}: filters for another degradation do as much of it."
         if failing
-        else "The damage is specific: it falls on the degradation that the filters were ranked for."
+        else "The damage is specific: each degradation suffers most from its own filters."
     )
-    sentences = [_ratio(own, cross) for own, cross in pairs]
-    return [
-        Finding(
-            "fails" if failing else "holds", headline, f"At {percent_text(owns[0].percent)}: {'; '.join(sentences)}."
-        )
-    ]
+    sentences = "; ".join(_ratio(own, cross) for own, cross in pairs)
+    detail = f"Distance from the target's output at {percent_text(owns[0].percent)}: {sentences}."
+    return [Finding("fails" if failing else "holds", headline, detail)]
 
 
 def _ratio(own: Damage, cross: Damage) -> str:
-    numbers = f"({significant(own.distance)} against {significant(cross.distance)})"
-    relation = f"{times(own.distance / cross.distance)} the" if cross.distance > 0 else "against no"
-    return f"for {own.masked}, own damage is {relation} damage on {cross.input} {numbers}"
+    numbers = f"{significant(own.distance)} against {significant(cross.distance)}"
+    relation = f" ({times(own.distance / cross.distance)})" if cross.distance > 0 else ""
+    return f"on {own.input}, its own filters {numbers} of those for {cross.masked}{relation}"
 
 
 def _methods(run: RunData, judged: Judgement, owns: list[Damage]) -> list[Finding]:
@@ -155,9 +168,7 @@ def _methods(run: RunData, judged: Judgement, owns: list[Damage]) -> list[Findin
     name = method_label(run.method)
     sentences, beaten = [], False
     for own in owns:
-        rivals = [
-            r for m in _judged_methods(judged) if m != run.method and (r := judged.own(m, own.percent, own.masked))
-        ]
+        rivals = [r for m in run.judged_methods if m != run.method and (r := judged.own(m, own.percent, own.masked))]
         if not rivals:
             continue
         best = max(rivals, key=lambda row: row.distance)
@@ -173,10 +184,6 @@ def _methods(run: RunData, judged: Judgement, owns: list[Damage]) -> list[Findin
     percent = percent_text(owns[0].percent)
     detail = f"Own damage at {percent} – {'; '.join(sentences)}."
     return [Finding("fails" if beaten else "holds", headline, detail)]
-
-
-def _judged_methods(judged: Judgement) -> list[str]:
-    return list(dict.fromkeys(row.method for row in judged.damage))
 
 
 def _contest(judged: Judgement, own: Damage, best: Damage, chance: list[Damage]) -> str:

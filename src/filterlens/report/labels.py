@@ -67,6 +67,12 @@ def fixed(number: float | None, places: int = 2) -> str:
     return _minus(text if float(text.replace(",", "")) else text.lstrip("-"))
 
 
+def unrounded(number: float | None) -> str:
+    """Write R or P with two places, or three where two would claim a perfect 1: 0.998 is ``0.998``."""
+    text = fixed(number)
+    return fixed(number, 3) if text == "1.00" and number is not None and number < 1 else text
+
+
 def whole_percent(part: float) -> str:
     """Write a fraction as percent without promising more than was measured: 0.97 is ``97 %``, 0.9996 is ``99.96 %``."""
     percent = 100 * part

@@ -36,13 +36,16 @@ class Completeness:
 
 
 def completeness(run: RunData) -> Completeness | None:
-    """Summarise the completeness gaps; None where no path attribution was run."""
+    """Summarise the completeness gaps of the first method and list those of all; None where none was recorded.
+
+    Other methods are listed only: a method of one point, such as Taylor, is no integral and need not add up.
+    """
     rows = [row for row in run.about.get("completeness", []) if row.get("gap") is not None]
-    if not rows:
+    sizes = [abs(float(row["gap"])) for row in rows if row.get("method", run.method) == run.method]
+    if not sizes:
         return None
-    sizes = [abs(float(row["gap"])) for row in rows]
     largest = max(sizes)
-    gaps = tuple(_gap(row, size == largest) for row, size in zip(rows, sizes, strict=True))
+    gaps = tuple(_gap(row, row.get("method", run.method) == run.method and abs(row["gap"]) == largest) for row in rows)
     return Completeness(_percent(largest), _percent(sum(sizes) / len(sizes)), gaps)
 
 
@@ -115,14 +118,22 @@ def images(run: RunData) -> tuple[tuple[str, str, str, str], ...]:
     )
 
 
+def metrics(run: RunData) -> Facts:
+    """List how every number of the judgement was measured."""
+    written = run.judgement.about.get("metrics") if run.judgement else None
+    if not written:
+        return ()
+    return _facts(written if isinstance(written, dict) else {"metrics": written})
+
+
 def commands(run: RunData) -> Facts:
-    """List the commands of the run, each with the seconds that it took."""
+    """List the commands of the run, each with the seconds that it took; steps that recorded no command are left out."""
     steps = [run.about] + ([run.judgement.about] if run.judgement else [])
-    return tuple((_command(about), _seconds(about)) for about in steps)
+    return tuple((_command(about), _seconds(about)) for about in steps if about.get("command"))
 
 
 def _command(about: Mapping[str, Any]) -> str:
-    command = about.get("command") or ["–"]
+    command = about["command"]
     return command if isinstance(command, str) else shlex.join(str(word) for word in command)
 
 

@@ -125,6 +125,15 @@ class Judgement:
         found = (self.find(method, percent, masked, other) for other in sorted(degradations))
         return tuple(row for row in found if row is not None)
 
+    def cross_on(self, method: str, percent: float, on: str) -> tuple[Damage, ...]:
+        """Return the cross damage on one input by the filters of each *other* degradation.
+
+        Distances on different inputs have different scales; these share theirs with the own damage on ``on``.
+        """
+        degradations = {row.masked for row in self.damage} - {on}
+        found = (self.find(method, percent, other, on) for other in sorted(degradations))
+        return tuple(row for row in found if row is not None)
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -147,6 +156,12 @@ class RunData:
     def method(self) -> str:
         """The first method, whose ranking the report explains in full."""
         return self.methods[0]
+
+    @property
+    def judged_methods(self) -> tuple[str, ...]:
+        """The methods whose filters were replaced: those of the ranking in order, then the others that were judged."""
+        judged = dict.fromkeys(row.method for row in self.judgement.damage) if self.judgement else {}
+        return (*(m for m in self.methods if m in judged), *(m for m in judged if m not in self.methods))
 
     @property
     def scale(self) -> int:

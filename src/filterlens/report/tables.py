@@ -69,7 +69,7 @@ def matrices(run: RunData, measure: Measure) -> tuple[Matrix, ...]:
     judged = run.judgement
     if judged is None:
         return ()
-    methods = _methods(run, judged)
+    methods = run.judged_methods
     return tuple(
         Matrix(
             percent_text(percent),
@@ -84,13 +84,8 @@ def matrices(run: RunData, measure: Measure) -> tuple[Matrix, ...]:
     )
 
 
-def _methods(run: RunData, judged: Judgement) -> list[str]:
-    judged_methods = dict.fromkeys(row.method for row in judged.damage)
-    return [m for m in run.methods if m in judged_methods] + [m for m in judged_methods if m not in run.methods]
-
-
 def _group(
-    judged: Judgement, measure: Measure, methods: list[str], percent: float, masked: str, inputs: tuple[str, ...]
+    judged: Judgement, measure: Measure, methods: tuple[str, ...], percent: float, masked: str, inputs: tuple[str, ...]
 ) -> Group:
     table = {method: [judged.find(method, percent, masked, each) for each in inputs] for method in methods}
     owns = [
