@@ -20,43 +20,46 @@ NAMES = {"blur:2": "deblurring", "noise:0.1": "denoising"}
 def columns(entries: list[dict[str, Any]], name: str) -> list[tuple[str, Path]]:
     """Return (title, file) for one input: input, target, without its own filters, without the other's, truth."""
     other = next(each for each in TITLES if each != name)
-    found = {(entry["what"], entry["masked"]): Path(entry["file"]) for entry in entries}
+    found = {(entry["what"], entry["masked"]): Path(entry["file"]) for entry in entries if entry["method"] != "random"}
+    control = next(Path(entry["file"]) for entry in entries if entry["method"] == "random")
     return [
         (f"input, {TITLES[name]}", found["input", None]),
         ("network's output", found["target", None]),
         (f"without its\n{NAMES[name]} filters", found["masked", name]),
         (f"without its\n{NAMES[other]} filters", found["masked", other]),
+        ("without as many\nrandom filters", control),
         ("ground truth", found["truth", None]),
     ]
 
 
-def kept(run: Path, name: str, masked: str) -> str:
+def kept(run: Path, name: str, masked: str, method: str = "faig") -> str:
     """Return what the edit removed or kept, in percent, as measured over the judged images."""
     with (run / "damage.csv").open(newline="", encoding="utf-8") as stream:
         row = next(
             row
             for row in csv.DictReader(stream)
-            if (row["method"], float(row["percent"]), row["masked"], row["input"]) == ("faig", 1, masked, name)
+            if (row["method"], float(row["percent"]), row["masked"], row["input"]) == (method, 1, masked, name)
         )
     own = masked == name
-    return f"{float(row['removal' if own else 'preservation']):.0%} {'removed' if own else 'kept'}"
+    return f"{float(row['removal' if own else 'preservation']):.1%} {'removed' if own else 'kept'}"
 
 
 def draw(run: Path, image: str, crop: int) -> Figure:
     """Draw two rows of crops."""
     entries = [entry for entry in json.loads((run / "pictures.json").read_text()) if entry["image"] == image]
-    figure = Figure(figsize=(11, 5.0), dpi=130, layout="constrained")
-    axes = figure.subplots(2, 5)
+    figure = Figure(figsize=(12.6, 5.0), dpi=120, layout="constrained")
+    axes = figure.subplots(2, 6)
     for row, name in zip(axes, TITLES, strict=True):
-        masks = (None, None, name, next(each for each in TITLES if each != name), None)
+        other = next(each for each in TITLES if each != name)
+        captions = ("", "", kept(run, name, name), kept(run, name, other), kept(run, name, name, "random"), "")
         cells = columns([entry for entry in entries if entry["input"] == name], name)
-        for axis, (title, file), masked in zip(row, cells, masks, strict=True):
+        for axis, (title, file), caption in zip(row, cells, captions, strict=True):
             picture = Image.open(run / file)
             size = crop * picture.width // 256
             left, top = (picture.width - size) // 2, (picture.height - size) // 2
             axis.imshow(picture.crop((left, top, left + size, top + size)), interpolation="nearest")
             axis.set_title(title, fontsize=11)
-            axis.set_xlabel(kept(run, name, masked) if masked else "", fontsize=10)
+            axis.set_xlabel(caption, fontsize=10)
             axis.set_xticks([])
             axis.set_yticks([])
     figure.suptitle(

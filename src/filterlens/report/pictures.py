@@ -24,6 +24,10 @@ AMPLIFICATIONS = (32, 16, 8, 4, 2, 1)
 Pixels = NDArray[np.float32]
 
 
+CONTROL = "random"
+"""The method whose edit stands beside the first method's, for comparison."""
+
+
 @dataclass(frozen=True)
 class Tile:
     """One column of a row: the picture, its crop and, for an edited network, its difference from the target."""
@@ -88,16 +92,17 @@ def _row(run: RunData, judged: Judgement, image: str, name: str) -> PictureRow |
 
 
 def _chosen(run: RunData, judged: Judgement, image: str, name: str) -> list[Picture]:
-    """Pick the pictures of a row in reading order: input, baseline, target, own edit, other edits, ground truth."""
+    """Pick a row's pictures in reading order: input, baseline, target, own edit, other edits, random edit, truth."""
     here = [picture for picture in judged.pictures if (picture.image, picture.input) == (image, name)]
     edits = [picture for picture in here if picture.what == "masked" and picture.method == run.method]
     percent = min((picture.percent or 0 for picture in edits), default=0)
     edits = [picture for picture in edits if (picture.percent or 0) == percent]
+    control = [p for p in here if p.method == CONTROL != run.method and p.masked == name and p.percent == percent]
     by_what = {picture.what: picture for picture in here if picture.what != "masked"}
     own = [picture for picture in edits if picture.masked == name]
     others = [picture for picture in edits if picture.masked not in (name, None)]
     before = [by_what[what] for what in ("input", "baseline", "target") if what in by_what]
-    return before + own + others[:3] + [by_what[what] for what in ("truth",) if what in by_what]
+    return before + own + others[:3] + control[:1] + [by_what[what] for what in ("truth",) if what in by_what]
 
 
 def _read(picture: Picture) -> Pixels:
@@ -147,13 +152,16 @@ def _tile(
 ) -> Tile:
     title, note = _words(picture, name)
     difference = _map(_difference(pixels, target, picture), amplification) if picture.masked else None
-    kind = "input" if picture.what == "input" else "own" if picture.masked == name else picture.what
+    own = picture.masked == name and picture.method != CONTROL
+    kind = "input" if picture.what == "input" else "own" if own else picture.what
     alt = f"{picture.image}: {title}{f', {note}' if note else ''}"
     crop = _crop(pixels, corner, target.shape[0] / pixels.shape[0], target.shape)
     return Tile(title, note, alt, _photo(pixels, keep=picture.what == "input"), crop, difference, kind)
 
 
 def _words(picture: Picture, name: str) -> tuple[str, str]:
+    if picture.method == CONTROL:
+        return "Target, random filters replaced", f"{percent_text(picture.percent or 0)}, as many"
     if picture.masked:
         whose = "own" if picture.masked == name else "other"
         return f"Target, {whose} filters replaced", f"{percent_text(picture.percent or 0)} for {picture.masked}"

@@ -141,13 +141,16 @@ def _with_controls(pair: ModelPair, found: Mapping[str, Attribution], seed: int)
 def _keeper(
     run: Path, method: str, percent: float, images: Sequence[str], scale: int
 ) -> tuple[Keeper, list[dict[str, Any]]]:
-    """Return who writes pictures of the first method at the smallest percentage, and the list that it fills."""
+    """Return who writes pictures at the smallest percentage, and the list that it fills.
+
+    Kept are all edits of the first method, and the random control of each input's own degradation.
+    """
     kept: list[dict[str, Any]] = []
 
     def keep(image: str, name: str, what: str, edit: Edit | None, pixels: Tensor) -> None:
-        if image not in images:
+        if image not in images or (edit is not None and edit.method != method and edit.masked != name):
             return
-        label = what if edit is None else f"masked-{edit.masked}"
+        label = what if edit is None else f"{edit.method}-{edit.masked}"
         folder = f"pictures/{_safe(name)}/{_safe(image)}"
         size = PICTURE_SIZE // scale if what == "input" else PICTURE_SIZE // scale * scale
         file = f"{folder}/{_safe(label)}.png"
@@ -165,7 +168,7 @@ def _keeper(
             entry |= {"masked": edit.masked, "method": edit.method, "percent": edit.percent}
         kept.append(entry)
 
-    return Keeper(lambda edit: edit.method == method and edit.percent == percent, keep), kept
+    return Keeper(lambda edit: edit.method in (method, Random.name) and edit.percent == percent, keep), kept
 
 
 def _safe(text: str) -> str:
