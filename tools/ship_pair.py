@@ -33,7 +33,7 @@ def measure(path: Path, sets: dict[str, Path]) -> dict[str, dict[str, float]]:
     return table
 
 
-def ship(run: Path, name: str, sets: dict[str, Path]) -> None:
+def ship(run: Path, name: str, sets: dict[str, Path], note: str = "") -> None:
     """Write both networks of a training folder into the package, with cards."""
     folder = Path(pretrained.__file__).parent
     for role in ("baseline", "target"):
@@ -48,7 +48,7 @@ def ship(run: Path, name: str, sets: dict[str, Path]) -> None:
             "psnr": measure(destination, sets),
             "psnr_specification": f"{specification(loaded.scale)}, noise seed 0",
         }
-        card = loaded.card | table | {"storage": "float16"}
+        card = loaded.card | table | {"storage": "float16"} | ({"note": note} if note else {})
         write(card)
         destination.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder that `filterlens train` wrote")
     parser.add_argument("name", help="name of the pair, for example srresnet-x2")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=DIR", help="a benchmark set; repeat it")
+    parser.add_argument("--note", default="", help="anything about the training that the recipe does not say")
     arguments = parser.parse_args()
     ship(
         arguments.run,
