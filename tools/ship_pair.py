@@ -61,11 +61,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=DIR", help="a benchmark set; repeat it")
     parser.add_argument("--note", default="", help="anything about the training that the recipe does not say")
     arguments = parser.parse_args()
-    ship(
-        arguments.run,
-        arguments.name,
-        {name: Path(folder) for name, folder in (each.split("=", 1) for each in arguments.set)},
-    )
+    sets = {name: Path(folder) for name, folder in (each.split("=", 1) for each in arguments.set)}
+    ship(arguments.run, arguments.name, sets, arguments.note)
 
 
 if __name__ == "__main__":
