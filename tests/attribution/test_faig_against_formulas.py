@@ -157,7 +157,7 @@ def test_other_objectives_measure_the_distance_to_a_networks_own_output(objectiv
     baseline, target, pair = make_pair()
     image = photographs(1)[0]
     network: nn.Module = {"target": target, "baseline": baseline}[which]
-    nodes = [(x / 2 + 0.5, w / 2) for x, w in zip(*np.polynomial.legendre.leggauss(8), strict=True)]
+    nodes = [(x / 2 + 0.5, w / 2) for x, w in zip(*np.polynomial.legendre.leggauss(24), strict=True)]
     magnitudes = []
     for text in DEGRADATIONS:
         inputs = degraded(image, text)

@@ -161,7 +161,12 @@ def test_ctrl_c_ends_a_running_job_with_130_and_one_line(checkpoints, images, tm
         "--quadrature", "right", "--nodes", 10000,
     ]  # fmt: skip
     ours, theirs = pty.openpty()  # on a terminal the bar appears at once, which tells that the job runs
-    process = subprocess.Popen([sys.executable, "-m", "filterlens", *map(str, words)], stdout=theirs, stderr=theirs)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "filterlens", *map(str, words)],
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "OMP_NUM_THREADS": "1"},
+    )
     os.close(theirs)
     shown = b""
     while b"faig, astronaut" not in shown:

@@ -4,7 +4,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from filterlens import FAIG, ModelPair
 from filterlens.data.images import read_folder
@@ -16,14 +15,6 @@ from filterlens.training.validation import psnr_per_degradation
 
 SET5 = Path(__file__).parents[3] / "shared" / "data" / "eval" / "set5"
 DEGRADATIONS = ("clean", "blur:2", "noise:0.1", "blur:2+noise:0.1")
-
-
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_two_pairs_ship():
@@ -48,7 +39,7 @@ def test_the_target_gained_on_blur_and_noise_and_lost_little_on_clean(name):
 
 @pytest.mark.skipif(not SET5.is_dir(), reason="Set5 is not beside the checkout (../shared/data/eval/set5)")
 @pytest.mark.parametrize("name", ["srresnet-x2", "srcnn-style-x2"])
-def test_the_cards_psnr_can_be_measured_again(name, two_threads):
+def test_the_cards_psnr_can_be_measured_again(name):
     images = list(read_folder(SET5).values())
     wanted = {text: Degradation.parse(text) for text in ("blur:2", "noise:0.1")}
     for path in pair_files(name):
@@ -59,7 +50,7 @@ def test_the_cards_psnr_can_be_measured_again(name, two_threads):
 
 
 @pytest.mark.parametrize(("precision", "largest"), [("fp32", 0.005), ("bf16", 0.02)])
-def test_the_default_quadrature_is_complete_on_the_shipped_pair(precision, largest, two_threads):
+def test_the_default_quadrature_is_complete_on_the_shipped_pair(precision, largest):
     pair = ModelPair.pretrained("srresnet-x2")
     image = square(photograph("astronaut"), 192, 20, 130)
     found = FAIG(pair, precision=precision).attribute(image, ["blur:2", "noise:0.1"])

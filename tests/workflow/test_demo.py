@@ -6,16 +6,17 @@ import json
 import socket
 
 import pytest
-import torch
 
 from filterlens.workflow.demo import run_demo
+
+
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    before, connect = torch.get_num_threads(), socket.socket.connect
-    torch.set_num_threads(2)
+    connect = socket.socket.connect
 
     def refused(*_):
         raise AssertionError("the demo used the network")
@@ -25,7 +26,6 @@ def demo(tmp_path_factory):
         run_demo(folder)
     finally:
         socket.socket.connect = connect
-        torch.set_num_threads(before)
     return folder
 
 

@@ -31,7 +31,7 @@ class FAIG(Method):
     Args:
         pair: Baseline and target.
         objective: What L is the squared distance to: ``truth`` (the paper), ``target`` or ``baseline``.
-        quadrature: Default: the protocol's (Gauss-Legendre with 8 nodes).
+        quadrature: Default: the protocol's (Gauss-Legendre with 24 nodes).
         eliminate: False scores a degradation by its own magnitudes alone ("FAIG without elimination").
         contrast: For K > 2 degradations: against the ``mean`` (default) or ``max`` of the others.
         **conditions: ``protocol``, ``precision``, ``seed``; see :class:`filterlens.attribution.method.Method`.

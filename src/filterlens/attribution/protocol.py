@@ -24,7 +24,7 @@ class Protocol:
     resampler: str = "bicubic"
     multiple: int = 1
     parameter_quadrature: Quadrature = field(default_factory=Quadrature)
-    input_quadrature: Quadrature = field(default_factory=Quadrature)
+    input_quadrature: Quadrature = field(default_factory=lambda: Quadrature("gauss-legendre", 8))
     precision: str | None = None
 
 

@@ -27,7 +27,7 @@ class Quadrature:
     """
 
     rule: str = "gauss-legendre"
-    nodes: int = 8
+    nodes: int = 24
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
