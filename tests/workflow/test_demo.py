@@ -9,7 +9,6 @@ import pytest
 
 from filterlens.workflow.demo import run_demo
 
-
 pytestmark = pytest.mark.timeout(900)
 
 
