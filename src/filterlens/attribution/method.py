@@ -12,7 +12,6 @@ from filterlens.attribution.protocol import protocol_named
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Images, Sample
 from filterlens.degradations import Degradation
-from filterlens.errors import UsageError
 from filterlens.hardware import resolve_precision
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
@@ -71,9 +70,3 @@ class Method(ABC):
         """Return what decided the scores, for the record."""
         shared = {"protocol": self.protocol.name, "resampler": self.protocol.resampler}
         return shared | {"precision": self.precision, "seed": self.seed} | more
-
-
-def at_least_one(samples: Sequence[Sample]) -> None:
-    """Refuse an empty set of images."""
-    if not samples:
-        raise UsageError("There are no images to attribute on.")

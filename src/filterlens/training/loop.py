@@ -257,7 +257,6 @@ def train(
     device: torch.device | None = None,
     precision: str = "fp32",
     data: str = "not stated",
-    extra: Mapping[str, str] | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Path]:
     """Train a baseline and the target fine-tuned from it; goes on where a killed run stopped.
@@ -272,7 +271,6 @@ def train(
         device: Default: the accelerator's choice.
         precision: ``fp32`` or ``bf16`` (autocast; the weights stay float32).
         data: Written into the cards.
-        extra: More parts of the fingerprint that a checkpoint must match.
         progress: Where bars and notes go.
 
     Returns:
@@ -286,7 +284,7 @@ def train(
     if recipe.batch % accelerator.num_processes:
         raise UsageError(f"A batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes.")
     bank = PatchBank(images, recipe.patch, accelerator.device if device is None or device.type == "cuda" else device)
-    parts = [recipe.model_dump_json(), str(accelerator.num_processes), precision, *(extra or {}).values()]
+    parts = [recipe.model_dump_json(), str(accelerator.num_processes), precision]
     digest = hashlib.sha256("\n".join(parts).encode())
     for image in images:
         digest.update(image.contiguous().numpy().tobytes())
