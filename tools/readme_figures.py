@@ -74,7 +74,7 @@ def main() -> None:
     path = Path(readme)
     text = path.read_text(encoding="utf-8")
     block = "\n".join(lines)
-    path.write_text(BETWEEN.sub(lambda found: f"{found[1]}{block}\n{found[2]}", text), encoding="utf-8")
+    path.write_text(BETWEEN.sub(lambda found: f"{found[1]}{block}\n\n{found[2]}", text), encoding="utf-8")
 
 
 if __name__ == "__main__":
