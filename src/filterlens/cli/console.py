@@ -51,11 +51,6 @@ class Terminal:
         _errors.print(text, markup=False)
 
 
-def tell(text: str) -> None:
-    """Print one line of progress or advice to standard error."""
-    _errors.print(text, markup=False)
-
-
 def error(text: str) -> None:
     """Print an error in one line to standard error."""
     _errors.print(f"error: {' '.join(text.split())}", style="bold red", markup=False)

@@ -30,7 +30,6 @@ def mask(
     Writes damage.csv (method,percent,masked,input,distance,distance_reference,psnr,ssim,removal,preservation), the same
     per image, networks.csv and pictures. Best on images that were not used to find the filters.
     """
-    from filterlens.files import read_json
     from filterlens.hardware import resolve_device
     from filterlens.workflow.mask import mask_to_folder
     from filterlens.workflow.run_folder import DAMAGE
@@ -46,9 +45,9 @@ def mask(
         pictures=pictures,
         progress=Terminal(),
     )
-    first = read_json(run / "run.json")["settings"]["methods"][0]
     value = {"run": str(run), "damage": str(run / DAMAGE)} | {
         key: record[key] for key in ("methods", "percents", "held_out", "seconds")
     }
-    text = f"{own_cross_matrix(run / DAMAGE, first, min(percents))}\n{run / DAMAGE}\nNext: filterlens report {run}"
+    matrix = own_cross_matrix(run / DAMAGE, record["methods"][0], min(percents))
+    text = f"{matrix}\n{run / DAMAGE}\nNext: filterlens report {run}"
     result(value, text, json)
