@@ -10,6 +10,7 @@ from filterlens.errors import UsageError, unknown
 
 Precision = Literal["auto", "fp32", "bf16"]
 PRECISIONS = ("auto", "fp32", "bf16")
+MOST_ON_CPU = 4 * 2**30  # beyond it, a larger piece is no faster
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -59,3 +60,20 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def memory_for_activations(device: torch.device) -> float:
+    """Return how many bytes a computation may keep: what is free, less a reserve, and at most 4 GiB on a CPU."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return 0.8 * free
+    import psutil
+
+    return min(0.5 * float(psutil.virtual_memory().available), MOST_ON_CPU)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is that of a device or of the CPU's allocator running out of memory."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

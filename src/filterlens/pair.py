@@ -2,6 +2,8 @@
 """A baseline and the target fine-tuned from it: two points of one parameter space, and the path between them."""
 
 import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from torch.func import functional_call
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.filters import FilterSpace
 from filterlens.hardware import autocast
+from filterlens.rematerialise import Container, containers_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,23 @@ class _Slot:
     @property
     def stop(self) -> int:
         return self.start + self.shape.numel()
+
+
+class _Differentiable(nn.Module):
+    """A network together with its loss and backward pass, so that all three see the same parameters."""
+
+    def __init__(
+        self, network: nn.Module, loss: Callable[[Tensor], Tensor], precision: AbstractContextManager[object]
+    ) -> None:
+        super().__init__()
+        self.network, self.loss, self.precision = network, loss, precision
+
+    def forward(self, images: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
+        with self.precision:
+            output = self.network(images)
+        value = self.loss(output if output.dtype == torch.float64 else output.float())
+        (gradient,) = torch.autograd.grad(value, leaf)
+        return value.detach(), gradient
 
 
 class ModelPair:
@@ -177,6 +197,36 @@ class ModelPair:
         with autocast(self.device, precision):
             output: Tensor = functional_call(self._network, self.unflatten(vector), (images,))
         return output if self.dtype == torch.float64 else output.float()
+
+    def differentiate(
+        self, vector: Tensor, images: Tensor, loss: Callable[[Tensor], Tensor], precision: str = "fp32"
+    ) -> tuple[Tensor, Tensor]:
+        """Return loss(F(vector, images)) and its gradient with respect to the parameters.
+
+        The backward pass runs while the network holds the given parameters, so blocks may compute again what they
+        did not keep.
+
+        Args:
+            vector: Flat parameters.
+            images: LR ``(B, 3, H, W)``.
+            loss: Maps the output to a scalar.
+            precision: As in :meth:`run`; the gradient arrives in the weights' type.
+
+        Returns:
+            A scalar, and ``(parameters,)``.
+        """
+        images = images.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        differentiable = _Differentiable(self._network, loss, autocast(self.device, precision))
+        with torch.enable_grad():
+            leaf = vector.detach().requires_grad_(True)
+            parameters = {f"network.{name}": value for name, value in self.unflatten(leaf).items()}
+            value, gradient = functional_call(differentiable, parameters, (images, leaf))
+        return value, gradient
+
+    @property
+    def blocks(self) -> list[Container]:
+        """The lists of blocks whose activations may be computed twice instead of kept."""
+        return containers_of(self._network)
 
     def network(self, vector: Tensor) -> nn.Module:
         """Return a new network of the architecture with the given flat parameters, in evaluation mode."""

@@ -164,7 +164,7 @@ def test_other_objectives_measure_the_distance_to_a_networks_own_output(objectiv
         with torch.no_grad():
             own = network(inputs)
         magnitudes.append(filters_by_hand(faig_by_hand(baseline, target, inputs, own, nodes)))
-    found = FAIG(pair, objective=objective).attribute(image, DEGRADATIONS)
+    found = FAIG(pair, objective=objective, quadrature=Quadrature("gauss-legendre", 24)).attribute(image, DEGRADATIONS)
     torch.testing.assert_close(found.of("blur:1"), magnitudes[0] - magnitudes[1], rtol=1e-5, atol=1e-12)
     ends = found.completeness[0].loss_target, found.completeness[0].loss_baseline
     assert ends[("target", "baseline").index(which)] == 0

@@ -30,7 +30,7 @@ def test_saved_and_loaded_results_are_equal(attribution, tmp_path):
     for name in DEGRADATIONS:
         assert torch.equal(loaded.of(name), attribution.of(name))
     beside = json.loads((tmp_path / "scores.json").read_text())
-    assert beside["methods"]["faig"]["settings"]["quadrature"] == "gauss-legendre"
+    assert beside["methods"]["faig"]["settings"]["quadrature"] == "adaptive"
     assert beside["methods"]["faig"]["completeness"][0]["gap"] >= 0
 
 

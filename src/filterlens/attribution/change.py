@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from filterlens.attribution.method import Method
+from filterlens.attribution.method import IN_ORDER, Method
 from filterlens.attribution.result import Attribution, as_scores
+from filterlens.attribution.units import Runner
 from filterlens.data.samples import Images
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.progress import SILENT, Progress
@@ -20,7 +21,12 @@ class AbsoluteChange(Method):
     summary = "how much a filter changed in fine-tuning, Σ|θ − θ̄|"
 
     def attribute(
-        self, images: Images, degradations: Sequence[str | Degradation], *, progress: Progress = SILENT
+        self,
+        images: Images,
+        degradations: Sequence[str | Degradation],
+        *,
+        progress: Progress = SILENT,
+        runner: Runner = IN_ORDER,
     ) -> Attribution:
         """Score every filter; ``images`` are not looked at, and all degradations get the same scores."""
         scores = as_scores(self.pair.pool(self.pair.change.abs()), self.pair.dtype)
@@ -34,7 +40,12 @@ class RelativeChange(Method):
     summary = "the same relative to the baseline, Σ|θ − θ̄| / Σ|θ̄| (the reference's 'absolute filter change')"
 
     def attribute(
-        self, images: Images, degradations: Sequence[str | Degradation], *, progress: Progress = SILENT
+        self,
+        images: Images,
+        degradations: Sequence[str | Degradation],
+        *,
+        progress: Progress = SILENT,
+        runner: Runner = IN_ORDER,
     ) -> Attribution:
         """Score every filter; ``images`` are not looked at, and all degradations get the same scores.
 

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from filterlens.attribution.adaptive import Adaptive
 from filterlens.attribution.discriminate import CONTRASTS, discriminate
-from filterlens.attribution.gradients import integrate
-from filterlens.attribution.method import Method
+from filterlens.attribution.method import IN_ORDER
 from filterlens.attribution.objective import SquaredDistance
-from filterlens.attribution.path import parameter_path
+from filterlens.attribution.path import over_parameters
+from filterlens.attribution.path_method import PathMethod
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.attribution.result import Attribution, Completeness, as_scores
+from filterlens.attribution.units import Measurement, Runner, Unit
 from filterlens.data.samples import Images, as_samples
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.errors import unknown
@@ -22,7 +24,7 @@ from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 
 
-class FAIG(Method):
+class FAIG(PathMethod):
     r"""FAIG_i(θ, x) = ∫₀¹ ∂L(γ(α), x)/∂γ_i (θ_i − θ̄_i) dα on the straight path from baseline to target (equation 6).
 
     The integral is taken per weight, then \|·\| per weight, then the sum over the filter's slice; the mean over the
@@ -31,10 +33,11 @@ class FAIG(Method):
     Args:
         pair: Baseline and target.
         objective: What L is the squared distance to: ``truth`` (the paper), ``target`` or ``baseline``.
-        quadrature: Default: the protocol's (Gauss-Legendre with 24 nodes).
+        quadrature: Default: the protocol's (nodes added to each image until its integral stands).
         eliminate: False scores a degradation by its own magnitudes alone ("FAIG without elimination").
         contrast: For K > 2 degradations: against the ``mean`` (default) or ``max`` of the others.
-        **conditions: ``protocol``, ``precision``, ``seed``; see :class:`filterlens.attribution.method.Method`.
+        **conditions: ``protocol``, ``precision``, ``seed``, ``memory``; see
+            :class:`filterlens.attribution.method.Method`.
     """
 
     name = "faig"
@@ -48,7 +51,7 @@ class FAIG(Method):
         pair: ModelPair,
         *,
         objective: str | SquaredDistance = "truth",
-        quadrature: Quadrature | None = None,
+        quadrature: Quadrature | Adaptive | None = None,
         eliminate: bool = True,
         contrast: str = "mean",
         **conditions: Any,
@@ -62,17 +65,27 @@ class FAIG(Method):
         self.contrast = contrast
 
     def attribute(
-        self, images: Images, degradations: Sequence[str | Degradation], *, progress: Progress = SILENT
+        self,
+        images: Images,
+        degradations: Sequence[str | Degradation],
+        *,
+        progress: Progress = SILENT,
+        runner: Runner = IN_ORDER,
     ) -> Attribution:
         """Score every filter for each degradation; see :meth:`filterlens.attribution.method.Method.attribute`.
 
         With a single degradation its filters are discriminated against the clean input, and a note says so.
         """
-        with_elimination, without = self.attribute_both(images, degradations, progress=progress)
-        return with_elimination if self.eliminate else without
+        both = self.attribute_both(images, degradations, progress=progress, runner=runner)
+        return both[0] if self.eliminate else both[1]
 
     def attribute_both(
-        self, images: Images, degradations: Sequence[str | Degradation], *, progress: Progress = SILENT
+        self,
+        images: Images,
+        degradations: Sequence[str | Degradation],
+        *,
+        progress: Progress = SILENT,
+        runner: Runner = IN_ORDER,
     ) -> tuple[Attribution, Attribution]:
         """Return the scores with and without elimination from one pass."""
         wanted = parse_degradations(degradations)
@@ -84,44 +97,47 @@ class FAIG(Method):
         shape = (len(inputs), len(self.pair.space))
         own, scores = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
         completeness: list[Completeness] = []
-        with progress.bar(self.name, len(samples) * len(inputs) * self.quadrature.nodes) as bar:
-            for sample in samples:
-                bar.describe(f"{self.name}, {sample.name}")
-                truth = self.truth_of(sample)
-                magnitudes = []
-                for name, degradation in inputs.items():
-                    contribution, entry = self._contribution(truth, self.degraded(truth, degradation), bar.advance)
-                    magnitudes.append(self.pair.pool(contribution.abs()).to("cpu", torch.float64))
-                    completeness.append(Completeness(sample.name, name, *entry))
-                stacked = torch.stack(magnitudes)
-                own += stacked / len(samples)
-                if len(inputs) > 1:
-                    scores += discriminate(stacked, self.contrast) / len(samples)
+        for measured in self.measure_images(samples, list(inputs.values()), progress, runner):
+            stacked = torch.stack([each.magnitudes for each in measured])
+            completeness += [each.completeness for each in measured if each.completeness is not None]
+            own += stacked / len(samples)
+            if len(inputs) > 1:
+                scores += discriminate(stacked, self.contrast) / len(samples)
         make = partial(self._result, list(inputs), list(wanted), tuple(completeness))
         return make(self.name, scores), make(f"{self.name}-no-elimination", own)
 
-    def _contribution(
-        self, truth: Tensor, inputs: Tensor, step: Callable[[], None]
-    ) -> tuple[Tensor, tuple[float, float, float]]:
-        """Return FAIG per weight (flat), and (attributed sum, L(θ), L(θ̄))."""
-        pair = self.pair
-        reference = self.objective.reference(pair, truth, inputs)
-        loss = partial(self.objective.loss, reference=reference)
-        integrated = integrate(parameter_path(pair, inputs, loss, self.precision), self.quadrature, step)
-        contribution = integrated * pair.change
-        with torch.no_grad():
-            ends = [float(loss(pair.run(vector, inputs)).double()) for vector in (pair.target, pair.baseline)]
-        return contribution, (float(contribution.double().sum()), ends[0], ends[1])
+    @property
+    def passes(self) -> int:
+        """How many gradients an image with one degradation usually takes."""
+        return self.quadrature.nodes
+
+    def prepare(self, unit: Unit) -> tuple[Tensor, ...]:
+        """Return the ground truth and the degraded input."""
+        truth = self.truth_of(unit.sample)
+        return truth, self.degraded(truth, unit.degradation)
+
+    def measure(self, unit: Unit, prepared: tuple[Tensor, ...], step: Callable[[], None]) -> Measurement:
+        """Return the magnitudes of FAIG for one image with one degradation, nothing eliminated."""
+        truth, inputs = prepared
+        point = self.objective.network(self.pair)
+        reference = truth if point is None else self.engine.output(point, inputs)
+        found = over_parameters(self.engine, inputs, reference, self.objective.loss, self.quadrature, step)
+        attributed = float(found.contributions.double().sum())
+        ends = found.loss_target, found.loss_baseline
+        return Measurement(
+            self.magnitudes(found.contributions),
+            Completeness(unit.sample.name, str(unit.degradation), attributed, *ends, found.nodes, found.change),
+        )
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """Return what decided the scores, for the record."""
+        rule = self.quadrature
+        detail = {"tolerance": rule.tolerance} if isinstance(rule, Adaptive) else {"nodes": rule.nodes}
+        own = {"objective": self.objective.to, "quadrature": rule.rule, **detail, "contrast": self.contrast}
+        return super().settings(**own, **more)
 
     def _result(
         self, inputs: list[str], wanted: list[str], completeness: tuple[Completeness, ...], name: str, scores: Tensor
     ) -> Attribution:
-        settings = self.settings(
-            objective=self.objective.to,
-            quadrature=self.quadrature.rule,
-            nodes=self.quadrature.nodes,
-            contrast=self.contrast,
-            contrasted_with=inputs,
-        )
         by_name = {each: as_scores(scores[inputs.index(each)], self.pair.dtype) for each in wanted}
-        return Attribution(name, self.pair.space, by_name, settings, completeness)
+        return Attribution(name, self.pair.space, by_name, self.settings(contrasted_with=inputs), completeness)

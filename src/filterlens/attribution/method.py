@@ -10,11 +10,15 @@ from torch import Tensor
 
 from filterlens.attribution.protocol import protocol_named
 from filterlens.attribution.result import Attribution
+from filterlens.attribution.units import InOrder, Runner
 from filterlens.data.samples import Images, Sample
 from filterlens.degradations import Degradation
+from filterlens.errors import UsageError
 from filterlens.hardware import resolve_precision
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+
+IN_ORDER = InOrder()
 
 
 class Method(ABC):
@@ -23,17 +27,27 @@ class Method(ABC):
     Args:
         pair: Baseline and target.
         protocol: ``default`` or ``reference``; see :class:`filterlens.attribution.protocol.Protocol`.
-        precision: ``auto`` (bfloat16 where the hardware is good at it), ``fp32`` or ``bf16``.
+        precision: ``auto`` (bfloat16 where the hardware is good at it and one image shows that it does not change the
+            ranking), ``fp32`` or ``bf16``.
         seed: Decides the noise of degraded inputs and the random methods.
+        memory: GiB that activations may take; None takes what the device can spare. Larger images go in exact tiles.
 
     Raises:
-        UsageError: An unknown protocol or precision.
+        UsageError: An unknown protocol or precision, or no memory.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
 
-    def __init__(self, pair: ModelPair, *, protocol: str = "default", precision: str = "auto", seed: int = 0) -> None:
+    def __init__(
+        self,
+        pair: ModelPair,
+        *,
+        protocol: str = "default",
+        precision: str = "auto",
+        seed: int = 0,
+        memory: float | None = None,
+    ) -> None:
         self.pair = pair
         self.protocol = protocol_named(protocol)
         self.seed = seed
@@ -41,10 +55,19 @@ class Method(ABC):
         resolved = resolve_precision(chosen, pair.device)
         # float64 pairs compute in their own type
         self.precision = resolved if pair.dtype.itemsize == 4 else "fp32"
+        self.may_fall_back = chosen == "auto" and self.precision != "fp32"
+        if memory is not None and not (math.isfinite(memory) and memory > 0):
+            raise UsageError(f"Memory of {memory} GiB is not legal: above 0.")
+        self.memory = memory
 
     @abstractmethod
     def attribute(
-        self, images: Images, degradations: Sequence[str | Degradation], *, progress: Progress = SILENT
+        self,
+        images: Images,
+        degradations: Sequence[str | Degradation],
+        *,
+        progress: Progress = SILENT,
+        runner: Runner = IN_ORDER,
     ) -> Attribution:
         """Score every filter for each degradation.
 
@@ -52,6 +75,7 @@ class Method(ABC):
             images: HR images: a folder, paths, or RGB tensors (uint8, or float in [0, 1]).
             degradations: What to find filters for, for example ``["blur:2", "noise:0.1"]``.
             progress: Where the bar goes.
+            runner: Who computes; by default this process, one image after the other.
 
         Returns:
             Scores ``(filters,)`` per degradation, with settings and completeness.

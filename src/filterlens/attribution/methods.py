@@ -7,9 +7,12 @@ from typing import Any
 from filterlens.attribution.change import AbsoluteChange, RelativeChange
 from filterlens.attribution.faig import FAIG
 from filterlens.attribution.input_ig import InputIG
+from filterlens.attribution.method import IN_ORDER
+from filterlens.attribution.quadrature import Quadrature
 from filterlens.attribution.random import LayerMatchedRandom, Random
 from filterlens.attribution.result import Attribution
 from filterlens.attribution.taylor import Taylor
+from filterlens.attribution.units import Runner
 from filterlens.data.samples import Images
 from filterlens.errors import unknown
 from filterlens.pair import ModelPair
@@ -37,6 +40,7 @@ def attribute_with(
     *,
     path_settings: dict[str, Any] | None = None,
     progress: Progress = SILENT,
+    runner: Runner = IN_ORDER,
     **conditions: Any,
 ) -> dict[str, Attribution]:
     """Run several methods; FAIG with and without elimination share one pass.
@@ -48,7 +52,8 @@ def attribute_with(
         degradations: What to find filters for.
         path_settings: ``objective``, ``quadrature``, ``contrast`` for the methods on the parameter path.
         progress: Where bars go.
-        **conditions: ``protocol``, ``precision``, ``seed`` for all.
+        runner: Who computes; by default this process alone.
+        **conditions: ``protocol``, ``precision``, ``seed``, ``memory`` for all.
 
     Returns:
         Name → attribution, in the order of ``names``. ``random-layer-matched`` matches the first other method that is
@@ -61,18 +66,19 @@ def attribute_with(
         if name not in METHODS:
             raise unknown("method", name, METHODS)
     path = path_settings or {}
+    how: dict[str, Any] = {"progress": progress, "runner": runner}
     found: dict[str, Attribution] = {}
     matched = LayerMatchedRandom.name in names
     guides = [name for name in names if name not in CONTROLS] or ([FAIG.name] if matched else [])
     if {FAIG.name, NO_ELIMINATION} & {*names, *guides}:
-        both = FAIG(pair, **path, **conditions).attribute_both(images, degradations, progress=progress)
+        both = FAIG(pair, **path, **conditions).attribute_both(images, degradations, **how)
         found[FAIG.name], found[NO_ELIMINATION] = both
     if Taylor.name in names:
         shared = {key: value for key, value in path.items() if key != "quadrature"}
-        found[Taylor.name] = Taylor(pair, **shared, **conditions).attribute(images, degradations, progress=progress)
+        found[Taylor.name] = Taylor(pair, **shared, **conditions).attribute(images, degradations, **how)
     if InputIG.name in names:
-        own = {key: value for key, value in path.items() if key == "quadrature"}
-        found[InputIG.name] = InputIG(pair, **own, **conditions).attribute(images, degradations, progress=progress)
+        own = {key: value for key, value in path.items() if isinstance(value, Quadrature)}
+        found[InputIG.name] = InputIG(pair, **own, **conditions).attribute(images, degradations, **how)
     for control in (AbsoluteChange, RelativeChange, Random):
         if control.name in names:
             found[control.name] = control(pair, **conditions).attribute(images, degradations)

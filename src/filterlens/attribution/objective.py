@@ -3,7 +3,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from filterlens.errors import unknown
@@ -27,20 +26,10 @@ class SquaredDistance:
         if self.to not in REFERENCES:
             raise unknown("objective", self.to, REFERENCES)
 
-    def reference(self, pair: ModelPair, truth: Tensor, inputs: Tensor, precision: str = "fp32") -> Tensor:
-        """Compute r once per input.
-
-        Args:
-            pair: The networks.
-            truth: Ground truth ``(1, 3, H, W)``.
-            inputs: The LR input ``(1, 3, h, w)``.
-            precision: In which the networks run.
-        """
-        if self.to == "truth":
-            return truth.to(pair.device, pair.dtype)
-        with torch.no_grad():
-            return pair.run(pair.target if self.to == "target" else pair.baseline, inputs, precision)
+    def network(self, pair: ModelPair) -> Tensor | None:
+        """Return the flat parameters whose output is r; None where r is the ground truth."""
+        return {"truth": None, "target": pair.target, "baseline": pair.baseline}[self.to]
 
     def loss(self, output: Tensor, reference: Tensor) -> Tensor:
-        """Return the scalar ‖output − r‖²."""
+        """Return the scalar ‖output − r‖², a sum over pixels."""
         return (output - reference).square().sum()

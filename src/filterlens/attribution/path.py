@@ -1,19 +1,155 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Straight paths: through parameter space (FAIG) and through input space (IG)."""
+"""Integrals over straight paths: through parameter space (FAIG) and through input space (IG)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from filterlens.attribution.gradients import Loss, gradient
-from filterlens.pair import ModelPair
+from filterlens.attribution.adaptive import Adaptive, Array, kernel_weights, next_node, piecewise_errors
+from filterlens.attribution.engine import Engine, Loss
+from filterlens.attribution.quadrature import Quadrature
+
+Step = Callable[[], None]
+TOP = 0.01  # the share of the filters whose set must stand
 
 
-def parameter_path(pair: ModelPair, inputs: Tensor, loss: Loss, precision: str) -> Callable[[float], Tensor]:
-    """Return α → ∂L(γ(α), x)/∂γ on γ(α) = θ̄ + α(θ − θ̄); 0 is the baseline, 1 the target."""
-    return lambda alpha: gradient(pair, pair.at(alpha), inputs, loss, precision)
+@dataclass(frozen=True, eq=False)
+class PathIntegral:
+    """FAIG of one input, per weight, and how exact it is.
+
+    Attributes:
+        contributions: ∫ ∂L/∂γ_i (θ_i − θ̄_i) dα, flat ``(parameters,)``.
+        loss_target: L(θ, x).
+        loss_baseline: L(θ̄, x).
+        nodes: How many gradients were computed.
+        change: Share of the top 1 % of the filters that the last node changed; None where nodes are fixed.
+    """
+
+    contributions: Tensor
+    loss_target: float
+    loss_baseline: float
+    nodes: int
+    change: float | None = None
 
 
-def input_path(pair: ModelPair, start: Tensor, end: Tensor, loss: Loss, precision: str) -> Callable[[float], Tensor]:
-    """Return α → ∂L(θ, x(α))/∂θ on x(α) = start + α(end − start), the parameters fixed at the target's."""
-    return lambda alpha: gradient(pair, pair.target, start + alpha * (end - start), loss, precision)
+def over_parameters(
+    engine: Engine, inputs: Tensor, reference: Tensor, loss: Loss, rule: Quadrature | Adaptive, step: Step
+) -> PathIntegral:
+    """Integrate the loss's gradient on γ(α) = θ̄ + α(θ − θ̄), times (θ − θ̄); 0 is the baseline, 1 the target.
+
+    Args:
+        engine: Computes the gradients.
+        inputs: LR ``(1, 3, h, w)``.
+        reference: What the loss compares with, HR.
+        loss: A sum over pixels; see :class:`filterlens.attribution.engine.Engine`.
+        rule: Fixed nodes, or adaptive ones.
+        step: Called after every node (progress).
+    """
+    pair = engine.pair
+    ends = [engine.loss(vector, inputs, reference, loss) for vector in (pair.baseline, pair.target)]
+
+    def at(alpha: float) -> tuple[Tensor, Tensor]:
+        result = engine.loss_and_gradient(pair.at(alpha), inputs, reference, loss)
+        step()
+        return result
+
+    if isinstance(rule, Adaptive):
+        integrated, nodes, change = _Refinement(engine, at, ends, rule).run()
+    else:
+        integrated = _weighted_sum(lambda alpha: at(alpha)[1], rule)
+        nodes, change = rule.nodes, None
+    return PathIntegral(integrated.mul_(pair.change), float(ends[1]), float(ends[0]), nodes, change)
+
+
+def over_inputs(engine: Engine, start: Tensor, end: Tensor, loss: Loss, rule: Quadrature, step: Step) -> Tensor:
+    """Integrate the gradient with respect to the target's parameters on x(α) = start + α(end − start).
+
+    Returns:
+        ``(parameters,)``, not multiplied by any change.
+    """
+    scale = engine.pair.scale
+    nothing = start.new_zeros(()).expand(*start.shape[:-2], start.shape[-2] * scale, start.shape[-1] * scale)
+
+    def gradient_at(alpha: float) -> Tensor:
+        inputs = start + alpha * (end - start)
+        _, gradient = engine.loss_and_gradient(engine.pair.target, inputs, nothing, loss)
+        step()
+        return gradient
+
+    return _weighted_sum(gradient_at, rule)
+
+
+def _weighted_sum(gradient_at: Callable[[float], Tensor], rule: Quadrature) -> Tensor:
+    """Return Σ w_k g(α_k), accumulated in the gradients' own type."""
+    total: Tensor | None = None
+    for alpha, weight in rule:
+        part = gradient_at(alpha)
+        total = part.mul_(weight) if total is None else total.add_(part, alpha=weight)
+    assert total is not None
+    return total
+
+
+def top_filters(magnitudes: Tensor) -> Tensor:
+    """Return the mask ``(filters,)`` of the top 1 % (at least one filter)."""
+    mask = torch.zeros_like(magnitudes, dtype=torch.bool)
+    mask[magnitudes.topk(max(1, int(TOP * len(magnitudes)))).indices] = True
+    return mask
+
+
+@dataclass
+class _Refinement:
+    """The adaptive integral of one input while it grows."""
+
+    engine: Engine
+    at: Callable[[float], tuple[Tensor, Tensor]]
+    ends: list[Tensor]
+    rule: Adaptive
+    nodes: list[float] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    slopes: list[Tensor] = field(default_factory=list)
+    gradients: list[Tensor] = field(default_factory=list)
+
+    def run(self) -> tuple[Tensor, int, float]:
+        for alpha in self.rule.start():
+            self._add(alpha)
+        top, change = self._top(self._integral()), 1.0
+        while change > self.rule.tolerance or not self._is_complete():
+            if len(self.nodes) == self.rule.most:
+                break
+            self._add(next_node(*self._known()))
+            before, top = top, self._top(self._integral())
+            change = 1 - float((before & top).sum() / top.sum())
+        return self._integral(), len(self.nodes), change
+
+    def _add(self, alpha: float) -> None:
+        loss, gradient = self.at(alpha)
+        self.nodes.append(alpha)
+        self.losses.append(loss)
+        self.slopes.append(torch.dot(gradient.double(), self.engine.pair.change.double()))
+        self.gradients.append(gradient)
+
+    def _integral(self) -> Tensor:
+        total = torch.zeros_like(self.gradients[0])
+        for weight, gradient in zip(kernel_weights(np.array(self.nodes)), self.gradients, strict=True):
+            total.add_(gradient, alpha=float(weight))
+        return total
+
+    def _top(self, integral: Tensor) -> Tensor:
+        return top_filters(self.engine.pair.pool((integral * self.engine.pair.change).abs()))
+
+    def _known(self) -> tuple[Array, Array, Array]:
+        """Return nodes in ascending order, dL/dα there, and L at 0, at them and at 1; waits for the device once."""
+        order = np.argsort(self.nodes)
+        slopes = torch.stack(self.slopes).cpu().numpy()[order]
+        losses = torch.stack([*self.losses, *self.ends]).cpu().numpy()
+        between = losses[:-2][order]
+        return np.array(self.nodes)[order], slopes, np.concatenate((losses[-2:-1], between, losses[-1:]))
+
+    def _is_complete(self) -> bool:
+        """Whether the errors of all pieces, none cancelling another, are small against the losses' span."""
+        nodes, slopes, losses = self._known()
+        errors = np.abs(piecewise_errors(nodes, slopes, losses)).sum()
+        return bool(errors <= self.rule.tolerance * (losses.max() - losses.min()))

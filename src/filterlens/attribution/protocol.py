@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, field
 
+from filterlens.attribution.adaptive import Adaptive
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.errors import unknown
 
@@ -23,7 +24,7 @@ class Protocol:
     name: str
     resampler: str = "bicubic"
     multiple: int = 1
-    parameter_quadrature: Quadrature = field(default_factory=Quadrature)
+    parameter_quadrature: Quadrature | Adaptive = field(default_factory=Adaptive)
     input_quadrature: Quadrature = field(default_factory=lambda: Quadrature("gauss-legendre", 8))
     precision: str | None = None
 

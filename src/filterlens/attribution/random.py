@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from filterlens.attribution.method import Method
+from filterlens.attribution.method import IN_ORDER, Method
 from filterlens.attribution.result import Attribution
+from filterlens.attribution.units import Runner
 from filterlens.data.samples import Images
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.degradations.randomness import derive_seed
@@ -24,7 +25,12 @@ class Random(Method):
     summary = "random filters"
 
     def attribute(
-        self, images: Images, degradations: Sequence[str | Degradation], *, progress: Progress = SILENT
+        self,
+        images: Images,
+        degradations: Sequence[str | Degradation],
+        *,
+        progress: Progress = SILENT,
+        runner: Runner = IN_ORDER,
     ) -> Attribution:
         """Score every filter at random; ``images`` are not looked at."""
         scores = {name: self._draw(name) for name in parse_degradations(degradations)}
@@ -32,7 +38,7 @@ class Random(Method):
 
     def _draw(self, degradation: str) -> Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.name, degradation))
-        return torch.rand(len(self.pair.space), generator=generator)
+        return torch.rand(len(self.pair.space), generator=generator, dtype=torch.float32)
 
 
 class LayerMatchedRandom(Method):
@@ -54,7 +60,12 @@ class LayerMatchedRandom(Method):
         self.like = like
 
     def attribute(
-        self, images: Images, degradations: Sequence[str | Degradation], *, progress: Progress = SILENT
+        self,
+        images: Images,
+        degradations: Sequence[str | Degradation],
+        *,
+        progress: Progress = SILENT,
+        runner: Runner = IN_ORDER,
     ) -> Attribution:
         """Score every filter; ``images`` are not looked at."""
         scores = {name: self._shuffle(name) for name in parse_degradations(degradations)}

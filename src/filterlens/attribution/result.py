@@ -33,6 +33,8 @@ class Completeness:
         attributed: Σ_i ∫ ∂L/∂γ_i (θ_i − θ̄_i) dα over all parameters.
         loss_target: L(θ, x).
         loss_baseline: L(θ̄, x).
+        nodes: How many gradients the integral took.
+        change: Share of this input's top 1 % of filters that the last node changed; None where nodes are fixed.
     """
 
     image: str
@@ -40,6 +42,8 @@ class Completeness:
     attributed: float
     loss_target: float
     loss_baseline: float
+    nodes: int = 0
+    change: float | None = None
 
     @property
     def gap(self) -> float:

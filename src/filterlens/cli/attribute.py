@@ -39,36 +39,51 @@ def attribute(
     quadrature: Annotated[
         str | None,
         typer.Option(
-            "--quadrature", help="gauss-legendre, midpoint, trapezoid, left or right.", show_default="protocol's"
+            "--quadrature",
+            help="adaptive (as many nodes as each image needs), gauss-legendre, midpoint, trapezoid, left or right.",
+            show_default="adaptive",
         ),
     ] = None,
     nodes: Annotated[
-        int | None, typer.Option("--nodes", help="Gradients per image and degradation.", show_default="protocol's")
+        int | None,
+        typer.Option("--nodes", help="A fixed number of gradients per image and degradation.", show_default=False),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance", help="Add nodes until errors are below this share of the change.", show_default="0.01"
+        ),
     ] = None,
     allow_small: Annotated[
         bool, typer.Option("--allow-small", help="Accept images smaller than the network's receptive field.")
     ] = False,
     seed: options.Seed = 0,
+    memory: options.Memory = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     json: options.Json = False,
 ) -> None:
     """Rank every filter of a network for each degradation.
 
-    Writes filters.csv (degradation,layer,out,in,score,rank), scores.safetensors, distribution.csv and run.json.
+    Writes filters.csv (degradation,layer,out,in,score,rank), scores.safetensors, distribution.csv and run.json. Killed
+    at any moment, the same command goes on where it stopped. Several processes or machines that see the same folder:
+    `torchrun --nproc-per-node 2 -m filterlens attribute …`.
     """
     from filterlens.attribution.methods import METHODS
     from filterlens.attribution.protocol import protocol_named
-    from filterlens.attribution.quadrature import Quadrature
+    from filterlens.attribution.rules import rule_from
     from filterlens.degradations import parse_degradations
     from filterlens.hardware import resolve_device
     from filterlens.workflow.attribute import attribute_to_folder
+    from filterlens.workflow.processes import processes_of_this_job
     from filterlens.workflow.run_folder import open_pair
 
     parse_degradations(degradation)  # a typo fails before anything is loaded
     methods = list(METHODS) if method and "all" in method else method or ["faig"]
     usual = protocol_named(protocol).parameter_quadrature
-    rule = None if quadrature is None and nodes is None else Quadrature(quadrature or usual.rule, nodes or usual.nodes)
+    given = any(setting is not None for setting in (quadrature, nodes, tolerance))
+    rule = rule_from(quadrature, nodes, tolerance, usual) if given else None
+    processes = processes_of_this_job()
     facts = attribute_to_folder(
         open_pair(pair, baseline, target).to(resolve_device(device)),
         images,
@@ -81,10 +96,16 @@ def attribute(
         quadrature=rule,
         precision=precision,
         seed=seed,
+        memory=memory,
         allow_small=allow_small,
+        processes=processes,
         progress=Terminal(),
     )
+    if processes.rank != 0:
+        return
     gap = facts["completeness_gap"]
+    first = facts["settings"]["methods"][0]
+    nodes_used = [entry["nodes"] for entry in facts["completeness"] if entry["method"] == first]
     value = {
         "run": str(output),
         "filters": facts["pair"]["filters"],
@@ -92,12 +113,19 @@ def attribute(
         "degradations": facts["settings"]["degradations"],
         "images": len(facts["images"]),
         "completeness_gap": gap,
+        "nodes": nodes_used,
+        "precision": facts["settings"]["precision"],
         "seconds": facts["seconds"],
     }
-    completeness = "" if gap is None else f", completeness gap at most {gap:.2%}"
+    completeness = "" if gap is None else f", completeness gap at most {gap:.2%} with {_span(nodes_used)} nodes"
     text = (
         f"Ranked {facts['pair']['filters']} filters for {', '.join(facts['settings']['degradations'])} on "
         f"{len(facts['images'])} images in {facts['seconds']:.0f} s{completeness}.\n"
         f"{output / 'filters.csv'}\nNext: filterlens mask {output} --images DIR"
     )
     result(value, text, json)
+
+
+def _span(numbers: list[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return str(least) if least == most else f"{least} to {most}"

@@ -33,6 +33,14 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="auto (bf16 where the hardware is good at it), fp32 or bf16.")
 ]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        "--memory",
+        help="GiB that activations may take; larger images go in exact tiles.",
+        show_default="half of what is free, at most 4",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 ImagesOption = Annotated[

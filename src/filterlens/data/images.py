@@ -51,6 +51,22 @@ def read_image(path: Path | str) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Return width and height as the file's header says, before any EXIF rotation.
+
+    Raises:
+        FilterlensError: As for :func:`read_image`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path) as image:
+                return image.size
+        except Exception:
+            height, width = read_image(path).shape[-2:]  # says what is wrong with the file
+            return width, height
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_to_8_bits(image)).convert("RGB")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ground-truth images in whatever form a user holds them, one at a time, so a large folder needs little memory."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from filterlens.data.images import crop_to_multiple, list_images, read_image, to_float
+from filterlens.data.images import crop_to_multiple, image_size, list_images, read_image, to_float
 from filterlens.errors import UsageError
 from filterlens.files import sha256_of
 
@@ -44,6 +45,20 @@ class Sample:
                 f"Image '{self.name}' of {image.shape[2]}x{image.shape[1]} is smaller than {multiple} pixels."
             )
         return cut.unsqueeze(0) if cut.is_floating_point() else to_float(cut)
+
+    def pixels(self) -> int:
+        """Return how many pixels the image has; a file is not decoded for it."""
+        if self.path is not None:
+            width, height = image_size(self.path)
+            return width * height
+        return self.read()[..., 0, :, :].numel()
+
+    def fingerprint(self) -> str:
+        """Return a hash of the content: of the file, or of the pixels."""
+        if self.path is not None:
+            return sha256_of(self.path)
+        image = self.read().detach().cpu().contiguous()
+        return hashlib.sha256(f"{image.dtype}{tuple(image.shape)}".encode() + image.numpy().tobytes()).hexdigest()
 
     def provenance(self) -> dict[str, Any]:
         """Return name, path, hash and size of the image, for the record."""

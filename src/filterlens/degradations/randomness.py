@@ -51,7 +51,9 @@ class KeyedRandom:
     def normal(self, like: Tensor, tag: str) -> Tensor:
         """Draw standard normal numbers; see :class:`RandomSource`."""
         shape = like.shape[1:]
-        drawn = torch.stack([torch.randn(shape, generator=g) for g in self._generators(len(like), tag)])
+        drawn = torch.stack(
+            [torch.randn(shape, generator=g, dtype=torch.float32) for g in self._generators(len(like), tag)]
+        )
         return drawn.to(like.device, like.dtype)
 
     def poisson(self, rate: Tensor, tag: str) -> Tensor:

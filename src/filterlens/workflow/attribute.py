@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The attribution job: images and a pair in, a run folder with the rankings out."""
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from filterlens.attribution.adaptive import Adaptive
 from filterlens.attribution.methods import attribute_with
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.attribution.result import Attribution, save_attributions
@@ -18,9 +22,11 @@ from filterlens.files import write_json
 from filterlens.models.receptive_field import receptive_field
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.workflow.processes import Alone, Processes
 from filterlens.workflow.run_folder import (
     DISTRIBUTION,
     FILTERS,
+    PARTIAL,
     RUN,
     SCORES,
     describe_pair,
@@ -28,6 +34,7 @@ from filterlens.workflow.run_folder import (
     provenance,
     write_table,
 )
+from filterlens.workflow.shared_runner import SharedRunner
 
 PERCENTS = (1.0, 3.0, 5.0, 10.0)
 
@@ -42,10 +49,12 @@ def attribute_to_folder(
     protocol: str = "default",
     objective: str = "truth",
     contrast: str = "mean",
-    quadrature: Quadrature | None = None,
+    quadrature: Quadrature | Adaptive | None = None,
     precision: str = "auto",
     seed: int = 0,
+    memory: float | None = None,
     allow_small: bool = False,
+    processes: Processes | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Rank every filter for each degradation and write the run folder.
@@ -62,7 +71,9 @@ def attribute_to_folder(
         quadrature: None takes the protocol's.
         precision: ``auto``, ``fp32`` or ``bf16``.
         seed: Of noise and random methods.
+        memory: GiB that activations may take; None takes what the device can spare.
         allow_small: Accept images smaller than the network's receptive field.
+        processes: Those that share the work; None is this one alone. The first one writes and reports.
         progress: Where bars and notes go.
 
     Returns:
@@ -73,6 +84,10 @@ def attribute_to_folder(
         UsageError: An unknown method, degradation or setting.
     """
     started = time.monotonic()
+    processes = processes or Alone()
+    leads = processes.rank == 0
+    if not leads:
+        progress = SILENT
     names = list(parse_degradations(degradations))
     samples = as_samples(images)
     described = [sample.provenance() for sample in samples]  # reads every image once: a bad one fails before the work
@@ -83,6 +98,7 @@ def attribute_to_folder(
     path_settings: dict[str, Any] = {"objective": objective, "contrast": contrast}
     if quadrature is not None:
         path_settings["quadrature"] = quadrature
+    runner = SharedRunner(output / PARTIAL, _identity(pair), processes)
     found = attribute_with(
         methods,
         pair,
@@ -90,20 +106,24 @@ def attribute_to_folder(
         names,
         path_settings=path_settings,
         progress=progress,
+        runner=runner,
         protocol=protocol,
         precision=precision,
         seed=seed,
+        memory=memory,
     )
     first = next(iter(found.values()))
-    drop_results(output)
-    save_attributions(output / SCORES, list(found.values()))
-    first.to_csv(output / FILTERS)
-    header = ("method", "degradation", "percent", "layer", "position", "filters", "selected", "share")
-    write_table(output / DISTRIBUTION, header, _distribution_rows(found.values()))
     facts = provenance() | {
         "pair": describe_pair(pair),
         "settings": dict(first.settings)
-        | {"methods": list(found), "degradations": names, "device": str(pair.device), "objective": objective},
+        | {
+            "methods": list(found),
+            "degradations": names,
+            "device": str(pair.device),
+            "objective": objective,
+            "processes": processes.size,
+            "threads": torch.get_num_threads(),
+        },
         "images": described,
         "completeness": [
             {"method": each.method, **asdict(entry), "gap": entry.gap}
@@ -113,8 +133,25 @@ def attribute_to_folder(
         "completeness_gap": first.completeness_gap if first.completeness else None,
         "seconds": round(time.monotonic() - started, 2),
     }
+    if not leads:
+        runner.close()
+        return facts
+    drop_results(output)
+    save_attributions(output / SCORES, list(found.values()))
+    first.to_csv(output / FILTERS)
+    header = ("method", "degradation", "percent", "layer", "position", "filters", "selected", "share")
+    write_table(output / DISTRIBUTION, header, _distribution_rows(found.values()))
     write_json(output / RUN, facts)
+    runner.close()
     return facts
+
+
+def _identity(pair: ModelPair) -> str:
+    """Hash what a measurement depends on: every parameter of both networks, their places, and the scale."""
+    digest = hashlib.sha256(repr((pair.scale, pair.space.layers)).encode())
+    for vector in (pair.baseline, pair.target):
+        digest.update(vector.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _refuse_small_images(pair: ModelPair, described: Sequence[dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from filterlens.version import __version__
 
 RUN, SCORES, FILTERS = "run.json", "scores.safetensors", "filters.csv"
 DISTRIBUTION, DAMAGE, DAMAGE_PER_IMAGE = "distribution.csv", "damage.csv", "damage_per_image.csv"
+PARTIAL = "partial"
 NETWORKS, MASK, PICTURES, REPORT = "networks.csv", "mask.json", "pictures.json", "report.html"
 
 
