@@ -149,7 +149,11 @@ class _Refinement:
         return np.array(self.nodes)[order], slopes, np.concatenate((losses[-2:-1], between, losses[-1:]))
 
     def _is_complete(self) -> bool:
-        """Whether the errors of all pieces, none cancelling another, are small against the losses' span."""
+        """Whether the errors of all pieces, none cancelling another, are small against the losses' span.
+
+        Where the loss hardly changes (clean inputs), a tenth of the loss itself is the measure.
+        """
         nodes, slopes, losses = self._known()
         errors = np.abs(piecewise_errors(nodes, slopes, losses)).sum()
-        return bool(errors <= self.rule.tolerance * (losses.max() - losses.min()))
+        span = max(losses.max() - losses.min(), 0.1 * losses.max())
+        return bool(errors <= self.rule.tolerance * span)

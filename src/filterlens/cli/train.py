@@ -29,6 +29,14 @@ def train(
             "--validation", help="Folder of HR images for the PSNR.", show_default="every 20th training image, held out"
         ),
     ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline",
+            help="Fine-tune only the target, from this network (.safetensors, or BasicSR .pth).",
+            show_default="trained first",
+        ),
+    ] = None,
     architecture: Annotated[
         str | None, typer.Option("--architecture", help="srresnet or srcnn-style.", show_default="recipe's")
     ] = None,
@@ -43,7 +51,8 @@ def train(
 ) -> None:
     """Train a baseline on clean inputs and fine-tune a target from it on degraded ones.
 
-    Killed at any moment, the same command goes on where it stopped, with the same numbers. Several processes:
+    Killed at any moment, the same command goes on where it stopped, with the same numbers. Several targets from one
+    baseline: `--baseline FILE` and another `--seed` for each. Several processes:
     `torchrun --nproc-per-node 2 -m filterlens train …`.
     """
     from filterlens.training.recipe import load_recipe
@@ -56,6 +65,7 @@ def train(
         images,
         folder,
         validation=validation,
+        baseline=baseline,
         device=device,
         precision=precision,
         fresh=fresh,

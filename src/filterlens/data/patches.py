@@ -36,13 +36,16 @@ class PatchBank:
         self.patch = patch
         self.device = device
         self._pixels = torch.cat([image.permute(1, 2, 0).reshape(-1, 3) for image in images]).to(device)
-        self._offsets = (areas.cumsum(0) - areas).to(device)
-        self._sizes = sizes.to(device)
         self._likelihood = (areas / areas.sum()).cumsum(0).to(device, torch.float64)
+        starts = areas.cumsum(0) - areas
+        # per image: its first pixel, its width, and how many rows and columns a patch can begin at
+        self._places = torch.cat([starts[:, None], sizes[:, 1:], sizes - patch + 1], 1).to(device)
+        self._line = torch.arange(patch, device=device)
+        self._mirrored = self._line.flip(0)
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self._offsets)
+        return len(self._places)
 
     def sample(self, batch: int, generator: torch.Generator) -> Tensor:
         """Gather random patches, each flipped and turned at random (8 orientations).
@@ -56,14 +59,14 @@ class PatchBank:
         """
         draw = torch.rand(6, batch, generator=generator, device=self.device, dtype=torch.float64)
         image = torch.searchsorted(self._likelihood, draw[0]).clamp_(max=len(self) - 1)
-        height, width = self._sizes[image].unbind(1)
-        top = (draw[1] * (height - self.patch + 1)).long()
-        left = (draw[2] * (width - self.patch + 1)).long()
-        line = torch.arange(self.patch, device=self.device)
-        rows = torch.where((draw[3] < 0.5)[:, None], line, self.patch - 1 - line)[:, :, None]
-        columns = torch.where((draw[4] < 0.5)[:, None], line, self.patch - 1 - line)[:, None, :]
-        turned = (draw[5] < 0.5)[:, None, None]
-        y = top[:, None, None] + torch.where(turned, columns, rows)  # (batch, patch, patch)
-        x = left[:, None, None] + torch.where(turned, rows, columns)
-        index = self._offsets[image][:, None, None] + y * width[:, None, None] + x
+        place = self._places[image]
+        start, width = place[:, 0], place[:, 1]
+        top, left = (draw[1:3] * place[:, 2:].T).long()
+        upright, unmirrored, turned = (draw[3:, :, None] < 0.5).unbind()
+        rows = torch.where(upright, self._line, self._mirrored)[:, :, None]
+        columns = torch.where(unmirrored, self._line, self._mirrored)[:, None, :]
+        y = torch.where(turned[:, :, None], columns, rows)  # (batch, patch, patch)
+        x = torch.where(turned[:, :, None], rows, columns)
+        corner = start + top * width + left
+        index = y * width[:, None, None] + x + corner[:, None, None]
         return self._pixels[index].permute(0, 3, 1, 2).float() / 255

@@ -3,6 +3,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +80,7 @@ class GaussianBlur:
                 f"use images above {radius} pixels or a smaller kernel (blur:{written(self.sigma)},kernel=…)."
             )
         columns = images.reshape(-1, 1, height, width)
-        kernel = self.weights(images.dtype).to(images.device)
+        kernel = _weights_on(images.device, self, images.dtype)
         padded = F.pad(columns, (radius, radius, radius, radius), mode="reflect")
         if self.is_isotropic:  # a round Gaussian is the outer product of its marginals
             line = kernel.sum(0)
@@ -87,3 +88,10 @@ class GaussianBlur:
         else:
             blurred = F.conv2d(padded, kernel.view(1, 1, self.kernel, self.kernel))
         return blurred.view_as(images)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _weights_on(device: torch.device, blur: GaussianBlur, dtype: torch.dtype) -> Tensor:
+    """Return a kernel on a device and keep it there: to copy it anew, the host would wait for the device."""
+    return blur.weights(dtype).to(device)

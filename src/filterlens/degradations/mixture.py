@@ -55,10 +55,11 @@ class Mixture:
         for coin, fell in steps:
             if coin.degradation.noise is not None:
                 lowered = torch.where(fell, coin.degradation.noise.apply(lowered, random), lowered)
-        lowered = round_to_8_bits(lowered)
-        for coin, fell in steps:
-            if coin.degradation.jpeg is not None:
-                lowered = torch.where(fell, coin.degradation.jpeg.apply_differentiable(lowered), lowered)
+        coders = [(coin.degradation.jpeg, fell) for coin, fell in steps if coin.degradation.jpeg is not None]
+        if coders:
+            lowered = round_to_8_bits(lowered)
+        for jpeg, fell in coders:
+            lowered = torch.where(fell, jpeg.apply_differentiable(lowered), lowered)
         return round_to_8_bits(lowered)
 
     @staticmethod

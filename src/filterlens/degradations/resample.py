@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Down-sampling by a whole factor: antialiased bicubic as MATLAB's ``imresize``, or bilinear as the reference."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -64,10 +64,17 @@ def _taps(scale: int) -> tuple[int, tuple[float, ...]]:
 def _reduce_rows(images: Tensor, scale: int) -> Tensor:
     """Filter and decimate along the height."""
     batch, channels, height, width = images.shape
-    first, weights = _taps(scale)
-    last = first + len(weights) - 1 + (height // scale - 1) * scale
-    index = torch.arange(first, last + 1, device=images.device) % (2 * height)
-    index = torch.where(index < height, index, 2 * height - 1 - index)  # symmetric: the border pixel is repeated
-    kernel = torch.tensor(weights, dtype=images.dtype, device=images.device).view(1, 1, -1, 1)
+    index, kernel = _rows_on(images.device, height, scale, images.dtype)
     columns = images.index_select(2, index).reshape(batch * channels, 1, -1, width)
     return F.conv2d(columns, kernel, stride=(scale, 1)).view(batch, channels, height // scale, width)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _rows_on(device: torch.device, height: int, scale: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return the rows to filter and the kernel, kept on a device: to copy them anew, the host would wait for it."""
+    first, weights = _taps(scale)
+    last = first + len(weights) - 1 + (height // scale - 1) * scale
+    index = torch.arange(first, last + 1) % (2 * height)
+    index = torch.where(index < height, index, 2 * height - 1 - index)  # symmetric: the border pixel is repeated
+    return index.to(device), torch.tensor(weights, dtype=dtype).view(1, 1, -1, 1).to(device)

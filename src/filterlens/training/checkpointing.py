@@ -24,7 +24,7 @@ def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
     """Read a training state; None if there is none.
 
     Raises:
-        UsageError: The state belongs to another recipe or other images.
+        UsageError: The state belongs to another training.
         FilterlensError: The file cannot be read.
     """
     if not path.exists():
@@ -41,9 +41,9 @@ def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 def another_training(folder: Path) -> UsageError:
-    """Build the error for a folder that holds the files of another recipe or of other images."""
+    """Build the error for a folder that holds the files of another recipe, other images or another baseline."""
     return UsageError(
-        f"'{folder}' holds a training with another recipe or other images. "
+        f"'{folder}' holds a training with another recipe or other images, or from another baseline. "
         "Give another --output, or --fresh to start over."
     )
 

@@ -15,26 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from filterlens.data.images import center_crop, crop_to_multiple, to_float
 from filterlens.data.patches import PatchBank
-from filterlens.degradations import Mixture
 from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.hardware import autocast
 from filterlens.models.architectures import build
-from filterlens.models.checkpoints import load_network, save_network
+from filterlens.models.checkpoints import LoadedNetwork, load_network, save_network
 from filterlens.models.initialisation import start_near_identity
 from filterlens.models.srcnn_style import SRCNNStyle
 from filterlens.progress import SILENT, Bar, Progress
+from filterlens.training.baseline import check_baseline
+from filterlens.training.batches import Batches
 from filterlens.training.checkpointing import another_training, append_log, load_state, rewind_log, save_state
+from filterlens.training.cuda_graph import CudaGraphRecorder
 from filterlens.training.recipe import Recipe, Stage
 from filterlens.training.running import Running
 from filterlens.training.schedule import learning_rate
+from filterlens.training.step import CapturedStep, EagerStep, Step, Update
 from filterlens.training.validation import psnr_per_degradation, validation_degradations
 
 VALIDATION_CROP = 192
@@ -52,7 +53,8 @@ class Trainer:
         output: Folder of weights, log and checkpoints.
         accelerator: The processes; one is the embedded default.
         precision: ``fp32`` or ``bf16``.
-        fingerprint: Hash of recipe, images and number of processes; a checkpoint of another training is refused.
+        baseline: An existing baseline, of which only the target is fine-tuned; None trains both.
+        fingerprint: Hash of recipe, images, processes and given baseline; a checkpoint of another training is refused.
         data: What the card says of the training images.
         progress: Where bars go.
     """
@@ -63,6 +65,7 @@ class Trainer:
     output: Path
     accelerator: Accelerator
     precision: str
+    baseline: LoadedNetwork | None
     fingerprint: str
     data: str
     progress: Progress
@@ -75,20 +78,38 @@ class Trainer:
     def run(self) -> dict[str, Path]:
         """Train both stages, skipping what is already done; return role → safetensors file."""
         self._check_validation()
+        given = self.baseline
+        baseline = self._trained("baseline", self._untrained()) if given is None else self._taken_over(given)
+        self._trained("target", baseline)
+        return {role: self._weights_path(role) for role in ("baseline", "target")}
+
+    def _untrained(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
             torch.manual_seed(self.recipe.seed)
             network = build(self.recipe.architecture, scale=self.recipe.scale)
         if self.recipe.start == "identity" and isinstance(network, SRCNNStyle):
             start_near_identity(network.features)
-        written = {}
-        for role in ("baseline", "target"):
-            path = self.output / f"{role}.safetensors"
-            if path.exists() and not self._state_path(role).exists():
-                network = self._already_trained(role, path)
-            else:
-                network = self._stage(role, getattr(self.recipe, role), network)
-            written[role] = path
-        return written
+        return network
+
+    def _trained(self, role: str, start: nn.Module) -> nn.Module:
+        """Return the network of a stage: read it where it is finished, else train it from ``start``."""
+        path = self._weights_path(role)
+        if path.exists() and not self._state_path(role).exists():
+            return self._already_trained(role, path)
+        return self._stage(role, getattr(self.recipe, role), start)
+
+    def _taken_over(self, given: LoadedNetwork) -> nn.Module:
+        """Write an existing baseline beside the target and return a copy of it."""
+        path = self._weights_path("baseline")
+        is_other = path.exists() and load_network(path).card.get("source_sha256") != given.sha256
+        if is_other or self._state_path("baseline").exists():
+            raise another_training(self.output)
+        if self.accelerator.is_main_process and not path.exists():
+            card = given.card | {"role": "baseline", "source_sha256": given.sha256}
+            save_network(path, given.network, given.architecture, given.options, card)
+        self.accelerator.wait_for_everyone()
+        self.progress.note(f"baseline: taken from '{given.path}'")
+        return copy.deepcopy(given.network)
 
     def _check_validation(self) -> None:
         """Refuse now the images that would otherwise stop the training hours later, at the first validation."""
@@ -116,13 +137,18 @@ class Trainer:
     def _stage(self, role: str, stage: Stage, network: nn.Module) -> nn.Module:
         """Train one stage and return the averaged network."""
         running = self._begin(role, network)
-        wrapped = self.accelerator.prepare(running.network)
-        mixture, generator = self.recipe.mixture(stage), torch.Generator(self.device)
+        step = self._step(running)
+        batches = Batches(
+            self.bank,
+            self.recipe.mixture(stage),
+            scale=self.recipe.scale,
+            size=self.recipe.batch // self.accelerator.num_processes,
+            seed_of=lambda done: derive_seed(self.recipe.seed, role, done, self.accelerator.process_index),
+        )
         with self.progress.bar(f"train {role}", stage.iterations, running.done) as bar:
             while running.done < stage.iterations:
-                step = running.done
-                generator.manual_seed(derive_seed(self.recipe.seed, role, step, self.accelerator.process_index))
-                self._step(running, wrapped, mixture, generator, learning_rate(stage, step))
+                step(*batches.draw(running.done), learning_rate(stage, running.done))
+                running.count()
                 bar.advance()
                 self._after_step(running, role, stage, bar)
         return self._finish(role, stage, running.average.module)
@@ -140,23 +166,13 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         return running
 
-    def _step(
-        self, running: Running, wrapped: nn.Module, mixture: Mixture, generator: torch.Generator, rate: float
-    ) -> None:
-        """Draw a batch, and move the weights and their average once."""
-        truth = self.bank.sample(self.recipe.batch // self.accelerator.num_processes, generator)
-        lowered = mixture.apply(truth, self.recipe.scale, generator)
-        for group in running.optimizer.param_groups:
-            group["lr"] = rate
-        with autocast(self.device, self.precision):
-            restored = wrapped(lowered)
-        loss = F.l1_loss(restored.float(), truth)
-        running.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        running.optimizer.step()
-        running.average.update_parameters(running.network)
-        running.meter.add(loss)
-        running.done += 1
+    def _step(self, running: Running) -> Step:
+        """Choose how steps run: recorded on one GPU, eagerly elsewhere (processes exchange gradients inside a step)."""
+        network = self.accelerator.prepare(running.network)
+        update = Update(running, network, self.accelerator.backward, self.precision)
+        if self.device.type == "cuda" and network is running.network:  # else it is wrapped for several processes
+            return CapturedStep(update, CudaGraphRecorder(self.device), self.progress.note)
+        return EagerStep(update)
 
     def _after_step(self, running: Running, role: str, stage: Stage, bar: Bar) -> None:
         """Log, validate and save when due; saving comes last, so that a resumed run repeats what it did not log."""
@@ -171,6 +187,9 @@ class Trainer:
     @staticmethod
     def _is_due(done: int, every: int, stage: Stage) -> bool:
         return done == stage.iterations or (every > 0 and done % every == 0)
+
+    def _weights_path(self, role: str) -> Path:
+        return self.output / f"{role}.safetensors"
 
     def _state_path(self, role: str) -> Path:
         return self.output / f"{role}.state.pt"
@@ -237,8 +256,10 @@ class Trainer:
                 "training_data": self.data,
                 "fingerprint": self.fingerprint,
             }
-            options = {"scale": self.recipe.scale}
-            save_network(self.output / f"{role}.safetensors", network, self.recipe.architecture, options, card)
+            options: dict[str, Any] = {"scale": self.recipe.scale}
+            if self.baseline is not None:
+                card["baseline_sha256"], options = self.baseline.sha256, self.baseline.options
+            save_network(self._weights_path(role), network, self.recipe.architecture, options, card)
             self._state_path(role).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         return network
@@ -256,6 +277,7 @@ def train(
     validation: Sequence[Tensor] = (),
     device: torch.device | None = None,
     precision: str = "fp32",
+    baseline: LoadedNetwork | None = None,
     data: str = "not stated",
     progress: Progress = SILENT,
 ) -> dict[str, Path]:
@@ -270,6 +292,7 @@ def train(
         validation: HR images for the PSNR in the log.
         device: Default: the accelerator's choice.
         precision: ``fp32`` or ``bf16`` (autocast; the weights stay float32).
+        baseline: Fine-tune only the target, from this network; it is copied into ``output``.
         data: Written into the cards.
         progress: Where bars and notes go.
 
@@ -277,14 +300,19 @@ def train(
         ``{"baseline": path, "target": path}``.
 
     Raises:
-        UsageError: The batch cannot be shared evenly, or ``output`` holds another training.
+        UsageError: The batch cannot be shared evenly, ``baseline`` does not fit the recipe, or ``output`` holds another
+            training.
         FilterlensError: Images are missing or too small, or the loss diverged.
     """
+    if baseline is not None:
+        check_baseline(baseline, recipe, Path(output))
     accelerator = Accelerator(cpu=device is not None and device.type == "cpu", mixed_precision="no")
     if recipe.batch % accelerator.num_processes:
         raise UsageError(f"A batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes.")
     bank = PatchBank(images, recipe.patch, accelerator.device if device is None or device.type == "cuda" else device)
     parts = [recipe.model_dump_json(), str(accelerator.num_processes), precision]
+    if baseline is not None:
+        parts.append(baseline.sha256)
     digest = hashlib.sha256("\n".join(parts).encode())
     for image in images:
         digest.update(image.contiguous().numpy().tobytes())
@@ -295,6 +323,7 @@ def train(
         output=Path(output),
         accelerator=accelerator,
         precision=precision,
+        baseline=baseline,
         fingerprint=digest.hexdigest(),
         data=data,
         progress=progress if accelerator.is_main_process else SILENT,

@@ -11,7 +11,7 @@ class LossMeter:
     """Sum of losses on the device, and the speed at which they came.
 
     Attributes:
-        total: Sum of the losses counted, a scalar on the device.
+        total: Sum of the losses added, a scalar on the device; always the same tensor.
         steps: How many they are.
     """
 
@@ -21,8 +21,11 @@ class LossMeter:
         self.restart_clock()
 
     def add(self, loss: Tensor) -> None:
+        """Add the loss of one step, on the device."""
+        self.total += loss.detach()
+
+    def count(self) -> None:
         """Count one step."""
-        self.total = self.total + loss.detach()
         self.steps += 1
         self._timed += 1
 
@@ -33,7 +36,8 @@ class LossMeter:
 
     def reset(self) -> None:
         """Begin a new sum and a new time."""
-        self.total, self.steps = torch.zeros_like(self.total), 0
+        self.total.zero_()
+        self.steps = 0
         self.restart_clock()
 
     def restart_clock(self) -> None:

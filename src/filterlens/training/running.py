@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from filterlens.training.average import MovingAverage
 from filterlens.training.meter import LossMeter
 from filterlens.training.recipe import Recipe
 
@@ -25,7 +25,7 @@ class Running:
     """
 
     network: nn.Module
-    average: AveragedModel
+    average: MovingAverage
     optimizer: torch.optim.Optimizer
     meter: LossMeter
     done: int = 0
@@ -35,28 +35,39 @@ class Running:
         """Put the network on the device, ready for its first step."""
         network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.requires_grad_(True).train()
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))  # type: ignore[no-untyped-call]
         optimizer = torch.optim.Adam(network.parameters(), betas=recipe.betas, fused=True)
-        return cls(network, average, optimizer, LossMeter(device))
+        return cls(network, MovingAverage(network, recipe.ema), optimizer, LossMeter(device))
+
+    def count(self) -> None:
+        """Count one step."""
+        self.done += 1
+        self.meter.count()
 
     def state(self, loss_total: Tensor) -> dict[str, Any]:
         """Return everything that the next step depends on; ``loss_total`` is the meter's, over all processes."""
         return {
             "step": self.done,
             "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state(self.done),
+            "optimizer": self._optimizer_state(),
             "meter": {"total": loss_total.cpu(), "steps": self.meter.steps},
         }
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        """Return Adam's state as an eager step has it, so that a checkpoint does not say how its steps were run."""
+        state = self.optimizer.state_dict()
+        for group in state["param_groups"]:
+            group.update(lr=float(group["lr"]), capturable=False)
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state` returned."""
         self.done = int(state["step"])
         self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
+        self.average.restore(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         if "meter" in state:  # older checkpoints lack it; their next log line then covers the steps since
-            self.meter.total = state["meter"]["total"].to(self.meter.total.device)
+            self.meter.total.copy_(state["meter"]["total"])
             self.meter.steps = int(state["meter"]["steps"])
 
     def is_finite(self) -> bool:

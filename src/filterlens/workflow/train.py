@@ -9,7 +9,9 @@ from filterlens.data.images import list_images, read_image
 from filterlens.errors import FilterlensError
 from filterlens.files import write_json
 from filterlens.hardware import resolve_device, resolve_precision
+from filterlens.models.checkpoints import load_network
 from filterlens.progress import SILENT, Progress
+from filterlens.training.baseline import check_baseline
 from filterlens.training.recipe import Recipe
 from filterlens.workflow.run_folder import provenance
 
@@ -28,6 +30,7 @@ def train_to_folder(
     output: Path,
     *,
     validation: Path | None = None,
+    baseline: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     fresh: bool = False,
@@ -40,6 +43,7 @@ def train_to_folder(
         images: Folders of HR training images.
         output: Folder for weights, log and checkpoints.
         validation: Folder of HR images for the PSNR; None holds out every 20th training image.
+        baseline: Checkpoint of an existing network from which only the target is fine-tuned; None trains both.
         device: ``auto``, ``cpu``, ``cuda``.
         precision: ``auto``, ``fp32`` or ``bf16``.
         fresh: Delete what ``output`` holds of an earlier training first.
@@ -50,6 +54,9 @@ def train_to_folder(
     """
     from filterlens.training.loop import train
 
+    given = None if baseline is None else load_network(baseline)
+    if given is not None:
+        check_baseline(given, recipe, output)  # before anything is deleted
     paths = [path for folder in images for path in list_images(folder)[0]]
     if validation is not None:
         held_out = list_images(validation)[0]
@@ -78,7 +85,9 @@ def train_to_folder(
             pixels.append(read_image(path))
             bar.advance()
     if leads_processes():
-        write_json(output / "train.json", provenance() | {"recipe": recipe.model_dump(mode="json"), "images": names})
+        settings = {"recipe": recipe.model_dump(mode="json"), "images": names}
+        source = {} if given is None else {"baseline": {"path": str(given.path), "sha256": given.sha256}}
+        write_json(output / "train.json", provenance() | settings | source)
     return train(
         recipe,
         pixels[: len(paths)],
@@ -86,6 +95,7 @@ def train_to_folder(
         validation=pixels[len(paths) :],
         device=where,
         precision=chosen,
+        baseline=given,
         data=names,
         progress=progress,
     )

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training step: what it computes, and two ways to run it, kernel by kernel or as one recorded graph."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from filterlens.hardware import autocast
+from filterlens.training.running import Running
+
+WARM_UP_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a step does with its batch: loss, gradients, Adam, moving average, loss meter.
+
+    It asks nothing back from the device and changes tensors in place, so that a recording of it can be replayed.
+
+    Attributes:
+        running: What is updated.
+        forward: The network, as the processes share it.
+        backward: Computes the gradients of a loss.
+        precision: ``fp32`` or ``bf16``.
+    """
+
+    running: Running
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor], None]
+    precision: str
+
+    def __call__(self, truth: Tensor, lowered: Tensor) -> None:
+        """Move the weights and their average once, by HR patches ``(B, 3, H, W)`` and their LR versions."""
+        running = self.running
+        with autocast(truth.device, self.precision):
+            restored = self.forward(lowered)
+        loss = F.l1_loss(restored.float(), truth)
+        running.optimizer.zero_grad(set_to_none=True)
+        self.backward(loss)
+        running.optimizer.step()
+        running.average.update(running.network, running.done)
+        running.meter.add(loss)
+
+
+class Step(Protocol):
+    """Runs an update on a batch."""
+
+    def __call__(self, truth: Tensor, lowered: Tensor, rate: float) -> None:
+        """Update once with learning rate ``rate``."""
+        ...
+
+
+class EagerStep:
+    """Runs an update kernel by kernel: on any device, in any number of processes."""
+
+    def __init__(self, update: Update) -> None:
+        self._update = update
+
+    def __call__(self, truth: Tensor, lowered: Tensor, rate: float) -> None:
+        """Update once; see :class:`Step`."""
+        for group in self._update.running.optimizer.param_groups:
+            group["lr"] = rate
+        self._update(truth, lowered)
+
+
+class Recorder(Protocol):
+    """Records work on a device, to replay it later with other numbers in the same memory."""
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Run ``work`` where it will be recorded."""
+        ...
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record ``work`` without running it; return what replays it."""
+        ...
+
+
+class CapturedStep:
+    """Replays an update from a recording: one launch instead of hundreds, which small batches wait for on a fast GPU.
+
+    Batch and learning rate lie in memory that never moves. The first steps run eagerly, because a recording needs
+    loaded kernels, Adam's state and an average that has begun; they count like all others. Where the recording fails,
+    every step runs eagerly.
+
+    Args:
+        update: What to record.
+        recorder: How the device records.
+        note: Told why there is no recording.
+    """
+
+    def __init__(self, update: Update, recorder: Recorder, note: Callable[[str], None]) -> None:
+        self._update = update
+        self._recorder = recorder
+        self._note = note
+        self._rate = torch.zeros_like(update.running.meter.total)
+        self._batch: tuple[Tensor, Tensor] | None = None
+        self._replay: Callable[[], None] | None = None
+        self._warm_up_left = WARM_UP_STEPS
+        for group in update.running.optimizer.param_groups:
+            group.update(lr=self._rate, capturable=True)
+
+    def __call__(self, truth: Tensor, lowered: Tensor, rate: float) -> None:
+        """Update once; see :class:`Step`. Every batch has the shape of the first."""
+        if self._batch is None:
+            self._batch = torch.empty_like(truth), torch.empty_like(lowered)
+        for place, content in zip(self._batch, (truth, lowered), strict=True):
+            place.copy_(content)
+        self._rate.fill_(rate)
+        work = partial(self._update, *self._batch)
+        if self._warm_up_left:
+            self._warm_up_left -= 1
+            self._recorder.run(work)
+            return
+        if self._replay is None:
+            self._replay = self._record(work)
+        self._replay()
+
+    def _record(self, work: Callable[[], None]) -> Callable[[], None]:
+        try:
+            return self._recorder.record(work)
+        except Exception as error:  # of a driver, of memory, of an operation: a recording has changed no number yet
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            self._note(f"the training step cannot be recorded as a CUDA graph and runs slower ({reason})")
+            return work
