@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from filterlens.errors import UsageError
-from filterlens.hardware import autocast, resolve_device, resolve_precision
+from filterlens.hardware import autocast, is_out_of_memory, resolve_device, resolve_precision
 
 CPU = torch.device("cpu")
 
@@ -46,3 +46,31 @@ def test_autocast_computes_in_bf16_and_leaves_the_weights_as_they_are() -> None:
     with autocast(CPU, "fp32"):
         assert layer(torch.rand(1, 3, 8, 8)).dtype == torch.float32
     assert layer.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        MemoryError(),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] data. DefaultCPUAllocator: not enough memory: 8 bytes."),
+    ],
+)
+def test_every_way_to_run_out_of_memory_is_recognised(error: BaseException) -> None:
+    assert is_out_of_memory(error)
+
+
+def test_what_the_cpu_allocator_really_raises_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDA error: device-side assert triggered"), ValueError("out of memory"), KeyboardInterrupt()],
+)
+def test_other_errors_are_not_taken_for_it(error: BaseException) -> None:
+    assert not is_out_of_memory(error)

@@ -10,6 +10,7 @@ from filterlens.errors import UsageError, unknown
 
 Precision = Literal["auto", "fp32", "bf16"]
 PRECISIONS = ("auto", "fp32", "bf16")
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
 MOST_ON_CPU = 4 * 2**30  # beyond it, a larger piece is no faster
 
 
@@ -73,7 +74,10 @@ def memory_for_activations(device: torch.device) -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is that of a device or of the CPU's allocator running out of memory."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    """Say whether an error is a device's, a library's or the CPU allocator's way to say that memory ran out.
+
+    Leave the ``except`` block before trying again with less: the error's frames keep their tensors alive.
+    """
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -34,12 +34,21 @@ def restore(
         float,
         typer.Option("--strength", help="With --without: 0 removes the function, 1 is the target, between dials it."),
     ] = 0.0,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            "--tile",
+            help="Side of the largest tile in LR pixels; larger images are restored in tiles, with the same result. "
+            "0: never. Default: 512 on a CPU, 1024 on a GPU.",
+            show_default=False,
+        ),
+    ] = None,
     force: options.Force = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "fp32",
     json: options.Json = False,
 ) -> None:
-    """Restore a folder of low-resolution images; with --run and --without, lacking one function."""
+    """Restore a folder of low-resolution images of any size; with --run and --without, lacking one function."""
     from filterlens.hardware import resolve_device, resolve_precision
     from filterlens.workflow.networks import network_to_run
     from filterlens.workflow.transform import restore_folder
@@ -50,13 +59,24 @@ def restore(
         pair=pair, model=model, network=network, run=run, without=without, percent=percent, strength=strength
     )
     where = resolve_device(device)
-    written = restore_folder(
+    restored = restore_folder(
         source,
         output,
         chosen,
         device=where,
         precision=resolve_precision(precision, where),
+        tile=tile,
         force=force,
         progress=Terminal(),
     )
-    result({"files": [str(path) for path in written]}, f"{len(written)} images in {output}", json)
+    value = {
+        "files": [str(path) for path in restored.files],
+        "megapixels": restored.megapixels,
+        "seconds": restored.seconds,
+        "megapixels_per_second": restored.megapixels_per_second,
+    }
+    text = (
+        f"{len(restored.files)} images in {output}: {restored.megapixels:.3g} megapixels, "
+        f"{restored.megapixels_per_second:.3g} per second of network time"
+    )
+    result(value, text, json)

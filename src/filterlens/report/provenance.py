@@ -21,6 +21,7 @@ class Gap:
     image: str
     degradation: str
     gap: str
+    nodes: str
     attributed: str
     expected: str
     largest: bool
@@ -28,10 +29,11 @@ class Gap:
 
 @dataclass(frozen=True)
 class Completeness:
-    """The gaps of a run: largest and mean as text, and the table."""
+    """The gaps of a run: largest, mean and nodes used by the first method as text, and the table of all."""
 
     largest: str
     mean: str
+    nodes: str
     gaps: tuple[Gap, ...]
 
 
@@ -46,7 +48,14 @@ def completeness(run: RunData) -> Completeness | None:
         return None
     largest = max(sizes)
     gaps = tuple(_gap(row, row.get("method", run.method) == run.method and abs(row["gap"]) == largest) for row in rows)
-    return Completeness(_percent(largest), _percent(sum(sizes) / len(sizes)), gaps)
+    used = [row["nodes"] for row in rows if row.get("method", run.method) == run.method and row.get("nodes")]
+    return Completeness(_percent(largest), _percent(sum(sizes) / len(sizes)), _span(used), gaps)
+
+
+def _span(used: list[int]) -> str:
+    if not used:
+        return "an unrecorded number of"
+    return str(min(used)) if min(used) == max(used) else f"{min(used)} to {max(used)}"
 
 
 def _gap(row: Mapping[str, Any], largest: bool) -> Gap:
@@ -58,6 +67,7 @@ def _gap(row: Mapping[str, Any], largest: bool) -> Gap:
         words[1],
         words[2],
         _percent(float(row["gap"])),
+        str(row.get("nodes") or "–"),
         significant(row.get("attributed"), 4),
         significant(expected, 4),
         largest,

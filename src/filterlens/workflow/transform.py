@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs that turn one folder of images into another: degrade and restore."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,8 +12,8 @@ from torch import Tensor, nn
 from filterlens.data.images import crop_to_multiple, list_images, read_image, to_float, to_uint8, write_image
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.hardware import autocast
 from filterlens.progress import SILENT, Progress
+from filterlens.workflow.restore import Restorer
 
 
 def degrade_folder(
@@ -55,6 +57,26 @@ def degrade_folder(
     return written
 
 
+@dataclass(frozen=True)
+class Restored:
+    """What became of a folder.
+
+    Attributes:
+        files: The images written.
+        megapixels: Millions of HR pixels in them.
+        seconds: Network time: from LR images in memory to HR images in memory, without reading and writing files.
+    """
+
+    files: list[Path]
+    megapixels: float
+    seconds: float
+
+    @property
+    def megapixels_per_second(self) -> float:
+        """Throughput in HR megapixels per second of network time."""
+        return self.megapixels / self.seconds
+
+
 def restore_folder(
     source: Path,
     output: Path,
@@ -62,10 +84,11 @@ def restore_folder(
     *,
     device: torch.device,
     precision: str = "fp32",
+    tile: int | None = None,
     force: bool = False,
     progress: Progress = SILENT,
-) -> list[Path]:
-    """Restore every image of a folder to PNG with a network that maps RGB in [0, 1] to RGB.
+) -> Restored:
+    """Restore every image of a folder, of any size, to PNG with a network that maps RGB in [0, 1] to RGB.
 
     Args:
         source: A folder of LR images, or one image.
@@ -73,18 +96,17 @@ def restore_folder(
         network: Any module ``(1, 3, H, W)`` → ``(1, 3, H·s, W·s)``.
         device: Where to compute.
         precision: ``fp32`` or ``bf16``.
+        tile: Side of the largest tile in LR pixels; see :class:`filterlens.workflow.restore.Restorer`.
         force: Overwrite.
         progress: Where the bar goes.
+
+    Raises:
+        FilterlensError: A file cannot be read or written, exists already, or memory ran out.
+        UsageError: The tile is not legal, or smaller than what one output of the network sees.
     """
-    network = network.to(device).eval()
-
-    @torch.no_grad()
-    def raise_up(image: Tensor) -> Tensor:
-        with autocast(device, precision):
-            restored: Tensor = network(to_float(image).to(device).contiguous(memory_format=torch.channels_last))
-        return restored
-
-    return _each_image(source, output, raise_up, "restore", force, progress)
+    restorer = Restorer(network, device, precision=precision, tile=tile, note=progress.note)
+    files = _each_image(source, output, lambda image: restorer(to_float(image)), "restore", force, progress)
+    return Restored(files, restorer.megapixels, restorer.seconds)
 
 
 def _each_image(
@@ -101,9 +123,25 @@ def _each_image(
     existing = [target for target in targets if target.exists()]
     if existing and not force:
         raise FilterlensError(f"'{existing[0]}' exists already. Give another output folder, or --force to overwrite.")
-    with progress.bar(title, len(paths)) as bar:
-        for path, target in zip(paths, targets, strict=True):
+    with progress.bar(title, len(paths)) as bar, ThreadPoolExecutor(2) as pool:
+        writing: Future[None] | None = None
+        for path, target, image in zip(paths, targets, _read_ahead(paths, pool), strict=True):
             bar.describe(f"{title}, {path.name}")
-            write_image(target, to_uint8(change(read_image(path))))
+            changed = to_uint8(change(image))
+            if writing is not None:
+                writing.result()
+            writing = pool.submit(write_image, target, changed)
             bar.advance()
+        if writing is not None:
+            writing.result()
     return targets
+
+
+def _read_ahead(paths: Sequence[Path], pool: Executor) -> Iterator[Tensor]:
+    """Yield the images, each time with the next one being read."""
+    reading = pool.submit(read_image, paths[0])
+    for following in paths[1:]:
+        image = reading.result()
+        reading = pool.submit(read_image, following)
+        yield image
+    yield reading.result()

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gradients of every sample of a batch alone, and with them FAIG for many small patches."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.quadrature import Quadrature
+from filterlens.errors import UsageError
+from filterlens.hardware import autocast, is_out_of_memory, memory_for_activations
+from filterlens.pair import ModelPair
+
+TRUTH = SquaredDistance()
+EIGHT_NODES = Quadrature("gauss-legendre", 8)
+AT_ONCE = ("cuda",)  # small kernels leave a GPU idle; on a CPU a batch is no faster (64 x 64 pixels: 1.4 times slower)
+MOST_PATCHES = 64
+COPIES = 4  # of a gradient, per sample: the sum, the new one, and the pieces that it is put together from
+
+
+def per_sample_gradients(
+    pair: ModelPair,
+    vector: Tensor,
+    inputs: Tensor,
+    references: Tensor,
+    objective: SquaredDistance = TRUTH,
+    precision: str = "fp32",
+) -> Tensor:
+    """Return ∂L(vector, x_b)/∂vector for every sample x_b of a batch.
+
+    Args:
+        pair: Gives the architecture.
+        vector: Flat parameters, on the pair's device.
+        inputs: LR ``(B, 3, h, w)``.
+        references: What the objective compares the outputs with, HR ``(B, 3, h·s, w·s)``.
+        objective: Gives the loss L.
+        precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
+
+    Returns:
+        ``(B, parameters)`` in the weights' type, on the pair's device.
+    """
+    inputs, references = inputs.to(pair.device, pair.dtype), references.to(pair.device, pair.dtype)
+    if pair.device.type in AT_ONCE:
+        try:
+            return _all_at_once(pair, vector, inputs, references, objective, precision)
+        except RuntimeError as error:  # vmap refuses networks that branch on values or write in place
+            if is_out_of_memory(error):
+                raise
+    return _one_by_one(pair, vector, inputs, references, objective, precision)
+
+
+def patch_magnitudes(
+    pair: ModelPair,
+    inputs: Tensor,
+    references: Tensor,
+    *,
+    objective: SquaredDistance = TRUTH,
+    quadrature: Quadrature = EIGHT_NODES,
+    precision: str = "fp32",
+    chunk: int | None = None,
+) -> Tensor:
+    r"""Return FAIG without elimination for every patch of a batch: Σ_slice \|∫ ∂L(γ(α), x_b)/∂γ_i dα (θ_i − θ̄_i)\|.
+
+    Args:
+        pair: Baseline θ̄ and target θ, the ends of the straight path γ.
+        inputs: LR patches ``(B, 3, h, w)``; they may stay on the CPU.
+        references: Their ground truths, HR ``(B, 3, h·s, w·s)``; only an objective to ``truth`` looks at the values.
+        objective: What L is the squared distance to.
+        quadrature: The nodes of the integral.
+        precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
+        chunk: How many patches are computed together; the default is what memory allows, at most 64. It is halved
+            where memory runs out, and does not change the result.
+
+    Returns:
+        ``(B, filters)`` in the weights' type, on the CPU: 0.6 MB per patch for 150,000 filters in float32.
+
+    Raises:
+        UsageError: The shapes do not fit together, or the chunk is not legal.
+    """
+    _check_shapes(pair, inputs, references)
+    size = _chunk_that_fits(pair) if chunk is None else chunk
+    if size < 1:
+        raise UsageError(f"A chunk of {size} patches is not legal: 1 or more.")
+    magnitudes = torch.empty(len(inputs), len(pair.space), dtype=pair.dtype)
+    done = 0
+    while done < len(inputs):
+        part = slice(done, done + size)
+        try:
+            magnitudes[part] = _magnitudes(pair, inputs[part], references[part], objective, quadrature, precision)
+            done += size
+        except Exception as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            size //= 2
+    return magnitudes
+
+
+def _magnitudes(
+    pair: ModelPair,
+    inputs: Tensor,
+    references: Tensor,
+    objective: SquaredDistance,
+    quadrature: Quadrature,
+    precision: str,
+) -> Tensor:
+    point = objective.network(pair)
+    if point is not None:
+        with torch.no_grad():
+            references = pair.run(point, inputs, precision)
+    total = torch.zeros(len(inputs), len(pair.target), dtype=pair.dtype, device=pair.device)
+    for alpha, weight in quadrature:
+        total.add_(per_sample_gradients(pair, pair.at(alpha), inputs, references, objective, precision), alpha=weight)
+    pooled: Tensor = vmap(pair.pool)(total.mul_(pair.change).abs_())
+    return pooled
+
+
+def _one_by_one(
+    pair: ModelPair, vector: Tensor, inputs: Tensor, references: Tensor, objective: SquaredDistance, precision: str
+) -> Tensor:
+    gradients = vector.new_empty(len(inputs), len(vector))
+    for row, image, reference in zip(gradients, torch.split(inputs, 1), torch.split(references, 1), strict=True):
+        row.copy_(pair.differentiate(vector, image, partial(objective.loss, reference=reference), precision)[1])
+    return gradients
+
+
+def _all_at_once(
+    pair: ModelPair, vector: Tensor, inputs: Tensor, references: Tensor, objective: SquaredDistance, precision: str
+) -> Tensor:
+    network = pair.network(pair.target)
+
+    def loss(vector: Tensor, image: Tensor, reference: Tensor) -> Tensor:
+        with autocast(pair.device, precision):
+            output = functional_call(network, pair.unflatten(vector), (image.unsqueeze(0),))
+        return objective.loss(output.to(pair.dtype), reference.unsqueeze(0))
+
+    # vmap cannot change the layout of what it maps over, but keeps it
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    gradients: Tensor = vmap(grad(loss), in_dims=(None, 0, 0))(vector, inputs, references)
+    return gradients
+
+
+def _check_shapes(pair: ModelPair, inputs: Tensor, references: Tensor) -> None:
+    expected = (*inputs.shape[:-2], inputs.shape[-2] * pair.scale, inputs.shape[-1] * pair.scale)
+    if inputs.ndim != 4 or references.shape != expected:
+        raise UsageError(
+            f"Inputs {tuple(inputs.shape)} and references {tuple(references.shape)} do not fit together: they must be "
+            f"(B, 3, h, w) and (B, 3, {pair.scale}h, {pair.scale}w)."
+        )
+
+
+def _chunk_that_fits(pair: ModelPair) -> int:
+    gradient = len(pair.target) * pair.dtype.itemsize
+    return max(1, min(MOST_PATCHES, int(memory_for_activations(pair.device) / (COPIES * gradient))))

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a network on images of any size: whole up to a limit, above it in exact tiles."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from filterlens.errors import FilterlensError, UsageError
+from filterlens.hardware import autocast, is_out_of_memory
+from filterlens.tiling import Tiling, tiling_of
+
+TILE_ON_CPU = 512
+TILE_ON_GPU = 1024  # larger, as a GPU says when memory runs out; a process on a CPU may just be killed
+CORNER = 32
+
+
+class Restorer:
+    """A network that restores one image after another, of any size, and knows how long that took.
+
+    An image of more LR pixels than a tile is run in tiles with all that their outputs see, so the result is that of the
+    whole image; a network for which tiles are not exact sees it whole. Where memory runs out, tiles become half as
+    large, also for later images.
+
+    Args:
+        network: LR ``(1, 3, h, w)`` → HR ``(1, 3, h·s, w·s)``; it is copied.
+        device: Where it runs.
+        precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
+        tile: Side in LR pixels of a square with as many pixels as the largest tile, halo included; 0 for none.
+            Default: 512 on a CPU, 1024 on a GPU.
+        note: Told in one line when memory ran out.
+
+    Attributes:
+        seconds: Network time: from LR images in memory to HR images in memory.
+        megapixels: Millions of HR pixels restored in that time.
+
+    Raises:
+        UsageError: The tile is negative.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        *,
+        precision: str = "fp32",
+        tile: int | None = None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        if tile is None:
+            tile = TILE_ON_CPU if device.type == "cpu" else TILE_ON_GPU
+        if tile < 0:
+            raise UsageError(f"A tile of {tile} pixels is not legal: its side in LR pixels, or 0 for whole images.")
+        self.seconds = 0.0
+        self.megapixels = 0.0
+        self._network = copy.deepcopy(network).to(device).eval()
+        self._device = device
+        self._dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)
+        self._precision = precision
+        self._most_pixels = tile**2 or math.inf
+        self._note = note
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Restore LR ``(1, 3, h, w)`` in [0, 1] to HR ``(1, 3, h·s, w·s)`` on the CPU, not clipped.
+
+        Raises:
+            FilterlensError: Out of memory, even in the smallest tiles.
+            UsageError: The tile is smaller than what one output sees.
+        """
+        began = time.perf_counter()
+        while True:
+            try:
+                restored = self._restore(images)
+                break
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._shrink(images.shape[-2] * images.shape[-1])
+        self.seconds += time.perf_counter() - began
+        self.megapixels += restored.shape[-2] * restored.shape[-1] / 1e6
+        return restored
+
+    def _restore(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        images = images.to(self._device, self._dtype)
+        if height * width <= self._most_pixels or self._tiling is None:
+            return self._run(images).to("cpu", self._dtype)
+        scale = self._scale
+        whole = torch.empty(1, 3, height * scale, width * scale, dtype=self._dtype)
+        for tile in self._tiling.split(height, width, int(self._most_pixels)):
+            tile.place(whole, scale).copy_(tile.core(self._run(tile.window(images)), scale))
+        return whole
+
+    def _run(self, images: Tensor) -> Tensor:
+        with autocast(self._device, self._precision):
+            output: Tensor = self._network(images.contiguous(memory_format=torch.channels_last))
+        return output
+
+    @cached_property
+    def _scale(self) -> int:
+        corner = torch.zeros(1, 3, CORNER, CORNER, dtype=self._dtype, device=self._device)
+        return self._run(corner).shape[-1] // CORNER
+
+    @cached_property
+    def _tiling(self) -> Tiling | None:
+        return tiling_of(self._network, self._scale)
+
+    def _shrink(self, pixels: int) -> None:
+        """Halve the tiles after an image of that many LR pixels was too large, or give up."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        failed = f"Out of memory on {self._device}"
+        if self._most_pixels == math.inf:
+            raise FilterlensError(f"{failed} at {pixels} LR pixels, without tiles. Try --tile {TILE_ON_CPU}.")
+        if self._tiling is None:
+            raise FilterlensError(
+                f"{failed} at {pixels} LR pixels, and tiles are not exact for this network. "
+                "Use smaller images, --precision bf16, or --device cpu."
+            )
+        largest = int(min(self._most_pixels, pixels))
+        if largest // 2 < self._tiling.least**2:
+            raise FilterlensError(
+                f"{failed} even in the smallest tiles ({largest} LR pixels). Use --precision bf16, or --device cpu."
+            )
+        self._most_pixels = largest // 2
+        self._note(f"out of memory with {largest} LR pixels at once: going on in tiles of {largest // 2}")
