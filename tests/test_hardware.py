@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from filterlens.errors import UsageError
-from filterlens.hardware import autocast, is_out_of_memory, resolve_device, resolve_precision
+from filterlens.hardware import (
+    autocast,
+    is_out_of_memory,
+    memory_for_activations,
+    resolve_device,
+    resolve_precision,
+)
 
 CPU = torch.device("cpu")
 
@@ -13,6 +19,30 @@ CPU = torch.device("cpu")
 def test_auto_is_the_gpu_where_there_is_one() -> None:
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert resolve_device("cpu") == CPU
+
+
+def test_every_process_of_a_launcher_gets_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("auto") == torch.device("cuda")
+    for rank, expected in (("0", "cuda:0"), ("1", "cuda:1"), ("2", "cuda:0")):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert {resolve_device("auto"), resolve_device("cuda")} == {torch.device(expected)}
+        assert resolve_device("cuda:1") == torch.device("cuda:1") and resolve_device("cpu") == CPU
+
+
+def test_processes_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    class Free:
+        available = 6 * 2**30
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
+    assert memory_for_activations(CPU) == 3 * 2**30
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert memory_for_activations(CPU) == 2**30
+    Free.available = 100 * 2**30
+    assert memory_for_activations(CPU) == 4 * 2**30
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "meta", "cuda:x"])

@@ -28,7 +28,7 @@ class Column:
 
     def written(self, row: Row) -> str:
         """Return the row's cell as text; a dash where there is none."""
-        value: Cell = row[self.key]
+        value: Cell = row.get(self.key)  # records of earlier versions may lack it
         if value is None:
             return "–"
         if isinstance(value, bool):

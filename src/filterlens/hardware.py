@@ -2,6 +2,7 @@
 """What the machine is good at: which device, and whether bfloat16 is fast on it."""
 
 import contextlib
+import os
 from typing import Literal
 
 import torch
@@ -17,11 +18,17 @@ MOST_ON_CPU = 4 * 2**30  # beyond it, a larger piece is no faster
 def resolve_device(name: str = "auto") -> torch.device:
     """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` into a device; ``auto`` prefers a GPU.
 
+    Among the processes that a launcher started on one machine, ``auto`` and ``cuda`` give each a GPU of its own.
+
     Raises:
         UsageError: The device is unknown or not present.
     """
+    if name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    if name in ("auto", "cuda") and torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda")
     try:
         device: torch.device | None = torch.device(name)
     except RuntimeError:
@@ -64,13 +71,17 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def memory_for_activations(device: torch.device) -> float:
-    """Return how many bytes a computation may keep: what is free, less a reserve, and at most 4 GiB on a CPU."""
+    """Return how many bytes a computation may keep: what is free, less a reserve, and at most 4 GiB on a CPU.
+
+    Processes that a launcher started on this machine share what its memory has free.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return 0.8 * free
     import psutil
 
-    return min(0.5 * float(psutil.virtual_memory().available), MOST_ON_CPU)
+    share = 0.5 / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(share * float(psutil.virtual_memory().available), MOST_ON_CPU)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

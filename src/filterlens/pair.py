@@ -5,6 +5,7 @@ import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from filterlens.errors import FilterlensError, UsageError
 from filterlens.filters import FilterSpace
 from filterlens.hardware import autocast
 from filterlens.rematerialise import Container, containers_of
+from filterlens.tiling import Tiling, tiling_of
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,11 @@ class ModelPair:
             parameters = {f"network.{name}": value for name, value in self.unflatten(leaf).items()}
             value, gradient = functional_call(differentiable, parameters, (images, leaf))
         return value, gradient
+
+    @cached_property
+    def tiling(self) -> Tiling | None:
+        """How large images may be cut into exact tiles; None where they may not. Found out once, in seconds."""
+        return tiling_of(self._network, self.scale)
 
     @property
     def blocks(self) -> list[Container]:

@@ -15,7 +15,7 @@ from filterlens.errors import FilterlensError
 from filterlens.hardware import is_out_of_memory, memory_for_activations
 from filterlens.pair import ModelPair
 from filterlens.rematerialise import rematerialised
-from filterlens.tiling import Tile, Tiling, tiling_of
+from filterlens.tiling import Tile, Tiling
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Result = TypeVar("Result")
@@ -48,8 +48,6 @@ class Engine:
         self._note = note
         self._memory = memory_for_activations(pair.device) if memory is None else memory
         self._most_pixels: int | None = None
-        self._tiling: Tiling | None = None
-        self._knows_tiling = False
 
     def output(self, vector: Tensor, inputs: Tensor) -> Tensor:
         """Return F(vector, inputs): LR ``(1, 3, h, w)`` → HR ``(1, 3, h·s, w·s)``."""
@@ -110,7 +108,7 @@ class Engine:
             most = self._pixels_that_fit(inputs)
             tiles, keep = self._whole(height, width), True
             if pixels > most:
-                tiling = self._find_tiling()
+                tiling = self.pair.tiling
                 if tiling is not None:
                     tiles = tiling.split(height, width, max(most, self._least(tiling)))
                 else:
@@ -127,7 +125,7 @@ class Engine:
         """Halve the largest tile, or give up."""
         if self.pair.device.type == "cuda":
             torch.cuda.empty_cache()
-        tiling = self._find_tiling()
+        tiling = self.pair.tiling
         if (tiling is None and not kept) or (tiling is not None and largest <= self._least(tiling)):
             raise FilterlensError(
                 f"Out of memory on {self.pair.device}, even in the smallest parts ({largest} LR pixels). "
@@ -166,16 +164,10 @@ class Engine:
         del output
         return sum(storages.values())
 
-    def _find_tiling(self) -> Tiling | None:
-        if not self._knows_tiling:
-            self._tiling = tiling_of(self.pair.network(self.pair.target), self.pair.scale)
-            self._knows_tiling = True
-        return self._tiling
-
     @staticmethod
     def _least(tiling: Tiling) -> int:
         """LR pixels of the smallest tile that is worth its halo."""
-        return max(LEAST_PIXELS, (3 * tiling.halo + tiling.multiple) ** 2)
+        return max(LEAST_PIXELS, (tiling.least + tiling.margin) ** 2)
 
     @staticmethod
     def _whole(height: int, width: int) -> list[Tile]:
