@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Units of work, an image with one degradation each, and who computes them."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from filterlens.ahead import ahead
 from filterlens.attribution.result import Completeness
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
@@ -89,11 +88,11 @@ class InOrder:
     def measurements(self, job: Job, units: Sequence[Unit], progress: Progress) -> Iterator[Measurement]:
         """Yield one measurement per unit, in the order of the units."""
         with progress.bar(job.name, len(units) * POINTS) as bar:
-            for unit, prepared in ahead(units, job.prepare):
-                yield measured(job, unit, prepared, bar)
+            for unit, tensors in prepared(units, job.prepare):
+                yield measured(job, unit, tensors, bar)
 
 
-def measured(job: Job, unit: Unit, prepared: tuple[Tensor, ...], bar: Bar) -> Measurement:
+def measured(job: Job, unit: Unit, tensors: tuple[Tensor, ...], bar: Bar) -> Measurement:
     """Compute one unit, moving the bar by :data:`POINTS` in all."""
     bar.describe(f"{job.name}, {unit.title}")
     shown = 0
@@ -104,25 +103,16 @@ def measured(job: Job, unit: Unit, prepared: tuple[Tensor, ...], bar: Bar) -> Me
         shown += points
         bar.advance(points)
 
-    result = job.measure(unit, prepared, step)
+    result = job.measure(unit, tensors, step)
     bar.advance(POINTS - shown)
     return result
 
 
-def ahead(units: Iterable[Unit], prepare: Callable[[Unit], tuple[Tensor, ...]]) -> Iterator[tuple[Unit, Any]]:
+def prepared(units: Iterable[Unit], prepare: Callable[[Unit], tuple[Tensor, ...]]) -> Iterator[tuple[Unit, Any]]:
     """Yield units with what was prepared for them; with a GPU the next one is prepared while this one is computed.
 
     On a CPU nothing is prepared ahead: a second thread would only take cores from the first.
     """
-    if not torch.cuda.is_available():
-        yield from ((unit, prepare(unit)) for unit in units)
-        return
-    with ThreadPoolExecutor(1) as pool:
-        waiting: deque[tuple[Unit, Future[tuple[Tensor, ...]]]] = deque()
-        for unit in units:
-            waiting.append((unit, pool.submit(prepare, unit)))
-            if len(waiting) == 2:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for unit, future in waiting:
-            yield unit, future.result()
+    if torch.cuda.is_available():
+        return ahead(units, prepare)
+    return ((unit, prepare(unit)) for unit in units)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from filterlens.attribution.result import Completeness
-from filterlens.attribution.units import POINTS, Job, Measurement, Unit, ahead, measured
+from filterlens.attribution.units import POINTS, Job, Measurement, Unit, measured, prepared
 from filterlens.files import whole_file
 from filterlens.progress import SILENT, Bar, Progress
 from filterlens.version import __version__
@@ -81,8 +81,8 @@ class SharedRunner:
         known = frozenset(done)
         with (progress if leads else SILENT).bar(job.name, len(ordered) * POINTS, len(done) * POINTS) as shown:
             bar = _SharedBar(shown, self.processes, f"{key}/points")
-            for unit, prepared in ahead(self._taken(key, ordered, known), job.prepare):
-                _save(paths[unit], measured(job, unit, prepared, bar))
+            for unit, tensors in prepared(self._taken(key, ordered, known), job.prepare):
+                _save(paths[unit], measured(job, unit, tensors, bar))
             finished = f"{key}/finished"
             self.processes.add(finished, 1)
             wait_until(lambda: self.processes.add(finished, 0) >= self.processes.size, lambda: bar.advance(0))

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs that turn one folder of images into another: degrade and restore."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from filterlens.ahead import ahead
 from filterlens.data.images import crop_to_multiple, list_images, read_image, to_float, to_uint8, write_image
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.errors import FilterlensError, UsageError
@@ -123,9 +124,9 @@ def _each_image(
     existing = [target for target in targets if target.exists()]
     if existing and not force:
         raise FilterlensError(f"'{existing[0]}' exists already. Give another output folder, or --force to overwrite.")
-    with progress.bar(title, len(paths)) as bar, ThreadPoolExecutor(2) as pool:
+    with progress.bar(title, len(paths)) as bar, ThreadPoolExecutor(1) as pool:
         writing: Future[None] | None = None
-        for path, target, image in zip(paths, targets, _read_ahead(paths, pool), strict=True):
+        for target, (path, image) in zip(targets, ahead(paths, read_image), strict=True):
             bar.describe(f"{title}, {path.name}")
             changed = to_uint8(change(image))
             if writing is not None:
@@ -135,13 +136,3 @@ def _each_image(
         if writing is not None:
             writing.result()
     return targets
-
-
-def _read_ahead(paths: Sequence[Path], pool: Executor) -> Iterator[Tensor]:
-    """Yield the images, each time with the next one being read."""
-    reading = pool.submit(read_image, paths[0])
-    for following in paths[1:]:
-        image = reading.result()
-        reading = pool.submit(read_image, following)
-        yield image
-    yield reading.result()
