@@ -56,7 +56,8 @@ class SharedRunner:
     def measurements(self, job: Job, units: Sequence[Unit], progress: Progress) -> Iterator[Measurement]:
         """Yield one measurement per unit, in the order of the units, once all processes together have them all."""
         settings = json.dumps(job.settings(), sort_keys=True, default=str)
-        paths = {unit: self._path(job.name, settings, unit) for unit in units}
+        contents = {sample: sample.fingerprint() for sample in {unit.sample for unit in units}}  # each read once
+        paths = {unit: self._path(job.name, settings, contents[unit.sample], str(unit.degradation)) for unit in units}
         self._compute(job, paths, progress)
         for unit in units:
             loaded = _load(paths[unit], unit)
@@ -94,9 +95,8 @@ class SharedRunner:
             if ordered[index] not in known:
                 yield ordered[index]
 
-    def _path(self, name: str, settings: str, unit: Unit) -> Path:
-        parts = (name, settings, unit.sample.fingerprint(), str(unit.degradation))
-        return self.folder / f"{name}-{self._digest(*parts)}.safetensors"
+    def _path(self, name: str, *decisive: str) -> Path:
+        return self.folder / f"{name}-{self._digest(name, *decisive)}.safetensors"
 
     def _digest(self, *parts: str) -> str:
         text = "\x1f".join((__version__, self.network, *parts))
