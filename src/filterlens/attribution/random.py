@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random filters: the control that every ranking must beat."""
+"""Random filters: the controls that every ranking must beat."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +13,12 @@ from filterlens.attribution.units import Runner
 from filterlens.data.samples import Images
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.degradations.randomness import derive_seed
-from filterlens.errors import unknown
+from filterlens.errors import UsageError, unknown
+from filterlens.filters import ranking
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+
+MAGNITUDE_BINS = 400
 
 
 class Random(Method):
@@ -72,12 +75,69 @@ class LayerMatchedRandom(Method):
         return Attribution(self.name, self.pair.space, scores, self.settings(like=self.like.method))
 
     def _shuffle(self, degradation: str) -> Tensor:
-        if degradation not in self.like.scores:
-            raise unknown("degradation of the matched attribution", degradation, self.like.scores)
+        original = _scores_to_match(self.like, degradation)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.name, degradation))
-        original = self.like.scores[degradation]
         pieces = [
             original[layer.offset : layer.offset + layer.count][torch.randperm(layer.count, generator=generator)]
             for layer in self.pair.space.layers
         ]
         return torch.cat(pieces)
+
+
+class MagnitudeMatchedRandom(Method):
+    """Random filters that changed in fine-tuning as much as those of another ranking, at every percentage.
+
+    All filters are sorted by their absolute change Σ|θ − θ̄| and cut into bins of equal size; the scores of the other
+    ranking are shuffled within each bin: what remains of it is only *how much* its filters changed.
+
+    Args:
+        pair: The pair.
+        like: The attribution to match; its degradations are the ones available.
+        bins: How many bins; fewer where a bin would hold less than 10 filters, for then hardly anything is shuffled.
+        **conditions: ``seed`` decides the shuffle.
+
+    Raises:
+        UsageError: There is no bin.
+    """
+
+    name = "random-magnitude-matched"
+    summary = "random filters that changed in fine-tuning as much as those that the first method selects"
+
+    def __init__(self, pair: ModelPair, *, like: Attribution, bins: int = MAGNITUDE_BINS, **conditions: Any) -> None:
+        super().__init__(pair, **conditions)
+        if bins < 1:
+            raise UsageError(f"{bins} bins of magnitude are not legal: 1 at least.")
+        self.like = like
+        self.bins = min(bins, max(1, len(pair.space) // 10))
+
+    def attribute(
+        self,
+        images: Images,
+        degradations: Sequence[str | Degradation],
+        *,
+        progress: Progress = SILENT,
+        runner: Runner = IN_ORDER,
+    ) -> Attribution:
+        """Score every filter; ``images`` are not looked at."""
+        bins = self.filters_by_change()
+        scores = {name: self._shuffle(name, bins) for name in parse_degradations(degradations)}
+        return Attribution(self.name, self.pair.space, scores, self.settings(like=self.like.method, bins=self.bins))
+
+    def filters_by_change(self) -> list[Tensor]:
+        """Return the flat indices of every bin, the most changed filters first."""
+        change = self.pair.pool(self.pair.change.abs()).cpu()
+        return list(ranking(change).tensor_split(self.bins))
+
+    def _shuffle(self, degradation: str, bins: Sequence[Tensor]) -> Tensor:
+        original = _scores_to_match(self.like, degradation)
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.name, degradation))
+        shuffled = torch.empty_like(original)
+        for members in bins:
+            shuffled[members] = original[members[torch.randperm(len(members), generator=generator)]]
+        return shuffled
+
+
+def _scores_to_match(like: Attribution, degradation: str) -> Tensor:
+    if degradation not in like.scores:
+        raise unknown("degradation of the matched attribution", degradation, like.scores)
+    return like.scores[degradation]

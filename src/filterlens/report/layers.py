@@ -3,6 +3,7 @@
 
 from matplotlib.axes import Axes
 
+from filterlens.diagnosis import distribution
 from filterlens.report.figures import Panel, Theme, safe_name
 from filterlens.report.labels import percent_text
 from filterlens.report.records import LayerShare, RunData
@@ -10,13 +11,12 @@ from filterlens.report.records import LayerShare, RunData
 
 def mean_depth(run: RunData) -> dict[str, float]:
     """Return, per degradation, the mean relative depth of the first method's filters: 0 the first layer, 1 the last."""
-    return {name: sum(row.share * row.position for row in rows) for name, rows in _shares(run).items()}
+    return {name: distribution.depth_of(rows) for name, rows in _shares(run).items()}
 
 
 def chance_depth(run: RunData) -> float:
     """Return the mean relative depth of all filters: what a choice by chance would have."""
-    rows = next(iter(_shares(run).values()), [])
-    return sum(row.position * row.filters for row in rows) / max(1, sum(row.filters for row in rows))
+    return distribution.chance_depth(next(iter(_shares(run).values()), []))
 
 
 def bars(run: RunData) -> list[Panel]:
