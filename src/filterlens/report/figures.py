@@ -81,7 +81,7 @@ def save(run: RunData, panels: list[Panel]) -> list[Drawn]:
 
 
 def _save(run: RunData, panel: Panel) -> Drawn:
-    light, dark = (_png(panel, theme) for theme in (LIGHT, DARK))
+    light, dark = (png(panel, theme) for theme in (LIGHT, DARK))
     with whole_file(run.folder / "figures" / f"{panel.stem}.png") as path:
         path.write_bytes(light)
     width, height = (round(96 * inches) for inches in panel.size)
@@ -93,7 +93,8 @@ def data_address(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _png(panel: Panel, theme: Theme) -> bytes:
+def png(panel: Panel, theme: Theme) -> bytes:
+    """Draw a panel and return it as a PNG file."""
     figure = Figure(figsize=panel.size, dpi=160, layout="constrained", facecolor=theme.background)
     axes = figure.add_subplot()
     panel.draw(axes, theme)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The attribution job: images and a pair in, a run folder with the rankings out."""
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -34,7 +33,7 @@ from filterlens.workflow.run_folder import (
     provenance,
     write_table,
 )
-from filterlens.workflow.shared_runner import SharedRunner
+from filterlens.workflow.shared_runner import SharedRunner, identity_of
 
 PERCENTS = (1.0, 3.0, 5.0, 10.0)
 
@@ -98,7 +97,7 @@ def attribute_to_folder(
     path_settings: dict[str, Any] = {"objective": objective, "contrast": contrast}
     if quadrature is not None:
         path_settings["quadrature"] = quadrature
-    runner = SharedRunner(output / PARTIAL, _identity(pair), processes)
+    runner = SharedRunner(output / PARTIAL, identity_of(pair), processes)
     found = attribute_with(
         methods,
         pair,
@@ -144,14 +143,6 @@ def attribute_to_folder(
     write_json(output / RUN, facts)
     runner.close()
     return facts
-
-
-def _identity(pair: ModelPair) -> str:
-    """Hash what a measurement depends on: every parameter of both networks, their places, and the scale."""
-    digest = hashlib.sha256(repr((pair.scale, pair.space.layers)).encode())
-    for vector in (pair.baseline, pair.target):
-        digest.update(vector.cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _refuse_small_images(pair: ModelPair, described: Sequence[dict[str, Any]]) -> None:

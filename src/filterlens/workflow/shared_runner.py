@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from filterlens.attribution.result import Completeness
 from filterlens.attribution.units import POINTS, Job, Measurement, Unit, measured, prepared
 from filterlens.files import whole_file
+from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Bar, Progress
 from filterlens.version import __version__
 from filterlens.workflow.processes import Alone, Processes, wait_until
@@ -31,7 +32,7 @@ class SharedRunner:
 
     Args:
         folder: Where the measurements lie.
-        network: What identifies the pair (hashes of both checkpoints).
+        network: What identifies the pair; see :func:`identity_of`.
         processes: This job's; default: this process alone.
     """
 
@@ -101,6 +102,14 @@ class SharedRunner:
     def _digest(self, *parts: str) -> str:
         text = "\x1f".join((__version__, self.network, *parts))
         return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def identity_of(pair: ModelPair) -> str:
+    """Hash what a measurement depends on: every parameter of both networks, their places, and the scale."""
+    digest = hashlib.sha256(repr((pair.scale, pair.space.layers)).encode())
+    for vector in (pair.baseline, pair.target):
+        digest.update(vector.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 class _SharedBar:

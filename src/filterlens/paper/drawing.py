@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kinds of figures that several pages share: bars, lines with bands, scatter, matrices, rows of pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from filterlens.evaluation.statistics import Estimate
+from filterlens.report.figures import MARKERS, Panel, Theme
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its points, and where known a band around them."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    dashed: bool = False
+
+
+def bars(
+    stem: str, title: str, values: Mapping[str, Estimate], ylabel: str, *, log: bool = False, width: float = 5.4
+) -> Panel:
+    """Draw one bar per name with its interval."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        places = range(len(values))
+        means = [each.mean for each in values.values()]
+        spread = [
+            [max(0.0, each.mean - (each.mean if each.low is None else each.low)) for each in values.values()],
+            [max(0.0, (each.mean if each.high is None else each.high) - each.mean) for each in values.values()],
+        ]
+        axes.bar(places, means, 0.7, color=[theme.cycle[place % len(theme.cycle)] for place in places])
+        axes.errorbar(places, means, spread, fmt="none", ecolor=theme.text, elinewidth=1.2, capsize=3)
+        axes.set_xticks(list(places), list(values), rotation=40, ha="right", rotation_mode="anchor")
+        axes.grid(axis="y", color=theme.grid, linewidth=0.8)
+        axes.set_ylabel(ylabel)
+        if log:
+            axes.set_yscale("log")
+
+    alt = f"Bars, {ylabel}: " + ", ".join(f"{name} {each.mean:.3g}" for name, each in values.items()) + "."
+    return Panel(stem, title, alt, draw, size=(width, 4.2))
+
+
+def lines(
+    stem: str,
+    title: str,
+    curves: Sequence[Line],
+    xlabel: str,
+    ylabel: str,
+    *,
+    log_x: bool = False,
+    limits: tuple[float, float] | None = None,
+    marks: Mapping[str, float] | None = None,
+    size: tuple[float, float] = (5.4, 4.4),
+) -> Panel:
+    """Draw curves over one axis.
+
+    Args:
+        stem: Of the file's name.
+        title: Above the figure.
+        curves: The curves.
+        xlabel: Of the horizontal axis.
+        ylabel: Of the vertical axis.
+        log_x: Logarithmic horizontal axis.
+        limits: Of the vertical axis.
+        marks: Label → x of vertical dashed lines.
+        size: In inches.
+    """
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        for index, line in enumerate(curves):
+            color = theme.cycle[index % len(theme.cycle)]
+            if line.low is not None and line.high is not None:
+                axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
+            axes.plot(
+                line.x,
+                line.y,
+                label=line.label,
+                color=color,
+                marker=MARKERS[index % len(MARKERS)] if len(line.x) < 40 else None,
+                markersize=4.5,
+                linewidth=1.8,
+                linestyle=":" if line.dashed else "-",
+            )
+        for label, place in (marks or {}).items():
+            axes.axvline(place, color=theme.text, linewidth=1, linestyle="--")
+            axes.annotate(label, (place, 1), xycoords=("data", "axes fraction"), color=theme.text, fontsize=8)
+        axes.grid(color=theme.grid, linewidth=0.8)
+        if log_x:
+            axes.set_xscale("log")
+        if limits is not None:
+            axes.set_ylim(*limits)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+
+    ends = ", ".join(f"{line.label} from {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in curves if len(line.y))
+    return Panel(stem, title, f"Curves of {ylabel} over {xlabel}: {ends}.", draw, size=size, legend=True)
+
+
+def scatter(
+    stem: str, title: str, groups: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str
+) -> Panel:
+    """Draw points of several groups: name → (x, y)."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        for index, (name, (x, y)) in enumerate(groups.items()):
+            axes.scatter(x, y, 20, color=theme.cycle[index % len(theme.cycle)],
+                         marker=MARKERS[index % len(MARKERS)], label=name, alpha=0.8, linewidths=0)  # fmt: skip
+        axes.grid(color=theme.grid, linewidth=0.8)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+
+    return Panel(stem, title, f"Points of {ylabel} over {xlabel} for {', '.join(groups)}.", draw, legend=True)
+
+
+def matrix(
+    stem: str, title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], *,
+    xlabel: str, ylabel: str, digits: int = 2,
+) -> Panel:  # fmt: skip
+    """Draw a matrix with its numbers in the cells; darker is larger."""
+    numbers = np.array(values, dtype=np.float64)
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        largest = float(np.abs(numbers).max()) or 1.0
+        axes.imshow(numbers, cmap="Blues", vmin=0, vmax=largest, aspect="auto")
+        for row, column in np.ndindex(*numbers.shape):
+            value = float(numbers[row, column])
+            color = "#ffffff" if value > 0.55 * largest else "#1d2430"
+            axes.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=color, fontsize=9)
+        axes.set_xticks(range(len(columns)), columns, rotation=25, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+
+    said = "; ".join(
+        f"{row}: " + ", ".join(f"{column} {value:.{digits}f}" for column, value in zip(columns, line, strict=True))
+        for row, line in zip(rows, numbers.tolist(), strict=True)
+    )
+    return Panel(stem, title, f"Matrix of {ylabel} against {xlabel}. {said}.", draw)
+
+
+def pictures(stem: str, title: str, images: Sequence[tuple[str, Tensor]], *, alt: str, height: float = 2.4) -> Panel:
+    """Draw pictures in one row, each with a line of text below.
+
+    Args:
+        stem: Of the file's name.
+        title: Above the row.
+        images: Text and RGB ``(3, H, W)`` or ``(1, 3, H, W)`` in [0, 1], all of one size; clipped here.
+        alt: What is to be seen.
+        height: Of the row in inches.
+    """
+    from filterlens.data.images import to_uint8
+
+    arrays = [to_uint8(image).permute(1, 2, 0).numpy() for _, image in images]
+    tall, wide = arrays[0].shape[:2]
+    gap = max(2, wide // 40)
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        for index, ((text, _), array) in enumerate(zip(images, arrays, strict=True)):
+            left = index * (wide + gap)
+            axes.imshow(array, extent=(left, left + wide, tall, 0), interpolation="nearest")
+            axes.text(left + wide / 2, tall * 1.03, text, ha="center", va="top", color=theme.text, fontsize=9)
+        axes.set_xlim(0, len(arrays) * (wide + gap) - gap)
+        axes.set_ylim(tall * 1.16, 0)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_color(theme.background)
+
+    return Panel(stem, title, alt, draw, size=(height * len(arrays) * wide / tall, height + 0.6))

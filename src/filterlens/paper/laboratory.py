@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What experiments share: pairs and their target models, images, attributions, and pieces of work that resume."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from filterlens.attribution.adaptive import Adaptive
+from filterlens.attribution.methods import attribute_with
+from filterlens.attribution.result import Attribution
+from filterlens.data.samples import Sample
+from filterlens.degradations import Degradation
+from filterlens.hardware import resolve_precision
+from filterlens.pair import ModelPair
+from filterlens.paper.images import Library
+from filterlens.paper.pieces import Pieces
+from filterlens.paper.settings import Common, ImageChoice
+from filterlens.paper.targets import target_files
+from filterlens.progress import SILENT, Progress
+from filterlens.workflow.processes import Alone, Processes
+from filterlens.workflow.shared_runner import SharedRunner, identity_of
+
+
+@dataclass(frozen=True, eq=False)
+class TargetModel:
+    """One of the target models of a pair: the same baseline, fine-tuned with another seed.
+
+    Attributes:
+        name: Of the pair.
+        seed: 0 for the shipped target.
+        pair: Baseline and this target, on the laboratory's device.
+        identity: Hash of both networks.
+    """
+
+    name: str
+    seed: int
+    pair: ModelPair
+    identity: str
+
+
+class Laboratory:
+    """Everything that experiments take from outside. All of it is the same in every process of a job.
+
+    Args:
+        folder: Keeps what was computed; an experiment that was killed goes on from there.
+        common: The settings that all experiments share.
+        library: Where images are found.
+        targets_folder: Where further target models lie, or are trained into.
+        device: Where to compute.
+        processes: Those that share the work.
+        progress: Where bars and notes go.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        common: Common,
+        *,
+        library: Library | None = None,
+        targets_folder: Path | None = None,
+        device: torch.device | None = None,
+        processes: Processes | None = None,
+        progress: Progress = SILENT,
+    ) -> None:
+        self.folder = folder
+        self.common = common
+        self.library = library or Library()
+        self.targets_folder = targets_folder or folder / "targets"
+        self.device = device or torch.device("cpu")
+        self.processes = processes or Alone()
+        self.progress = progress if self.processes.rank == 0 else SILENT
+        self.pieces = Pieces(folder / "pieces", self.processes, self.progress)
+        self.targets = cache(self._targets)
+
+    @property
+    def judge_precision(self) -> str:
+        """Precision of networks that are judged."""
+        return resolve_precision(self.common.judge_precision, self.device)
+
+    @property
+    def fast_precision(self) -> str:
+        """Precision of networks whose small differences do not matter."""
+        return resolve_precision(self.common.precision, self.device)
+
+    @cached_property
+    def inputs(self) -> dict[str, Degradation]:
+        """The inputs on which edits are judged: every degradation, and clean."""
+        return {name: Degradation.parse(name) for name in (*self.common.degradations, "clean")}
+
+    def first(self) -> TargetModel:
+        """Return the shipped target of the first pair, for experiments that need one network."""
+        return self.target(self.common.pairs[0])
+
+    def target(self, name: str) -> TargetModel:
+        """Return the shipped target of a pair."""
+        return self._model(name, 0, ModelPair.pretrained(name))
+
+    def _targets(self, name: str) -> list[TargetModel]:
+        """Return all target models of a pair, the shipped one first; those that are missing are trained.
+
+        Raises:
+            FilterlensError: A model is missing and so are the images to train it; or it is of another recipe.
+        """
+        shipped = ModelPair.pretrained(name)
+        if self.common.training == "card":
+            seeds = range(1, self.common.targets)
+            found = [self._model(name, 0, shipped)]
+        else:  # baseline and all targets are trained by the named recipe
+            seeds, found = range(self.common.targets), []
+        for seed in seeds:
+            baseline, target = target_files(
+                shipped,
+                seed,
+                self.targets_folder / name,
+                training=self.common.training,
+                images=self.training_images,
+                device=self.device,
+                progress=self.progress,
+            )
+            pair = ModelPair.load(baseline, target)
+            pair.name = f"{name}, seed {seed}"
+            found.append(self._model(name, seed, pair))
+        return found
+
+    def _model(self, name: str, seed: int, pair: ModelPair) -> TargetModel:
+        return TargetModel(name, seed, pair.to(self.device), identity_of(pair))
+
+    def samples(self, wanted: ImageChoice) -> list[Sample]:
+        """Return the images of a set; see :meth:`filterlens.paper.images.Library.samples`."""
+        return self.library.samples(wanted)
+
+    @cached_property
+    def finding(self) -> list[Sample]:
+        """The images on which filters are found."""
+        return self.samples(self.common.find)
+
+    def judging(self, name: str) -> list[Sample]:
+        """Return the images on which a pair is judged."""
+        return self.samples(self.common.judged_on(name))
+
+    def training_images(self) -> list[Tensor]:
+        """Return all training images, HR ``(3, H, W)`` uint8."""
+        return [sample.read() for wanted in self.common.train for sample in self.samples(wanted)]
+
+    def attribute(
+        self,
+        model: TargetModel,
+        methods: Sequence[str],
+        samples: Sequence[Sample],
+        degradations: Sequence[str] | None = None,
+        *,
+        path_settings: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        precision: str | None = None,
+    ) -> dict[str, Attribution]:
+        """Rank the filters with several methods; what was measured before (also by other experiments) is not again.
+
+        Args:
+            model: The networks.
+            methods: Names of :data:`filterlens.attribution.methods.METHODS`.
+            samples: HR images.
+            degradations: Default: the common ones.
+            path_settings: ``objective``, ``quadrature``, ``contrast``.
+            seed: Of noise and random methods; default: the common one.
+            precision: Default: the common one.
+        """
+        return attribute_with(
+            methods,
+            model.pair,
+            samples,
+            degradations or self.common.degradations,
+            path_settings={"quadrature": Adaptive(self.common.tolerance)} | dict(path_settings or {}),
+            progress=self.progress,
+            runner=SharedRunner(self.folder / "units", model.identity, self.processes),
+            seed=self.common.seed if seed is None else seed,
+            precision=precision or self.common.precision,
+        )

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One experiment as files: a Markdown page, JSON, one CSV per table, one PNG per figure."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filterlens.evaluation.statistics import Estimate
+from filterlens.files import whole_file, write_json, write_text
+from filterlens.paper.experiment import Experiment
+from filterlens.paper.outcome import Cell, Claim, Outcome, Table, Verdict
+from filterlens.report.figures import LIGHT, png
+from filterlens.report.labels import significant
+from filterlens.workflow.run_folder import write_table
+
+FIGURES = "figures"
+MARKS = {Verdict.HOLDS: "✔", Verdict.PARTLY: "◐", Verdict.FAILS: "✘", Verdict.OPEN: "?"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a page comes from.
+
+    Attributes:
+        command: That makes it again.
+        recipe: Name of the recipe.
+        commit: Of the source tree, or the version where there is none.
+        machine: Hardware and precision in words.
+        created: ISO date and time.
+        seconds: Wall time of this experiment in the last run; parts may have come from disk.
+    """
+
+    command: str
+    recipe: str
+    commit: str
+    machine: str
+    created: str
+    seconds: float
+
+
+def write_page(folder: Path, experiment: Experiment, outcome: Outcome, origin: Origin, settings: Any) -> Path:
+    """Write ``NAME.md``, ``NAME.json``, ``NAME/TABLE.csv`` and ``figures/NAME-STEM.png``; return the page's path."""
+    name = experiment.name
+    for table in outcome.tables:
+        header, rows = _flat(table)
+        write_table(folder / name / f"{table.name}.csv", header, rows)
+    for panel in outcome.panels:
+        with whole_file(folder / FIGURES / f"{name}-{panel.stem}.png") as path:
+            path.write_bytes(png(panel, LIGHT))
+    write_json(folder / f"{name}.json", as_json(experiment, outcome, origin, settings))
+    page = folder / f"{name}.md"
+    write_text(page, "\n".join(_page(experiment, outcome, origin)) + "\n")
+    return page
+
+
+def as_json(experiment: Experiment, outcome: Outcome, origin: Origin, settings: Any) -> dict[str, Any]:
+    """Return everything that the page shows as JSON values."""
+    return {
+        "experiment": experiment.name,
+        "title": experiment.title,
+        **asdict(origin),
+        "settings": settings,
+        "specification": outcome.specification,
+        "claims": [asdict(claim) for claim in outcome.claims],
+        "tables": [
+            {"name": table.name, "title": table.title, "columns": list(table.columns), "note": table.note}
+            | {"rows": [[_json_cell(cell) for cell in row] for row in table.rows]}
+            for table in outcome.tables
+        ],
+        "data": outcome.data,
+    }
+
+
+def write_index(folder: Path, experiments: Sequence[Experiment]) -> Path:
+    """Write ``index.md``: every page in the folder and what became of its claims."""
+    from filterlens.files import read_json
+
+    lines = ["# Results", "", _GENERATED, ""]
+    known = {each.name: read_json(folder / f"{each.name}.json") for each in experiments
+             if (folder / f"{each.name}.json").is_file()}  # fmt: skip
+    lines += ["| page | claim | | what was measured |", "|---|---|---|---|"]
+    for experiment in experiments:
+        record = known.get(experiment.name)
+        for claim in record["claims"] if record else ():
+            mark = f"{MARKS[Verdict(claim['verdict'])]} {claim['verdict']}"
+            place = f"[{experiment.name}]({experiment.name}.md)"
+            lines.append(f"| {place} | {claim['text']} | {mark} | {claim['evidence']} |")
+    lines += ["", "| page | what it shows | recipe | seconds |", "|---|---|---|---|"]
+    for experiment in experiments:
+        record = known.get(experiment.name)
+        if record:
+            row = f"{experiment.summary} | {record['recipe']} | {record['seconds']:.0f}"
+            lines.append(f"| [{experiment.title}]({experiment.name}.md) | {row} |")
+    path = folder / "index.md"
+    write_text(path, "\n".join(lines) + "\n")
+    return path
+
+
+_GENERATED = "<!-- Written by `filterlens paper`; no number on these pages is typed by hand. -->"
+
+
+def _page(experiment: Experiment, outcome: Outcome, origin: Origin) -> Iterator[str]:
+    yield f"# {experiment.title}"
+    yield ""
+    yield _GENERATED
+    yield ""
+    yield from _claims(outcome.claims)
+    for paragraph in outcome.text:
+        yield paragraph
+        yield ""
+    for panel in outcome.panels:
+        yield f"![{panel.alt}]({FIGURES}/{experiment.name}-{panel.stem}.png)"
+        yield ""
+    for table in outcome.tables:
+        yield from _table(table)
+    yield "## How it was measured"
+    yield ""
+    for key, value in outcome.specification.items():
+        yield f"- **{key}**: {value}"
+    yield f"- **recipe**: {origin.recipe}; **commit**: {origin.commit}; **made**: {origin.created}"
+    yield f"- **machine**: {origin.machine}; {origin.seconds:.0f} s (what was measured before is taken from disk)"
+    yield ""
+    yield f"```sh\n{origin.command}\n```"
+
+
+def _claims(claims: Sequence[Claim]) -> Iterator[str]:
+    if not claims:
+        return
+    yield "| claim | source | here | evidence |"
+    yield "|---|---|---|---|"
+    for claim in claims:
+        yield f"| {claim.text} | {claim.source} | {MARKS[claim.verdict]} {claim.verdict} | {claim.evidence} |"
+    yield ""
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield f"### {table.title}"
+    yield ""
+    yield f"| {' | '.join(table.columns)} |"
+    yield f"|{'---|' * len(table.columns)}"
+    for row in table.rows:
+        yield f"| {' | '.join(cell_text(cell, table.digits) for cell in row)} |"
+    yield ""
+    if table.note:
+        yield table.note
+        yield ""
+
+
+def cell_text(cell: Cell, digits: int = 3) -> str:
+    """Write a cell for people: an estimate as ``mean ± sd [low, high]``."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, Estimate):
+        text = significant(cell.mean, digits)
+        if cell.sd is not None:
+            text += f" ± {significant(cell.sd, 2)}"
+        if cell.low is not None and cell.high is not None and cell.low != cell.high:
+            text += f" [{significant(cell.low, digits)}, {significant(cell.high, digits)}]"
+        return text
+    if isinstance(cell, bool) or not isinstance(cell, int | float):
+        return str(cell)
+    return significant(float(cell), digits) if isinstance(cell, float) else f"{cell:,}"
+
+
+def _flat(table: Table) -> tuple[list[str], list[list[object]]]:
+    """Return header and rows of the CSV: an estimate becomes mean, sd, low and high."""
+    wide = [any(isinstance(row[place], Estimate) for row in table.rows) for place in range(len(table.columns))]
+    header: list[str] = []
+    for name, is_wide in zip(table.columns, wide, strict=True):
+        header += [name, f"{name} (sd)", f"{name} (low)", f"{name} (high)"] if is_wide else [name]
+    rows = []
+    for row in table.rows:
+        flat: list[object] = []
+        for cell, is_wide in zip(row, wide, strict=True):
+            if isinstance(cell, Estimate):
+                flat += [cell.mean, cell.sd, cell.low, cell.high]
+            else:
+                flat += [cell, None, None, None] if is_wide else [cell]
+        rows.append(flat)
+    return header, rows
+
+
+def _json_cell(cell: Cell) -> Any:
+    if isinstance(cell, Estimate):
+        return {key: _number(value) for key, value in asdict(cell).items()}
+    return _number(cell)
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes of the whole evidence: the common settings and one section per experiment, from a TOML file."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from filterlens.errors import FilterlensError, UsageError, unknown
+from filterlens.paper.catalogue import EXPERIMENTS
+from filterlens.paper.settings import Common, ImageChoice, Settings
+
+Checked = TypeVar("Checked", bound=Settings)
+
+
+@dataclass(frozen=True)
+class PaperRecipe:
+    """All settings that decide the numbers of the pages.
+
+    Attributes:
+        name: Of the recipe.
+        common: What all experiments share.
+        own: Experiment → its own settings.
+    """
+
+    name: str
+    common: Common
+    own: Mapping[str, Settings]
+
+
+def shipped_recipes() -> list[str]:
+    """Return the names of the recipes inside the package."""
+    folder = resources.files("filterlens.paper") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name: str, **changes: Any) -> PaperRecipe:
+    """Read a shipped recipe by name, or a TOML file by path; ``changes`` that are not None replace common settings.
+
+    Raises:
+        UsageError: Unknown recipe or setting (with the nearest legal name), or an illegal value.
+        FilterlensError: The file cannot be read or is no TOML.
+    """
+    if name.endswith(".toml"):
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise FilterlensError(f"Cannot read recipe '{name}': {error}.") from error
+    elif name in shipped_recipes():
+        text = (resources.files("filterlens.paper") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        raise UsageError(f"{unknown('recipe', name, shipped_recipes())} Or give a path to a .toml file.")
+    try:
+        sections: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FilterlensError(f"Recipe '{name}' is not valid TOML: {error}.") from error
+    for section in sections:
+        if section != "common" and section not in EXPERIMENTS:
+            raise UsageError(f"Recipe '{name}': {unknown('section', section, ['common', *EXPERIMENTS])}")
+    common = dict(sections.get("common", {})) | {key: value for key, value in changes.items() if value is not None}
+    return PaperRecipe(
+        Path(name).stem,
+        _validated(Common, common, f"Recipe '{name}', section 'common'"),
+        {
+            each.name: _validated(each.settings, sections.get(each.name, {}), f"Recipe '{name}', section '{each.name}'")
+            for each in EXPERIMENTS.values()
+        },
+    )
+
+
+def with_folders(
+    recipe: PaperRecipe, find: Path | None = None, judge: Path | None = None, train: Sequence[Path] | None = None
+) -> PaperRecipe:
+    """Return the recipe with the user's folders in place of its image sets; squares and counts stay."""
+    common = recipe.common
+    changes: dict[str, Any] = {}
+    if find is not None:
+        changes["find"] = _in_folder(common.find, find)
+    if judge is not None:
+        changes["judge"] = {name: _in_folder(wanted, judge) for name, wanted in common.judge.items()}
+    if train:
+        changes["train"] = tuple(ImageChoice(set=str(folder)) for folder in train)
+    return replace(recipe, common=common.model_copy(update=changes))
+
+
+def _in_folder(wanted: ImageChoice, folder: Path) -> ImageChoice:
+    return wanted.model_copy(update={"set": str(folder), "only": ()})
+
+
+def _validated(settings: type[Checked], values: Mapping[str, Any], place: str) -> Checked:
+    try:
+        return settings.model_validate(values)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a typo explains the rest
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            raise UsageError(f"{place}: {unknown('setting', where, settings.model_fields)}") from None
+        if first["type"] == "missing":
+            raise UsageError(f"{place}: {where} is missing.") from None
+        raise UsageError(f"{place}: {where} = {first.get('input')!r}: {first['msg']}.") from None

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run experiments one after the other, write their pages, and let no failure stop the others."""
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from filterlens.errors import FilterlensError, unknown
+from filterlens.hardware import has_fast_bf16
+from filterlens.paper.catalogue import EXPERIMENTS
+from filterlens.paper.laboratory import Laboratory
+from filterlens.paper.page import Origin, write_index, write_page
+from filterlens.paper.recipe import PaperRecipe
+from filterlens.version import __version__
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a run.
+
+    Attributes:
+        pages: Experiment → its page.
+        failures: Experiment → why there is none.
+        seconds: Experiment → wall time.
+        index: The page of all claims.
+    """
+
+    pages: dict[str, Path]
+    failures: dict[str, str]
+    seconds: dict[str, float]
+    index: Path
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """Return the experiments that the user named; ``all`` is every one.
+
+    Raises:
+        UsageError: There is no such experiment.
+    """
+    for name in names:
+        if name != ALL and name not in EXPERIMENTS:
+            raise unknown("experiment", name, [ALL, *EXPERIMENTS])
+    return list(EXPERIMENTS) if ALL in names else list(dict.fromkeys(names))
+
+
+def run_experiments(names: Sequence[str], laboratory: Laboratory, recipe: PaperRecipe, output: Path) -> Report:
+    """Run the experiments and write their pages into ``output``; the first process writes.
+
+    An experiment that misses its images or models is reported and the others still run.
+    """
+    pages: dict[str, Path] = {}
+    failures: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    leads = laboratory.processes.rank == 0
+    for name in chosen(names):
+        experiment = EXPERIMENTS[name]
+        laboratory.progress.note(f"{name}: {experiment.summary}")
+        began = time.monotonic()
+        try:
+            outcome = experiment.run(laboratory, recipe.own[name])
+        except FilterlensError as error:
+            failures[name] = str(error)
+            laboratory.progress.note(f"{name}: failed: {error}")
+            continue
+        seconds[name] = round(time.monotonic() - began, 1)
+        if leads:
+            origin = _origin(name, recipe, laboratory, seconds[name])
+            settings = {
+                "common": recipe.common.model_dump(mode="json"),
+                name: recipe.own[name].model_dump(mode="json"),
+            }
+            pages[name] = write_page(output, experiment, outcome, origin, settings)
+    index = write_index(output, list(EXPERIMENTS.values())) if leads else output / "index.md"
+    return Report(pages, failures, seconds, index)
+
+
+def _origin(name: str, recipe: PaperRecipe, laboratory: Laboratory, seconds: float) -> Origin:
+    return Origin(
+        command=_command(name),
+        recipe=recipe.name,
+        commit=_commit(),
+        machine=_machine(laboratory),
+        created=datetime.now(UTC).isoformat(timespec="minutes"),
+        seconds=seconds,
+    )
+
+
+def _command(name: str) -> str:
+    """Return the command line that makes this page again."""
+    words = [word if word != ALL else name for word in sys.argv[1:]] or ["paper", name]
+    return shlex.join(["filterlens", *words])
+
+
+def _commit() -> str:
+    """Return the commit of the checkout that this code runs from, or its version."""
+    here = Path(__file__).parent
+    try:
+        told = ("git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+        found = subprocess.run(told, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return f"version {__version__}"
+    return found.stdout.strip()
+
+
+def _machine(laboratory: Laboratory) -> str:
+    device = laboratory.device
+    threads = f"CPU, {torch.get_num_threads()} threads"
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else threads
+    fast = "with" if has_fast_bf16(device) else "without"
+    return f"{where}, {fast} fast bfloat16, {laboratory.processes.size} process(es), PyTorch {torch.__version__}"

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings that experiments share: which pairs, how many target models, which images."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(ge=1)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+
+
+class Settings(BaseModel):
+    """Settings that refuse what they do not know and never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageChoice(Settings):
+    """Some images, whole or cut into squares.
+
+    Attributes:
+        set: ``photographs`` (those that ship), a set of the data catalogue (``set14``), or a folder.
+        only: Names of images (file stems); empty takes all.
+        images: At most so many, spread evenly over the set in the order of names.
+        crop: Side of the squares in HR pixels; None takes whole images.
+        squares: How many squares are cut out of every image, spread evenly over it.
+    """
+
+    set: str
+    only: tuple[str, ...] = ()
+    images: Positive | None = None
+    crop: Positive | None = None
+    squares: Positive = 1
+
+    @property
+    def title(self) -> str:
+        """What pages call it."""
+        cut = "" if self.crop is None else f", squares of {self.crop} pixels"
+        return f"{self.set}{cut}"
+
+
+class Common(Settings):
+    """What all experiments share.
+
+    Attributes:
+        pairs: Shipped pairs; the first one serves experiments that need a single network.
+        targets: Target models per pair, fine-tuned from one baseline with different seeds; the first ships.
+        training: How further targets are trained: ``card`` (as the shipped one was) or a training recipe, which
+            also trains a baseline of its own.
+        train: Image sets for every training (further targets, re-training of filters, calibration).
+        find: Images on which filters are found.
+        judge: Images on which they are judged: pair → images; ``*`` is any other pair.
+        degradations: What the pairs were fine-tuned for.
+        precision: Of attributions.
+        judge_precision: Of the judged networks.
+        tolerance: Of the integrals on the parameter path.
+        seed: Of noise and random methods.
+        resamples: Of every bootstrap.
+    """
+
+    pairs: tuple[str, ...] = ("srresnet-x2", "srcnn-style-x2")
+    targets: Positive = 1
+    training: str = "card"
+    train: tuple[ImageChoice, ...]
+    find: ImageChoice
+    judge: dict[str, ImageChoice]
+    degradations: tuple[str, ...] = ("blur:2", "noise:0.1")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    judge_precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    seed: int = 0
+    resamples: Positive = 2000
+
+    def judged_on(self, pair: str) -> ImageChoice:
+        """Return the images on which a pair is judged."""
+        return self.judge.get(pair) or self.judge["*"]
