@@ -12,9 +12,11 @@ import typer
 
 from filterlens.cli import console
 from filterlens.cli.attribute import attribute
+from filterlens.cli.data import data
 from filterlens.cli.degrade import degrade
 from filterlens.cli.demo import demo
 from filterlens.cli.mask import mask
+from filterlens.cli.paper import paper
 from filterlens.cli.report import report
 from filterlens.cli.restore import restore
 from filterlens.cli.train import train
@@ -31,8 +33,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, attribute, mask, report, restore, degrade, train):
+for command in (demo, attribute, mask, report, restore, degrade, train, paper):
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 @app.callback(invoke_without_command=False)
