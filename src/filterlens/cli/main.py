@@ -12,6 +12,7 @@ import typer
 
 from filterlens.cli import console
 from filterlens.cli.attribute import attribute
+from filterlens.cli.classify import classify
 from filterlens.cli.data import data
 from filterlens.cli.degrade import degrade
 from filterlens.cli.demo import demo
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, attribute, mask, report, restore, degrade, train, paper):
+for command in (demo, attribute, mask, report, restore, degrade, classify, train, paper):
     app.command()(command)
 app.add_typer(data, name="data")
 
@@ -91,5 +92,5 @@ def _one_line(failure: Exception) -> str:
 
 
 def _command(words: Sequence[str]) -> str:
-    names = {info.callback.__name__ for info in app.registered_commands if info.callback}
+    names = {info.callback.__name__ for info in app.registered_commands if info.callback} | {"data"}
     return next((f"{word} " for word in words if word in names), "")

@@ -23,3 +23,13 @@ def pair_files(name: str) -> tuple[Path, Path]:
         raise unknown("pretrained pair", name, pair_names())
     folder = Path(str(resources.files(__name__)))
     return folder / f"{name}-baseline.safetensors", folder / f"{name}-target.safetensors"
+
+
+def filters_file(name: str) -> Path:
+    """Return the path of a shipped pair's best filters with their calibration (see ``filterlens classify``).
+
+    Raises:
+        UsageError: No such pair ships.
+    """
+    baseline, _ = pair_files(name)
+    return baseline.with_name(f"{name}-filters.safetensors")

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``filterlens classify``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from filterlens.cli import options
+from filterlens.cli.console import Terminal, error, result
+from filterlens.errors import UsageError
+
+if TYPE_CHECKING:
+    from filterlens.diagnosis.classify import Verdict
+    from filterlens.workflow.classify import Classified
+
+
+def classify(
+    images: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of low-resolution images as the network would get them, or one image.", show_default=False
+        ),
+    ],
+    pair: options.PairName = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Run folder whose pair and ranking to use instead.", show_default=False),
+    ] = None,
+    percent: Annotated[float, typer.Option("--percent", help="Share of the filters that both sets hold.")] = 1.0,
+    thresholds: Annotated[
+        str,
+        typer.Option("--thresholds", help="calibrated (on training images) or paper (noise 0.6, blur and others 0.5)."),
+    ] = "calibrated",
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Judge whole images instead of four 64x64 patches; slower.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the table to this file.", show_default=False)] = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = "auto",
+    json: options.Json = False,
+) -> None:
+    """Tell what degrades each image, from the filters that the network uses on it; no ground truth is needed.
+
+    The overlap score of a degradation is the share of the filters that the network uses on this image which are among
+    those found for the degradation. Confidence: the product, over the degradations that can be seen, of the calibrated
+    probability of what the label says of each.
+    """
+    from filterlens.diagnosis.classify import THRESHOLDS
+    from filterlens.diagnosis.overlap import Reading
+    from filterlens.errors import unknown
+    from filterlens.hardware import resolve_device
+    from filterlens.workflow.classify import classify_images, filters_of_run, shipped_filters
+
+    if pair and run:
+        raise UsageError("Give either --pair or --run, not both.")
+    if thresholds not in THRESHOLDS:
+        raise unknown("set of thresholds", thresholds, THRESHOLDS)
+    reading, where, terminal = Reading(precision=precision, whole=whole), resolve_device(device), Terminal()
+    if run is None:
+        opened, found = shipped_filters(pair or "srresnet-x2", where)
+    else:
+        calibrated = thresholds == "calibrated"
+        opened, found = filters_of_run(run, percent, where, calibrated=calibrated, progress=terminal)
+        if calibrated and not found.calibrations:
+            terminal.note("Using the paper's thresholds; confidence is not known.")
+            thresholds = "paper"
+    classifier = found.classifier(opened, percent, thresholds, reading)
+    done = classify_images(images, classifier, terminal)
+    names = tuple(classifier.selections)
+    if csv is not None:
+        _write_csv(csv, done, names)
+    value = {
+        "pair": opened.name or None,
+        "percent": percent,
+        "threshold_set": thresholds,
+        "thresholds": dict(classifier.thresholds),
+        "images": [_entry(each) for each in done if each.verdict is not None],
+        "failures": [{"image": str(each.path), "error": each.error} for each in done if each.verdict is None],
+    }
+    result(value, _table(done, names), json)
+    failed = [each for each in done if each.verdict is None]
+    for each in failed:
+        error(each.error if str(each.path) in each.error else f"{each.path}: {each.error}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _entry(done: "Classified") -> dict[str, Any]:
+    verdict = done.verdict
+    assert verdict is not None
+    return {
+        "image": str(done.path),
+        "label": verdict.label,
+        "confidence": verdict.confidence,
+        "scores": dict(verdict.scores),
+        "probabilities": dict(verdict.probabilities),
+        "unseen": list(verdict.unseen),
+        "seconds": done.seconds,
+    }
+
+
+def _write_csv(path: Path, done: "list[Classified]", names: tuple[str, ...]) -> None:
+    from filterlens.workflow.run_folder import write_table
+
+    header = ["image", "label", "confidence", "unseen", *(f"overlap {name}" for name in names)]
+    judged = [(each.path, each.verdict) for each in done if each.verdict is not None]
+    rows = [
+        [str(path), verdict.label, verdict.confidence, " ".join(verdict.unseen), *_scores(verdict, names)]
+        for path, verdict in judged
+    ]
+    write_table(path, header, rows)
+
+
+def _scores(verdict: "Verdict", names: tuple[str, ...]) -> list[float]:
+    return [verdict.scores[name] for name in names]
+
+
+def _table(done: "list[Classified]", names: tuple[str, ...]) -> str:
+    rows = [("image", "label", "confidence", *(f"overlap {name}" for name in names), "")]
+    for each in done:
+        verdict = each.verdict
+        if verdict is None:
+            rows.append((each.path.name, "failed", "", *("" for _ in names), ""))
+            continue
+        confidence = "unknown" if verdict.confidence is None else f"{verdict.confidence:.2f}"
+        hidden = f"{' and '.join(verdict.unseen)} cannot be seen beneath it" if verdict.unseen else ""
+        overlaps = (f"{score:.2f}" for score in _scores(verdict, names))
+        rows.append((each.path.name, verdict.label, confidence, *overlaps, hidden))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

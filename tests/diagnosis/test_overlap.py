@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Overlap scores against sets, magnitudes of one input against closed forms."""
+
+import pytest
+import torch
+
+from filterlens import FilterlensError, UsageError
+from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.per_sample import patch_magnitudes
+from filterlens.attribution.quadrature import Quadrature
+from filterlens.diagnosis.overlap import Reading, input_magnitudes, overlap_scores
+from filterlens.filters import Selection
+from filterlens.pair import ModelPair
+from tests.attribution.small_networks import Linear, make_pair, photographs
+
+EXACT = Reading(nodes=2, precision="fp32")  # the integrand is linear in α
+
+
+@pytest.fixture(scope="module")
+def curved():
+    return make_pair()[2]
+
+
+@pytest.fixture
+def linear():
+    return make_pair(Linear)
+
+
+def test_the_overlap_of_hand_made_sets(linear):
+    space = linear[2].space
+    sets = {"blur:2": Selection(space, torch.tensor([0, 1, 2])), "noise:0.1": Selection(space, torch.tensor([2, 7, 8]))}
+    magnitudes = torch.tensor([0.0, 0.3, 0.2, 0.0, 0.0, 0.1, 0.0, 0.4, 0.0])  # its top third: 7, 1, 2
+    assert overlap_scores(magnitudes, sets, 100 / 3) == {
+        "blur:2": pytest.approx(2 / 3),
+        "noise:0.1": pytest.approx(2 / 3),
+    }
+
+
+@pytest.mark.parametrize("percent", [1, 5, 30])
+def test_the_overlap_is_what_python_sets_give(curved, percent):
+    generator = torch.Generator().manual_seed(percent)
+    of_input, *rankings = torch.rand(3, len(curved.space), generator=generator)
+    count = int(len(curved.space) * percent / 100)
+
+    def best(scores):
+        return set(sorted(range(len(scores)), key=lambda index: -scores[index])[:count])
+
+    names = ("blur:2", "noise:0.1")
+    sets = {name: Selection.top(curved.space, each, percent) for name, each in zip(names, rankings, strict=True)}
+    wanted = [len(best(of_input.tolist()) & best(each.tolist())) / count for each in rankings] if count else [0.0, 0.0]
+    assert list(overlap_scores(of_input, sets, percent).values()) == pytest.approx(wanted)
+
+
+def test_magnitudes_without_ground_truth_have_the_closed_form_of_a_linear_network(linear):
+    baseline, target, pair = linear
+    image = photographs(1, 20, 24)
+    change = (target.mix.weight - baseline.mix.weight).detach()[:, :, 0, 0]
+    gram = torch.einsum("bihw,bjhw->ij", image, image)
+    wanted = (change * (change @ gram)).abs().flatten()  # ∫ 2 (1 − α) dα = 1
+    torch.testing.assert_close(input_magnitudes(pair, image, reading=EXACT), wanted / wanted.sum())
+
+
+def test_magnitudes_with_ground_truth_have_the_closed_form_of_a_linear_network(linear):
+    baseline, target, pair = linear
+    image, truth = photographs(2, 20, 24).split(1)
+    old, new = (each.mix.weight.detach()[:, :, 0, 0] for each in (baseline, target))
+    middle = torch.einsum("oi,bihw->bohw", (old + new) / 2, image) - truth
+    wanted = ((new - old) * 2 * torch.einsum("bohw,bihw->oi", middle, image)).abs().flatten()
+    found = input_magnitudes(pair, image, truth, Reading("truth", 2, "fp32"))
+    torch.testing.assert_close(found, wanted / wanted.sum())
+
+
+@pytest.mark.parametrize("objective", ["target", "truth"])
+def test_a_large_image_counts_every_patch_the_same(curved, objective):
+    image, truth = photographs(1, 100, 90), photographs(1, 200, 180)
+    reading = Reading(objective, 2, "fp32")
+    found = input_magnitudes(curved, image, truth, reading)
+    shares = []
+    for top, left in ((0, 0), (0, 26), (36, 0), (36, 26)):
+        low = image[..., top : top + 64, left : left + 64]
+        high = truth[..., 2 * top : 2 * top + 128, 2 * left : 2 * left + 128]
+        magnitudes = patch_magnitudes(
+            curved, low, high, objective=SquaredDistance(objective), quadrature=Quadrature("gauss-legendre", 2)
+        )[0]
+        shares.append(magnitudes / magnitudes.sum())
+    torch.testing.assert_close(found, torch.stack(shares).mean(0))
+
+
+def test_a_whole_image_is_one_integral(curved):
+    image = photographs(1, 70, 80)
+    nothing = torch.zeros(1, 3, 140, 160, dtype=torch.float64)
+    quadrature = Quadrature("gauss-legendre", 3)
+    wanted = patch_magnitudes(curved, image, nothing, objective=SquaredDistance("target"), quadrature=quadrature)[0]
+    found = input_magnitudes(curved, image, reading=Reading(nodes=3, whole=True))
+    torch.testing.assert_close(found, wanted / wanted.sum())
+
+
+def test_the_networks_stay_bit_identical(curved):
+    before = curved.target.clone(), curved.baseline.clone()
+    input_magnitudes(curved, photographs(1, 20, 20), reading=Reading(whole=True))
+    assert torch.equal(curved.target, before[0]) and torch.equal(curved.baseline, before[1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"), [((1, 3, 15, 90), "90x15"), ((2, 3, 40, 40), r"\(1, 3, height, width\)"), ((1, 1, 40, 40), "3")]
+)
+def test_images_that_cannot_be_judged_are_refused(curved, shape, words):
+    with pytest.raises(UsageError, match=words):
+        input_magnitudes(curved, torch.rand(shape, dtype=torch.float64))
+
+
+def test_the_papers_objective_needs_the_ground_truth(curved):
+    with pytest.raises(UsageError, match="ground truth"):
+        input_magnitudes(curved, photographs(1, 20, 20), reading=Reading("truth"))
+
+
+def test_an_input_on_which_both_networks_agree_is_told():
+    baseline, target = Linear().double(), Linear().double()
+    with torch.no_grad():
+        target.mix.weight.copy_(baseline.mix.weight)
+        target.mix.weight[0, 0] += 1
+    red_is_missing = photographs(1, 20, 20)
+    red_is_missing[:, 0] = 0
+    with pytest.raises(FilterlensError, match="compute the same"):
+        input_magnitudes(ModelPair(baseline, target), red_is_missing)
+
+
+def test_an_overflow_is_told(linear):
+    with pytest.raises(FilterlensError, match="not finite"):
+        input_magnitudes(linear[2], torch.full((1, 3, 20, 20), 1e300, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"objective": "thruth"}, "truth"),
+        ({"nodes": 0}, "0 nodes"),
+        ({"precision": "fp8"}, "fp8"),
+        ({"patches": 0}, "0 p"),
+    ],
+)
+def test_settings_that_are_not_legal_are_refused(setting, words):
+    with pytest.raises(UsageError, match=words):
+        Reading(**setting)
