@@ -20,6 +20,7 @@ from filterlens.cli.mask import mask
 from filterlens.cli.paper import paper
 from filterlens.cli.report import report
 from filterlens.cli.restore import restore
+from filterlens.cli.retrain import retrain
 from filterlens.cli.train import train
 from filterlens.errors import FilterlensError
 from filterlens.version import __version__
@@ -34,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, attribute, mask, report, restore, degrade, classify, train, paper):
+for command in (demo, attribute, mask, report, restore, degrade, classify, train, retrain, paper):
     app.command()(command)
 app.add_typer(data, name="data")
 

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Re-train a part of the baseline on one degradation: how far do the found filters alone get it?"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from filterlens.data.patches import PatchBank
+from filterlens.degradations.randomness import derive_seed
+from filterlens.editing.adapter import Adapter
+from filterlens.editing.retrain_settings import RetrainSettings
+from filterlens.editing.retrained import Retrained
+from filterlens.editing.trained_part import TrainedPart
+from filterlens.errors import FilterlensError, UsageError
+from filterlens.pair import ModelPair
+from filterlens.progress import SILENT, Bar, Progress
+from filterlens.training.average import MovingAverage
+from filterlens.training.batches import Batches
+from filterlens.training.checkpointing import load_state, save_state
+from filterlens.training.cuda_graph import CudaGraphRecorder
+from filterlens.training.meter import LossMeter
+from filterlens.training.running import Running
+from filterlens.training.schedule import learning_rate
+from filterlens.training.step import CapturedStep, EagerStep, Step, Update
+
+WORST_LOSS = 10.0  # ten times the range of an image: nothing comes back from there
+
+
+def retrain(
+    pair: ModelPair,
+    trained: TrainedPart,
+    settings: RetrainSettings,
+    images: Sequence[Tensor],
+    *,
+    state: Path | None = None,
+    device: torch.device | None = None,
+    precision: str = "fp32",
+    progress: Progress = SILENT,
+) -> Retrained:
+    """Train a part of the pair's baseline; all other weights stay bit-identical, the pair is left as it is.
+
+    L1 loss, Adam, warm-up and cosine, as in the training of a pair. Random numbers are keyed by (seed, step): a
+    training that was killed and resumed gives the same numbers, and two parts are compared on the same batches.
+
+    Args:
+        pair: Baseline and target; of the target only buffers (running statistics) are used.
+        trained: What is trained.
+        settings: On what and how long; made by :func:`settings_for`.
+        images: HR training images ``(3, H, W)`` uint8.
+        state: File from which a killed training goes on; it stays when the training is done, so that the caller
+            can save the result before deleting it.
+        device: Where to train; the pair's own by default.
+        precision: ``fp32`` or ``bf16`` autocast; the weights stay as they are.
+        progress: Where the bar goes.
+
+    Raises:
+        UsageError: Nothing is trained, the patches do not fit, or ``state`` is of another training.
+        FilterlensError: Images are missing or too small, or the loss diverged.
+
+    Example:
+        >>> found = attribution.select("blur:2", percent=1)
+        >>> settings = settings_for("blur:2", iterations=1000)
+        >>> result = retrain(pair, SelectedFilters(found), settings, images)
+        >>> network = pair.network(result.parameters)
+    """
+    if settings.patch % pair.scale:
+        raise UsageError(f"Re-training: patch = {settings.patch} is not a multiple of the pair's scale {pair.scale}.")
+    where = pair.device if device is None else device
+    there = pair.to(where)
+    bank = PatchBank(images, settings.patch, where)
+    fingerprint = fingerprint_of(pair, trained, settings, images, precision)
+    adapter = trained.adapter(there, settings.seed)
+    job = _Job(settings, _start(adapter, settings, where), state, fingerprint, precision, progress)
+    job.run(bank, pair.scale)
+    average = cast(Adapter, job.running.average.module)
+    return Retrained(
+        parameters=average.merged(there).to(pair.device),
+        trained_weights=average.trained_weights,
+        part=trained.describe(),
+        settings=settings,
+        losses=tuple(job.losses),
+        precision=precision,
+        fingerprint=fingerprint,
+    )
+
+
+def fingerprint_of(
+    pair: ModelPair, trained: TrainedPart, settings: RetrainSettings, images: Sequence[Tensor], precision: str
+) -> str:
+    """Hash all that decides the numbers of a re-training but the device."""
+    written = {"trained": trained.describe(), "settings": settings.model_dump(mode="json"), "precision": precision}
+    digest = hashlib.sha256(json.dumps(written, sort_keys=True).encode())
+    buffers = pair.network(pair.baseline).buffers()
+    for tensor in (pair.baseline, *buffers, *images):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _start(adapter: Adapter, settings: RetrainSettings, device: torch.device) -> Running:
+    """Give Adam and the moving average the trained numbers, and nothing else."""
+    optimizer = torch.optim.Adam(adapter.parameters(), betas=settings.betas, fused=True)
+    return Running(adapter, MovingAverage(adapter, settings.ema), optimizer, LossMeter(device))
+
+
+class _Job:
+    """One re-training on its way."""
+
+    def __init__(
+        self,
+        settings: RetrainSettings,
+        running: Running,
+        path: Path | None,
+        fingerprint: str,
+        precision: str,
+        progress: Progress,
+    ) -> None:
+        self.settings, self.running = settings, running
+        self.losses: list[tuple[int, float]] = []
+        self._path, self._fingerprint = path, fingerprint
+        self._precision, self._progress = precision, progress
+        self._resume()
+
+    def run(self, bank: PatchBank, scale: int) -> None:
+        """Train to the end."""
+        settings, running = self.settings, self.running
+        step = self._step(bank.device)
+        batches = Batches(
+            bank,
+            settings.mixture,
+            scale=scale,
+            size=settings.batch,
+            seed_of=lambda done: derive_seed(settings.seed, "retrain", done),
+        )
+        with self._progress.bar("re-train", settings.iterations, running.done) as bar:
+            while running.done < settings.iterations:
+                step(*batches.draw(running.done), learning_rate(settings, running.done))
+                running.count()
+                bar.advance()
+                self._after_step(bar)
+
+    def _step(self, device: torch.device) -> Step:
+        update = Update(self.running, self.running.network, torch.Tensor.backward, self._precision)
+        if device.type == "cuda":
+            return CapturedStep(update, CudaGraphRecorder(device), self._progress.note)
+        return EagerStep(update)
+
+    def _after_step(self, bar: Bar) -> None:
+        """Log and save when due; saving comes last, so that a resumed training repeats what it did not log."""
+        if self._is_due(self.settings.log_every):
+            self._log(bar)
+        if self._is_due(self.settings.checkpoint_every):
+            self._save()
+
+    def _is_due(self, every: int) -> bool:
+        return self.running.done == self.settings.iterations or self.running.done % every == 0
+
+    def _log(self, bar: Bar) -> None:
+        mean = float(self.running.meter.total) / self.running.meter.steps
+        if not mean <= WORST_LOSS:  # NaN is not, either
+            raise self._diverged(f"the loss is {mean:.3g}")
+        self.losses.append((self.running.done, mean))
+        bar.describe(f"re-train, L1 {mean:.4f}")
+        self.running.meter.reset()
+
+    def _save(self) -> None:
+        if not self.running.is_finite():
+            raise self._diverged("a weight is not finite")
+        if self._path is None:
+            return
+        content = self.running.state(self.running.meter.total) | {"losses": self.losses}
+        save_state(self._path, {"fingerprint": self._fingerprint} | content)
+
+    def _resume(self) -> None:
+        saved = None if self._path is None else load_state(self._path, self._fingerprint)
+        if saved is None:
+            return
+        self.running.restore(saved)
+        self.losses = [(int(step), float(loss)) for step, loss in saved["losses"]]
+        self._progress.note(f"resumed '{self._path}' at step {self.running.done}")
+
+    def _diverged(self, evidence: str) -> FilterlensError:
+        return FilterlensError(
+            f"Re-training diverged at step {self.running.done}: {evidence}. "
+            f"Lower the learning rate (it was {self.settings.learning_rate:g})."
+        )

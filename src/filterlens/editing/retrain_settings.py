@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a re-training, checked before it starts."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from filterlens.degradations import Degradation, Mixture
+from filterlens.errors import UsageError, unknown
+from filterlens.training.recipe import Fraction, Stage
+
+
+class RetrainSettings(Stage):
+    """A training stage on its own, with everything that decides its numbers; :func:`settings_for` makes it.
+
+    Attributes:
+        learning_rate: Peak rate of Adam. A small part of the weights bears a rate ten times that of all of them.
+        resampler: ``bicubic`` (antialiased, the default protocol) or ``bilinear`` (the reference's).
+        patch: Side of the HR patches in pixels; a multiple of the pair's scale.
+        batch: Patches a step.
+        betas: Adam's decay rates.
+        ema: Decay of the moving average of the trained weights; the average is the result. 0 means none: with a rate
+            that ends near zero, a short training gains nothing from it.
+        seed: Decides patches, degradations and random starts. Trainings of one seed see the same batches.
+        log_every: Steps between entries of the loss.
+        checkpoint_every: Steps between states from which a killed training goes on.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
+    resampler: Literal["bicubic", "bilinear"] = "bicubic"
+    patch: Annotated[int, Field(ge=8)] = 64
+    batch: Annotated[int, Field(ge=1)] = 16
+    betas: tuple[Fraction, Fraction] = (0.9, 0.99)
+    ema: Fraction = 0.0
+    seed: int = 0
+    log_every: Annotated[int, Field(ge=1)] = 50
+    checkpoint_every: Annotated[int, Field(ge=1)] = 500
+
+    @property
+    def mixture(self) -> Mixture:
+        """What degrades the patches."""
+        return Mixture.of(self.degradations, self.resampler)
+
+
+def settings_for(degradation: str | Degradation | Mixture, *, iterations: int, **settings: Any) -> RetrainSettings:
+    """Check the settings of a re-training.
+
+    Args:
+        degradation: What every patch suffers (all effects of ``blur:2+noise:0.1``), or a mixture with its coins.
+        iterations: Optimiser steps.
+        **settings: Of :class:`RetrainSettings`; those that are None keep their default.
+
+    Raises:
+        UsageError: Unknown degradation or setting (with the nearest legal name), or an illegal value.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    given["degradations"] = _coins(degradation)
+    if isinstance(degradation, Mixture):
+        given.setdefault("resampler", degradation.resampler)
+    try:
+        return RetrainSettings(iterations=iterations, **given)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a typo explains the rest
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise unknown("setting of a re-training", place, RetrainSettings.model_fields) from None
+        raise UsageError(f"Re-training: {place} = {first.get('input')!r}: {first['msg']}.") from None
+
+
+def _coins(degradation: str | Degradation | Mixture) -> tuple[tuple[str, float], ...]:
+    """Write a mixture's coins; a single degradation always falls."""
+    if isinstance(degradation, Mixture):
+        return tuple((str(coin.degradation), coin.probability) for coin in degradation.coins)
+    chain = Degradation.parse(degradation)
+    return tuple((str(effect), 1.0) for effect in (chain.blur, chain.noise, chain.jpeg) if effect is not None)

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The re-training job: the found filters of a run folder, trained alone in the baseline."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from filterlens.attribution.result import Attribution, load_attributions
+from filterlens.data.images import list_images, read_image
+from filterlens.degradations import Degradation
+from filterlens.degradations.randomness import derive_seed
+from filterlens.editing.retrain import fingerprint_of, retrain
+from filterlens.editing.retrain_settings import RetrainSettings
+from filterlens.editing.retrained import ROLE, Retrained, save_retrained
+from filterlens.editing.trained_part import AllFilters, LastLayers, LowRank, SelectedFilters, TrainedPart
+from filterlens.errors import FilterlensError, UsageError, unknown
+from filterlens.files import read_json, write_json
+from filterlens.filters import FilterSpace, Selection
+from filterlens.hardware import resolve_device, resolve_precision
+from filterlens.models.checkpoints import load_network
+from filterlens.pair import ModelPair
+from filterlens.progress import SILENT, Progress
+from filterlens.training.loop import VALIDATION_CROP
+from filterlens.training.validation import psnr_per_degradation
+from filterlens.workflow.run_folder import SCORES, provenance, reopen_pair, require_run
+from filterlens.workflow.train import HELD_OUT_EVERY
+
+WEIGHTS = "retrained.safetensors"
+PARTS: dict[str, Callable[[Selection, int], TrainedPart]] = {
+    "found": lambda found, _: SelectedFilters(found),
+    "random": lambda found, seed: SelectedFilters(_random(found, seed)),
+    "all": lambda _, __: AllFilters(),
+    "last-layers": lambda found, _: LastLayers(weights_in(found)),
+    "low-rank": lambda found, _: LowRank(weights_in(found)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """HR images to train on, and others that judge.
+
+    Attributes:
+        training: Paths of the training images.
+        judging: Paths of the others; may be none.
+    """
+
+    training: list[Path]
+    judging: list[Path]
+
+    @classmethod
+    def of(cls, images: Path, validation: Path | None) -> "HeldOut":
+        """List the images; without a validation folder every 20th training image, from the first, is held out.
+
+        Raises:
+            FilterlensError: A folder is missing or empty, or an image is in both.
+        """
+        training = list_images(images)[0]
+        judging = list_images(validation)[0] if validation else training[::HELD_OUT_EVERY] if len(training) > 1 else []
+        if validation is None:
+            training = [path for path in training if path not in set(judging)]
+        shared = {path.resolve() for path in training} & {path.resolve() for path in judging}
+        if shared:
+            raise FilterlensError(f"'{min(shared)}' is both a training and a validation image.")
+        return cls(training, judging)
+
+
+def retrain_to_folder(
+    run: Path,
+    settings: RetrainSettings,
+    images: Path,
+    *,
+    percent: float = 1.0,
+    part: str = "found",
+    found_for: str | None = None,
+    validation: Path | None = None,
+    output: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    fresh: bool = False,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Re-train filters of a run's baseline and measure what it brought; goes on where a killed one stopped.
+
+    Args:
+        run: Run folder of ``filterlens attribute``; its first method's ranking is used.
+        settings: On what, how long; see :func:`filterlens.editing.retrain_settings.settings_for`.
+        images: Folder of HR training images.
+        percent: Share of the filters.
+        part: ``found``, or at the same number of weights ``random``, ``last-layers``, ``low-rank``; or ``all``.
+        found_for: Degradation whose filters are trained; by default the one that they are trained on.
+        validation: Folder of HR images for the PSNR; None holds out every 20th training image.
+        output: A ``.safetensors`` file, or a folder for ``retrained.safetensors``; by default the run folder.
+        device: ``auto``, ``cpu``, ``cuda``.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        fresh: Replace an earlier result or state of another re-training.
+        progress: Where bars and notes go.
+
+    Returns:
+        What is also written as JSON beside the weights: part, settings, losses, PSNR of the baseline, the re-trained
+        network and the target, with provenance.
+
+    Raises:
+        UsageError: An illegal setting, or ``output`` holds another re-training.
+        FilterlensError: No run folder, unreadable or too small images, or the loss diverged.
+    """
+    require_run(run)
+    pair = reopen_pair(run)
+    trained = _part(run, part, found_for or _name(settings), percent, settings.seed)
+    where, path = resolve_device(device), _weights_path(output or run)
+    chosen = resolve_precision(precision, where)
+    held_out = HeldOut.of(images, validation)
+    pixels = [read_image(each) for each in held_out.training]
+    fingerprint = fingerprint_of(pair, trained, settings, pixels, chosen)
+    state = path.with_suffix(".state.pt")
+    _make_room(path, state, fingerprint, fresh)
+    if path.exists() and path.with_suffix(".json").exists() and not state.exists():
+        progress.note(f"already trained, {path}")
+        finished: dict[str, Any] = read_json(path.with_suffix(".json"))
+        return finished
+    judge = _Judge(pair, settings, [read_image(each) for each in held_out.judging], where)
+    progress.note(f"{len(pixels)} training images, {len(held_out.judging)} for the PSNR, {where}, {chosen}")
+    psnr = judge.of_pair()  # first, so that images which cannot be degraded stop no finished training
+    began = time.monotonic()
+    result = retrain(pair, trained, settings, pixels, state=state, device=where, precision=chosen, progress=progress)
+    seconds = round(time.monotonic() - began, 1)
+    psnr["retrained"] = judge.psnr(result.parameters)
+    record = _record(run, result, psnr, held_out, images) | {"seconds": seconds}
+    save_retrained(path, pair, result, {"psnr": psnr, "training_images": record["training_images"]})
+    write_json(path.with_suffix(".json"), record | {"weights": str(path)})
+    state.unlink(missing_ok=True)  # last: whoever finds no state finds a whole result
+    return record | {"weights": str(path)}
+
+
+def weights_in(selection: Selection) -> int:
+    """Return how many weights the filters of a selection have."""
+    sizes = torch.tensor([torch.Size(layer.kernel).numel() for layer in selection.space.layers])
+    return int(sizes[selection.space.layer_index[selection.indices]].sum())
+
+
+class _Judge:
+    """Measures networks of a pair on held-out images."""
+
+    def __init__(
+        self, pair: ModelPair, settings: RetrainSettings, images: Sequence[Tensor], where: torch.device
+    ) -> None:
+        self._pair, self._settings, self._images, self._where = pair, settings, images, where
+        own = Degradation.parse(_name(settings))
+        self._degradations = {str(own): own, str(Degradation()): Degradation()}
+
+    def of_pair(self) -> dict[str, dict[str, float]]:
+        return {"baseline": self.psnr(self._pair.baseline), "target": self.psnr(self._pair.target)}
+
+    def psnr(self, parameters: Tensor) -> dict[str, float]:
+        """Return input → mean PSNR in dB of the images' centres; nothing without images."""
+        if not self._images:
+            return {}
+        return psnr_per_degradation(
+            self._pair.network(parameters).to(self._where),
+            self._images,
+            self._degradations,
+            scale=self._pair.scale,
+            resampler=self._settings.resampler,
+            seed=self._settings.seed,
+            crop=VALIDATION_CROP,
+        )
+
+
+def _name(settings: RetrainSettings) -> str:
+    """Write the degradation that every patch suffers."""
+    return "+".join(effect for effect, _ in settings.degradations) or str(Degradation())
+
+
+def _part(run: Path, part: str, found_for: str, percent: float, seed: int) -> TrainedPart:
+    if part not in PARTS:
+        raise unknown("part to train", part, PARTS)
+    ranking: Attribution = next(iter(load_attributions(run / SCORES).values()))
+    found = ranking.select(found_for, percent)
+    if not len(found):
+        raise UsageError(
+            f"{percent:g} % of {len(ranking.space)} filters is no filter, so there is nothing to train. "
+            f"Give --percent {106 / len(ranking.space):.2g} or more."  # 6 % more than one filter survive the rounding
+        )
+    return PARTS[part](found, seed)
+
+
+def _random(found: Selection, seed: int) -> Selection:
+    """Draw as many filters as were found."""
+    space: FilterSpace = found.space
+    generator = torch.Generator().manual_seed(derive_seed(seed, "random filters"))
+    return Selection(space, torch.randperm(len(space), generator=generator)[: len(found)], "random")
+
+
+def _weights_path(output: Path) -> Path:
+    return output if output.suffix == ".safetensors" else output / WEIGHTS
+
+
+def _make_room(path: Path, state: Path, fingerprint: str, fresh: bool) -> None:
+    """Refuse to overwrite the result of another re-training, unless asked to, and any other network always."""
+    card = load_network(path).card if path.exists() else {"role": ROLE, "fingerprint": fingerprint}
+    if card.get("role") != ROLE:
+        raise UsageError(f"'{path}' is no re-trained baseline and will not be overwritten. Give another --output.")
+    if fresh:
+        for file in (path, path.with_suffix(".json"), state):
+            file.unlink(missing_ok=True)
+    elif card.get("fingerprint") != fingerprint:
+        raise UsageError(f"'{path}' is of another re-training. Give another --output, or --fresh to replace it.")
+
+
+def _record(
+    run: Path, result: Retrained, psnr: dict[str, dict[str, float]], held_out: HeldOut, images: Path
+) -> dict[str, Any]:
+    return {
+        **provenance(),
+        "run": str(run),
+        **result.card(),
+        "losses": result.losses,
+        "psnr": psnr,
+        "training_images": {"folder": str(images), "count": len(held_out.training)},
+        "judged_on": [path.name for path in held_out.judging],
+    }
