@@ -12,22 +12,20 @@ from typing import Any
 import torch
 
 from filterlens.data.images import list_images, read_image
-from filterlens.degradations import Degradation
 from filterlens.evaluation.image_metrics import specification
 from filterlens.models import pretrained
 from filterlens.models.checkpoints import load_network, save_network
-from filterlens.training.validation import psnr_per_degradation
+from filterlens.training.recipe import Recipe
+from filterlens.training.validation import psnr_per_degradation, validation_degradations
 
-DEGRADATIONS = {text: Degradation.parse(text) for text in ("clean", "blur:2", "noise:0.1", "blur:2+noise:0.1")}
 
-
-def measure(path: Path, sets: dict[str, Path]) -> dict[str, dict[str, float]]:
-    """Return set → degradation → mean PSNR of the network as it is stored."""
-    loaded = load_network(path)
+def measure(path: Path, sets: dict[str, Path], recipe: Recipe) -> dict[str, dict[str, float]]:
+    """Return set → degradation of the recipe → mean PSNR of the network as it is stored."""
+    loaded, degradations = load_network(path), validation_degradations(recipe)
     table = {}
     for name, folder in sets.items():
         images = [read_image(file) for file in list_images(folder)[0]]
-        values = psnr_per_degradation(loaded.network, images, DEGRADATIONS, scale=loaded.scale)
+        values = psnr_per_degradation(loaded.network, images, degradations, scale=loaded.scale)
         table[name] = {degradation: round(value, 3) for degradation, value in values.items()}
         print(path.name, name, table[name], flush=True)
     return table
@@ -36,7 +34,7 @@ def measure(path: Path, sets: dict[str, Path]) -> dict[str, dict[str, float]]:
 def ship(run: Path, name: str, sets: dict[str, Path], note: str = "") -> None:
     """Write both networks of a training folder into the package, with cards."""
     folder = Path(pretrained.__file__).parent
-    for role in ("baseline", "target"):
+    for role in ("target",) if name in pretrained.SHARED_BASELINES else ("baseline", "target"):
         loaded = load_network(run / f"{role}.safetensors")
         destination = folder / f"{name}-{role}.safetensors"
 
@@ -44,10 +42,13 @@ def ship(run: Path, name: str, sets: dict[str, Path], note: str = "") -> None:
             save_network(destination, loaded.network, loaded.architecture, loaded.options, card, torch.float16)
 
         write(loaded.card)
-        table = {
-            "psnr": measure(destination, sets),
+        recipe = Recipe.model_validate_json(json.dumps(loaded.card["recipe"]))
+        table: dict[str, Any] = {
+            "psnr": measure(destination, sets, recipe),
             "psnr_specification": f"{specification(loaded.scale)}, noise seed 0",
         }
+        if name in pretrained.SHARED_BASELINES:  # whose own card knows nothing of this target's degradations
+            table["baseline_psnr"] = measure(pretrained.pair_files(name)[0], sets, recipe)
         card = loaded.card | table | {"storage": "float16"} | ({"note": note} if note else {})
         write(card)
         destination.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from filterlens.errors import unknown
 
+SHARED_BASELINES = {"srresnet-x2-k3": "srresnet-x2"}  # pairs that were fine-tuned from another pair's baseline
+
 
 def pair_names() -> list[str]:
     """Return the names of the pairs that ship, for example ``srresnet-x2``."""
@@ -22,7 +24,8 @@ def pair_files(name: str) -> tuple[Path, Path]:
     if name not in pair_names():
         raise unknown("pretrained pair", name, pair_names())
     folder = Path(str(resources.files(__name__)))
-    return folder / f"{name}-baseline.safetensors", folder / f"{name}-target.safetensors"
+    baseline = SHARED_BASELINES.get(name, name)
+    return folder / f"{baseline}-baseline.safetensors", folder / f"{name}-target.safetensors"
 
 
 def filters_file(name: str) -> Path:
@@ -31,5 +34,5 @@ def filters_file(name: str) -> Path:
     Raises:
         UsageError: No such pair ships.
     """
-    baseline, _ = pair_files(name)
-    return baseline.with_name(f"{name}-filters.safetensors")
+    _, target = pair_files(name)
+    return target.with_name(f"{name}-filters.safetensors")
