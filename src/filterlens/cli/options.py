@@ -23,8 +23,8 @@ Degradations = Annotated[
     typer.Option(
         "--degradation",
         help="What to find filters for; repeat it. Written blur:2, noise:0.1, poisson:200, jpeg:30, blur:2+noise:0.1, "
-        "or blur:4,sigma_y=1,angle=30,kernel=21. Strengths: blur sigma in HR pixels, noise sigma as a fraction of the "
-        "range, photons at white, JPEG quality.",
+        "blur:4,sigma_y=1,angle=30,kernel=21, or motion:15,angle=30. Strengths: blur sigma in HR pixels, length of the "
+        "motion in HR pixels, noise sigma as a fraction of the range, photons at white, JPEG quality.",
         show_default=False,
     ),
 ]

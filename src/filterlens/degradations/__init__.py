@@ -4,6 +4,7 @@
 from filterlens.degradations.blur import GaussianBlur
 from filterlens.degradations.jpeg import Jpeg
 from filterlens.degradations.mixture import Coin, Mixture
+from filterlens.degradations.motion import MotionBlur
 from filterlens.degradations.noise import GaussianNoise, PoissonNoise
 from filterlens.degradations.pipeline import Degradation, parse_degradations
 from filterlens.degradations.resample import downsample
@@ -15,6 +16,7 @@ __all__ = [
     "GaussianNoise",
     "Jpeg",
     "Mixture",
+    "MotionBlur",
     "PoissonNoise",
     "downsample",
     "parse_degradations",

@@ -10,17 +10,23 @@ from torch import Tensor
 
 from filterlens.degradations.blur import GaussianBlur
 from filterlens.degradations.jpeg import Jpeg
+from filterlens.degradations.motion import MotionBlur
 from filterlens.degradations.noise import GaussianNoise, PoissonNoise
 from filterlens.degradations.randomness import KeyedRandom, RandomSource, image_keys
 from filterlens.degradations.resample import downsample
 from filterlens.errors import UsageError, unknown
 
 CLEAN = "clean"
-GRAMMAR = "blur:2  blur:4,sigma_y=1,angle=30,kernel=21  noise:0.1  poisson:200  jpeg:30  blur:2+noise:0.1  clean"
+GRAMMAR = (
+    "blur:2  blur:4,sigma_y=1,angle=30,kernel=21  motion:15,angle=30  noise:0.1  poisson:200  jpeg:30  "
+    "blur:2+noise:0.1  clean"
+)
 
-Effect = GaussianBlur | GaussianNoise | PoissonNoise | Jpeg
+Blur = GaussianBlur | MotionBlur
+Effect = Blur | GaussianNoise | PoissonNoise | Jpeg
 _EFFECTS: dict[str, tuple[Callable[..., Effect], dict[str, Callable[[str], float]]]] = {
     "blur": (GaussianBlur, {"sigma": float, "sigma_y": float, "angle": float, "kernel": int}),
+    "motion": (MotionBlur, {"length": float, "angle": float}),
     "noise": (GaussianNoise, {"sigma": float}),
     "poisson": (PoissonNoise, {"peak": float}),
     "jpeg": (Jpeg, {"quality": int}),
@@ -29,7 +35,7 @@ _EFFECTS: dict[str, tuple[Callable[..., Effect], dict[str, Callable[[str], float
 
 @dataclass(frozen=True)
 class Degradation:
-    """A chain blur → down → noise → JPEG → 8-bit rounding, of which each effect may be absent.
+    """A chain blur (Gaussian or motion) → down → noise → JPEG → 8-bit rounding, of which each effect may be absent.
 
     With no effect it is ``clean``: only the down-sampling and the rounding.
 
@@ -38,7 +44,7 @@ class Degradation:
         'blur:2+noise:0.1'
     """
 
-    blur: GaussianBlur | None = None
+    blur: Blur | None = None
     noise: GaussianNoise | PoissonNoise | None = None
     jpeg: Jpeg | None = None
 
@@ -58,12 +64,12 @@ class Degradation:
             if part.strip() == CLEAN:
                 raise UsageError(f"Degradation '{text}' joins '{CLEAN}' with an effect; '{CLEAN}' stands alone.")
             effect = _parse_effect(part.strip(), text)
-            slot = {GaussianBlur: "blur", Jpeg: "jpeg"}.get(type(effect), "noise")
+            slot = {GaussianBlur: "blur", MotionBlur: "blur", Jpeg: "jpeg"}.get(type(effect), "noise")
             if slot in found:
                 raise UsageError(f"Degradation '{text}' has two {slot} effects; one of each kind is possible.")
             found[slot] = effect
         return cls(
-            blur=cast(GaussianBlur | None, found.get("blur")),
+            blur=cast(Blur | None, found.get("blur")),
             noise=cast(GaussianNoise | PoissonNoise | None, found.get("noise")),
             jpeg=cast(Jpeg | None, found.get("jpeg")),
         )
