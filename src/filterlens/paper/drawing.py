@@ -146,6 +146,28 @@ def matrix(
     return Panel(stem, title, f"Matrix of {ylabel} against {xlabel}. {said}.", draw)
 
 
+def strips(
+    stem: str, title: str, groups: Mapping[str, Sequence[float]], xlabel: str, marks: Mapping[str, float]
+) -> Panel:
+    """Draw every value of every group as a point on the group's own line, spread a little, and vertical marks."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        for place, values in enumerate(groups.values()):
+            spread = place + 0.6 * (np.arange(len(values)) * 0.618034 % 1 - 0.5)
+            axes.scatter(values, spread, 14, color=theme.cycle[place % len(theme.cycle)], alpha=0.7, linewidths=0)
+        for (label, mark), style in zip(marks.items(), ("--", ":", "-."), strict=False):
+            axes.axvline(mark, color=theme.text, linewidth=1.2, linestyle=style, label=label)
+        axes.set_yticks(range(len(groups)), list(groups))
+        axes.set_ylim(len(groups) - 0.5, -0.5)
+        axes.grid(axis="x", color=theme.grid, linewidth=0.8)
+        axes.set_xlabel(xlabel)
+
+    means = ", ".join(f"{name} {np.mean(values):.2f}" for name, values in groups.items() if len(values))
+    said = ", ".join(f"{label} at {mark:.2f}" for label, mark in marks.items())
+    alt = f"Points of {xlabel} per group, means: {means}. Marks: {said}."
+    return Panel(stem, title, alt, draw, size=(5.4, 1.8 + 0.45 * len(groups)), legend=True)
+
+
 def pictures(stem: str, title: str, images: Sequence[tuple[str, Tensor]], *, alt: str, height: float = 2.4) -> Panel:
     """Draw pictures in one row, each with a line of text below.
 

@@ -13,7 +13,7 @@ from filterlens.paper.damage import Judged, judge, selections_of
 from filterlens.paper.experiment import Experiment
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.outcome import Cell, Claim, Outcome, Table, Verdict
-from filterlens.paper.published import MASKING
+from filterlens.paper.published import MASKING, TEST_SETS
 from filterlens.paper.settings import Percent, Settings
 from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.figures import Panel, safe_name
@@ -172,6 +172,8 @@ def _own_above_cross(laboratory: Laboratory, name: str, judged: Judged) -> Claim
 
 
 def _same_as_held_out(laboratory: Laboratory, name: str, judged: Judged) -> Claim | None:
+    if laboratory.common.judged_on(name).set != TEST_SETS.get(name):
+        return None
     percent = min(each.percent for _, each, *_ in judged.damages)
     words, checks = [], []
     for kind in laboratory.common.degradations:

@@ -35,6 +35,9 @@ MASKING: dict[tuple[str, str, float], dict[str, Published]] = {
     ("srcnn-style-x2", "noise:0.1", 5.0): _row("4.86±0.90 0.93±1.05 2.01±0.12 0.11±0.01"),
 }
 
+# pair → the test set on which the masking tables were made
+TEST_SETS = {"srresnet-x2": "set14", "srcnn-style-x2": "bsds100"}
+
 # input → upper bound, in dB PSNR (re-training 1 % of the baseline's filters)
 RETRAINING_BOUND = {"blur:2": Published(29.203, 0.021), "noise:0.1": Published(26.712, 0.008)}
 # (input, whose locations) → method → PSNR in dB

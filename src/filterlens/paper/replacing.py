@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replace filters of a target by any network's values, and measure the damage against the target's own baseline."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from filterlens.data.samples import Sample
+from filterlens.evaluation.damage import Damage, Edit, Quality
+from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
+from filterlens.evaluation.image_metrics import psnr, ssim
+from filterlens.filters import Selection
+from filterlens.paper.damage import Judged
+from filterlens.paper.laboratory import Laboratory, TargetModel
+from filterlens.paper.pieces import digest
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """Which filters of a target are replaced, and by whose.
+
+    Attributes:
+        selection: The filters.
+        donor: Name of the network that gives the values.
+    """
+
+    selection: Selection
+    donor: str
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """A target model and what is replaced in it.
+
+    Attributes:
+        model: The target with the baseline that it was fine-tuned from.
+        donors: Name → a pair whose baseline gives values.
+        edits: The replacements.
+    """
+
+    model: TargetModel
+    donors: Mapping[str, TargetModel]
+    edits: Mapping[Edit, Replacement]
+
+    def edited(self, edit: Edit) -> Tensor:
+        """Return the flat parameters of the target with a donor's filters; biases stay the target's."""
+        pair, wanted = self.model.pair, self.edits[edit]
+        return torch.where(
+            pair.weight_mask(wanted.selection.mask), self.donors[wanted.donor].pair.baseline, pair.target
+        )
+
+    def networks(self) -> dict[str, Tensor]:
+        """Return the unedited networks, whose quality is told: every donor, and the target."""
+        return {name: donor.pair.baseline for name, donor in self.donors.items()} | {"target": self.model.pair.target}
+
+    def identity(self) -> list[Any]:
+        """Return what decides the damage, besides image and inputs."""
+        edits = [
+            [*edit, each.donor, digest(each.selection.indices.sort().values.tolist())]
+            for edit, each in self.edits.items()
+        ]
+        return [self.model.identity, {name: donor.identity for name, donor in self.donors.items()}, edits]
+
+
+def judge_replaced(laboratory: Laboratory, patients: Sequence[Patient], samples: Sequence[Sample]) -> Judged:
+    """Measure every replacement on every image, as :func:`filterlens.paper.damage.judge` does.
+
+    Removal and preservation are measured towards the baseline that the target was fine-tuned from, whoever gave the
+    values: R = 1 − ‖E − B‖² / ‖T − B‖² on the own input, P = 1 − ‖E − T‖² / ‖B − T‖² on every other.
+    """
+    items = [(patient, sample) for patient in patients for sample in samples]
+    prints = {sample.name: sample.fingerprint() for sample in samples}
+    kinds = {kind: str(degradation) for kind, degradation in laboratory.inputs.items()}
+    decisive = [kinds, laboratory.judge_precision, laboratory.common.seed]
+    identities = {patient: patient.identity() for patient in patients}
+    results = laboratory.pieces.of(
+        "replace",
+        items,
+        identity=lambda item: [identities[item[0]], prints[item[1].name], *decisive],
+        compute=lambda item: _measure(laboratory, *item),
+        title=lambda item: f"{item[0].model.name}, {item[0].model.seed}, {item[1].name}",
+    )
+    damages: dict[tuple[int, Edit, str, str], Damage] = {}
+    qualities: dict[tuple[int, str, str, str], Quality] = {}
+    for (patient, sample), result in zip(items, results, strict=True):
+        for row in result["damages"]:
+            damage = Damage(**row | {"edit": Edit(*row["edit"]), "image": sample.name})
+            damages[patient.model.seed, damage.edit, damage.input, sample.name] = damage
+        for row in result["qualities"]:
+            quality = Quality(**row | {"image": sample.name})
+            qualities[patient.model.seed, quality.network, quality.input, sample.name] = quality
+    return Judged(damages, qualities, laboratory.common.resamples)
+
+
+@torch.no_grad()
+def _measure(laboratory: Laboratory, patient: Patient, sample: Sample) -> dict[str, Any]:
+    pair, precision = patient.model.pair, laboratory.judge_precision
+    truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
+    damages, qualities = [], []
+    for kind, degradation in laboratory.inputs.items():
+        lowered = degradation.apply(truth, pair.scale, seed=laboratory.common.seed)
+        baseline, target = (pair.run(vector, lowered, precision) for vector in (pair.baseline, pair.target))
+        for name, vector in patient.networks().items():
+            quality = _quality(pair.run(vector, lowered, precision), truth, pair.scale)
+            qualities.append(asdict(Quality(name, kind, sample.name, *quality)))
+        for edit in patient.edits:
+            output = pair.run(patient.edited(edit), lowered, precision)
+            squares = (removal if edit.masked == kind else preservation)(output, baseline, target)
+            distances = float(function_distance(output, target)), float(reference_distance(output, target))
+            row = Damage(edit, kind, sample.name, *distances, *_quality(output, truth, pair.scale), *squares)
+            damages.append(asdict(row) | {"edit": list(edit)})
+    return {"damages": damages, "qualities": qualities}
+
+
+def _quality(output: Tensor, truth: Tensor, scale: int) -> tuple[float, float]:
+    return float(psnr(output, truth, crop=scale)), float(ssim(output, truth, crop=scale))
