@@ -6,6 +6,7 @@ from typing import Any
 
 from filterlens.attribution.change import AbsoluteChange, RelativeChange
 from filterlens.attribution.faig import FAIG
+from filterlens.attribution.goal_directed import GoalDirected
 from filterlens.attribution.input_ig import InputIG
 from filterlens.attribution.method import IN_ORDER
 from filterlens.attribution.quadrature import Quadrature
@@ -22,6 +23,7 @@ NO_ELIMINATION = "faig-no-elimination"
 METHODS: dict[str, str] = {
     FAIG.name: FAIG.summary,
     NO_ELIMINATION: "FAIG's magnitudes for one degradation alone, nothing subtracted",
+    GoalDirected.name: GoalDirected.summary,
     InputIG.name: InputIG.summary,
     AbsoluteChange.name: AbsoluteChange.summary,
     RelativeChange.name: RelativeChange.summary,
@@ -76,6 +78,8 @@ def attribute_with(
     if Taylor.name in names:
         shared = {key: value for key, value in path.items() if key != "quadrature"}
         found[Taylor.name] = Taylor(pair, **shared, **conditions).attribute(images, degradations, **how)
+    if GoalDirected.name in names:
+        found[GoalDirected.name] = GoalDirected(pair, **conditions).attribute(images, degradations, **how)
     if InputIG.name in names:
         own = {key: value for key, value in path.items() if isinstance(value, Quadrature)}
         found[InputIG.name] = InputIG(pair, **own, **conditions).attribute(images, degradations, **how)

@@ -190,8 +190,7 @@ def _same_as_held_out(laboratory: Laboratory, name: str, judged: Judged) -> Clai
         "found and judged on the same images, reference metric",
         "paper, tables 1 and 2",
         Verdict.of(checks),
-        "; ".join(words)
-        + "; other networks, trained shorter, and other images than the paper's where the list says so",
+        "; ".join(words) + "; other networks, trained shorter; the same test set",
     )
 
 

@@ -6,6 +6,7 @@ import math
 METHODS = {
     "faig": "FAIG",
     "faig-no-elimination": "FAIG without elimination",
+    "goal-directed": "goal-directed",
     "ig": "IG (input path)",
     "change-absolute": "absolute change",
     "change-relative": "relative change",
