@@ -1,32 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """All experiments by name, in the order of the pages."""
 
-from filterlens.paper import (
-    baselines,
-    boundary,
-    classification,
-    distribution,
-    gradients,
-    masking,
-    modulation,
-    retraining,
-    three_degradations,
-    trust,
-)
 from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiments.baselines.experiment import EXPERIMENT as BASELINES
+from filterlens.paper.experiments.boundary.experiment import EXPERIMENT as BOUNDARY
+from filterlens.paper.experiments.classification.experiment import EXPERIMENT as CLASSIFICATION
+from filterlens.paper.experiments.distribution.experiment import EXPERIMENT as DISTRIBUTION
+from filterlens.paper.experiments.gradients.experiment import EXPERIMENT as GRADIENTS
+from filterlens.paper.experiments.masking import EXPERIMENT as MASKING
+from filterlens.paper.experiments.modulation.experiment import EXPERIMENT as MODULATION
+from filterlens.paper.experiments.retraining.experiment import EXPERIMENT as RETRAINING
+from filterlens.paper.experiments.three_degradations.experiment import EXPERIMENT as THREE_DEGRADATIONS
+from filterlens.paper.experiments.trust.experiment import EXPERIMENT as TRUST
 
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
     for each in (
-        masking.EXPERIMENT,
-        retraining.EXPERIMENT,
-        distribution.EXPERIMENT,
-        baselines.EXPERIMENT,
-        gradients.EXPERIMENT,
-        boundary.EXPERIMENT,
-        classification.EXPERIMENT,
-        modulation.EXPERIMENT,
-        three_degradations.EXPERIMENT,
-        trust.EXPERIMENT,
+        MASKING,
+        RETRAINING,
+        DISTRIBUTION,
+        CLASSIFICATION,
+        BASELINES,
+        GRADIENTS,
+        MODULATION,
+        THREE_DEGRADATIONS,
+        TRUST,
+        BOUNDARY,
     )
 }

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dialling found filters, against interpolating all weights and blending outputs."""

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+
+import pytest
+
+from filterlens.paper.experiments.classification import experiment as classification
+from filterlens.paper.experiments.classification.claims import both_recognised, published_accuracy, told_rightly
+from filterlens.paper.experiments.classification.experiment import ClassificationSettings
+from filterlens.paper.experiments.classification.tables import Told, confusion_table, labels_of
+from filterlens.paper.outcome import Verdict
+from filterlens.paper.overlaps import calibration_text
+from filterlens.report.figures import LIGHT, png
+from tests.paper.test_overlaps import fabricated, judge_at
+
+SETTINGS = ClassificationSettings(percent=5, percents=(5, 10), nodes=2, patches=1, calibration_images=1)
+
+
+@pytest.fixture(scope="module")
+def outcome(laboratory):
+    return classification.run(laboratory, SETTINGS)
+
+
+def test_every_reading_is_told_and_rows_are_complete(outcome):
+    tables = {table.name: table for table in outcome.tables}
+    readings = [row[0] for row in tables["accuracy-tiny"].rows]
+    assert len(readings) == 5  # patches and images with and without ground truth, and images integrated whole
+    assert readings[0] == "patches, without ground truth"
+    assert all(len(row) == len(table.columns) for table in outcome.tables for row in table.rows)
+
+
+def test_what_elimination_takes_away_is_shown(outcome):
+    (table,) = [table for table in outcome.tables if table.name == "overlap-tiny"]
+    assert [row[1] for row in table.rows][:4] == [
+        "blur:1", "noise:0.1", "blur:1, nothing eliminated", "noise:0.1, nothing eliminated"
+    ]  # fmt: skip
+
+
+def test_every_input_is_in_the_confusion_matrix(outcome, laboratory):
+    (table,) = [table for table in outcome.tables if table.name == "confusion-calibrated-tiny"]
+    assert [row[0] for row in table.rows] == ["clean", "blur:1", "noise:0.1", "blur:1+noise:0.1"]
+    inputs = 2 * len(laboratory.judging("tiny"))  # two target models, one patch per image
+    assert all(sum(row[1:]) == inputs for row in table.rows)
+
+
+def test_the_page_says_on_how_many_calibration_images_filters_were_found(outcome, laboratory, common, make_laboratory):
+    assert "found on 1 of them, where own overlaps may be higher" in outcome.specification["calibrated on"]
+    other = make_laboratory(laboratory.folder, train=(common.judge["*"],))
+    assert calibration_text(other, 2).endswith("2 images, whole; the filters were found on 0 of them")
+
+
+def test_a_second_run_reads_everything_from_disk(laboratory, outcome, monkeypatch):
+    monkeypatch.setattr("filterlens.paper.overlaps.input_magnitudes", None)
+    again = classification.run(laboratory, SETTINGS)
+    assert (again.tables, again.claims) == (outcome.tables, outcome.claims)
+
+
+def test_figures_can_be_drawn_and_say_what_they_show(outcome):
+    assert [panel.stem for panel in outcome.panels] == [
+        "scores-tiny-blur-1", "scores-tiny-noise-0.1", "confusion-tiny", "roc-tiny"
+    ]  # fmt: skip
+    for panel in outcome.panels:
+        assert png(panel, LIGHT).startswith(b"\x89PNG")
+        assert panel.alt
+
+
+def told(values, *, paper=(0.5, 0.6), calibrated=(0.35, 0.6)):
+    return Told("patches", fabricated(values), fabricated(inputs()), judge_at(*paper), judge_at(*calibrated))
+
+
+def inputs(blur=0.7, noise=0.8, both=(0.7, 0.8)):
+    """Four kinds of inputs of two images; overlaps where a degradation is there, 0.1 where it is not."""
+    kinds = {"clean": (0.1, 0.1), "blur:2": (blur, 0.1), "noise:0.1": (0.1, noise), "blur:2+noise:0.1": both}
+    return [(image, kind, *scores) for image in "ab" for kind, scores in kinds.items()]
+
+
+@pytest.mark.parametrize(
+    ("blur", "noise", "fixed", "calibrated"),
+    [
+        (0.7, 0.8, Verdict.HOLDS, Verdict.HOLDS),
+        (0.4, 0.8, Verdict.PARTLY, Verdict.HOLDS),  # blur below the paper's threshold, above the calibrated one
+        (0.2, 0.2, Verdict.FAILS, Verdict.FAILS),
+    ],
+)
+def test_the_claim_of_the_published_accuracy_can_hold_and_fail(blur, noise, fixed, calibrated):
+    way = told(inputs(blur, noise, both=(0, 0)))  # inputs with both do not count here
+    assert published_accuracy("pair", way, calibrated=False).verdict == fixed
+    assert published_accuracy("pair", way, calibrated=True).verdict == calibrated
+    assert told_rightly("pair", way).verdict == calibrated
+
+
+def test_the_evidence_is_made_from_the_numbers():
+    claim = published_accuracy("pair", told(inputs(blur=0.4)), calibrated=False)
+    assert "blur:2: 67 % at 0.50 (AUC 1.000; finds 0 % of the inputs that have it" in claim.evidence
+    assert "6 inputs" in claim.evidence
+    claim = published_accuracy("pair", told(inputs(blur=0.4)), calibrated=True)
+    assert "mean overlap 0.40 against 0.10, 0.70 on the calibration images that have just it)" in claim.evidence
+
+
+@pytest.mark.parametrize(
+    ("both", "verdict"),
+    [((0.7, 0.8), Verdict.HOLDS), ((0.4, 0.8), Verdict.PARTLY), ((0.1, 0.8), Verdict.FAILS)],
+)
+def test_an_input_with_both_counts_only_with_both_named(both, verdict):
+    claim = both_recognised("pair", told(inputs(both=both)))
+    assert claim.verdict == verdict
+    told_why = f"0.70 where it is alone, {both[0]:.2f} beside noise:0.1, 0.10 on noise:0.1 alone" in claim.evidence
+    assert told_why == (both[0] < 0.35)  # what the calibrated threshold finds needs no reason
+
+
+def test_labels_are_counted():
+    way = told(inputs(both=(0.1, 0.8)))
+    table = confusion_table("c", "t", way, way.paper)
+    assert labels_of(way.inputs) == ["clean", "blur:2", "noise:0.1", "blur:2+noise:0.1"]
+    assert table.rows[3] == ("blur:2+noise:0.1", 0, 0, 2, 0)  # both are said to be noisy
+    assert math.isnan(way.inputs.seconds)
