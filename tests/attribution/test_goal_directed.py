@@ -14,7 +14,7 @@ from filterlens.attribution.crops import as_one, varied_crops
 from filterlens.attribution.engine import Engine
 from filterlens.attribution.goal import Goal, Pairing, Weights
 from filterlens.attribution.goal_directed import GoalDirected
-from filterlens.attribution.goal_refinement import at_mask, at_top
+from filterlens.attribution.goal_refinement import at_mask, at_top, joined
 from filterlens.attribution.goal_start import CHOICES, Choice, mean_parts, one_shot, removal_and_disturbance
 from filterlens.attribution.mask_optimisation import Schedule, budgeted, optimise_mask, rank_logits, through_budget
 from filterlens.data.samples import as_samples
@@ -246,6 +246,12 @@ def test_a_shared_folder_gives_the_same_scores_and_resumes_without_a_pass(tmp_pa
     for name in DEGRADATIONS:
         assert torch.equal(alone.of(name), shared.of(name)) and torch.equal(alone.of(name), again.of(name))
     assert alone.settings == shared.settings == again.settings
+
+
+def test_behind_the_optimised_set_the_one_shot_score_ranks():
+    best, rest = torch.tensor([0.0, 9, 1, 8, 2, 3]), torch.tensor([1.0, 2, 3, 4, 5, 6])
+    assert joined(best, rest, 2).argsort(descending=True).tolist() == [1, 3, 5, 4, 2, 0]
+    assert torch.equal(joined(best, rest, 0), rank_logits(rest))
 
 
 def test_what_was_chosen_is_on_record():

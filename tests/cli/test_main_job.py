@@ -47,7 +47,8 @@ def test_mask_writes_the_own_cross_matrix_of_the_method_and_the_controls(attribu
     assert outcome.code == 0, outcome.err
     rows = rows_of(folder / "damage.csv")
     assert ",".join(rows[0]) == "method,percent,masked,input,distance,distance_reference,psnr,ssim,removal,preservation"
-    methods = {"faig", "ig", "change-absolute", "change-relative", "random", "random-layer-matched"}
+    controls = {"random", "random-layer-matched", "random-magnitude-matched"}
+    methods = {"faig", "ig", "change-absolute", "change-relative", *controls}
     assert {row["method"] for row in rows} == methods
     assert len(rows) == len(methods) * 2 * 2 * 3
     for row in rows:

@@ -17,8 +17,8 @@ SET5 = Path(__file__).parents[3] / "shared" / "data" / "eval" / "set5"
 DEGRADATIONS = ("clean", "blur:2", "noise:0.1", "blur:2+noise:0.1")
 
 
-def test_two_pairs_ship():
-    assert pair_names() == ["srcnn-style-x2", "srresnet-x2"]
+def test_three_pairs_ship():
+    assert pair_names() == ["srcnn-style-x2", "srresnet-x2", "srresnet-x2-k3"]
 
 
 @pytest.mark.parametrize("name", ["srresnet-x2", "srcnn-style-x2"])
@@ -35,6 +35,15 @@ def test_the_target_gained_on_blur_and_noise_and_lost_little_on_clean(name):
     baseline, target = (load_network(path).card["psnr"]["Set14"] for path in pair_files(name))
     gain = {degradation: target[degradation] - baseline[degradation] for degradation in DEGRADATIONS}
     assert gain["noise:0.1"] >= 3.5 and gain["blur:2"] >= 3.5 and gain["clean"] > -0.7, gain
+
+
+def test_three_degradations_are_learned_from_the_baseline_of_two():
+    baseline, target = pair_files("srresnet-x2-k3")
+    assert baseline == pair_files("srresnet-x2")[0]
+    card = load_network(target).card
+    after, before = card["psnr"]["Set14"], card["baseline_psnr"]["Set14"]
+    gain = {degradation: after[degradation] - before[degradation] for degradation in after}
+    assert gain["noise:0.1"] >= 3.5 and gain["blur:2"] >= 3.5 and gain["jpeg:30"] > 0.5 and gain["clean"] > -0.7, gain
 
 
 @pytest.mark.skipif(not SET5.is_dir(), reason="Set5 is not beside the checkout (../shared/data/eval/set5)")

@@ -36,7 +36,7 @@ def test_one_or_many_degradations_go_all_the_way_to_the_report(pair, degradation
     assert all(degradation in page for degradation in degradations)
     inputs = len({*degradations, "clean"})
     rows = (tmp_path / "damage.csv").read_text().splitlines()
-    assert len(rows) == 1 + 5 * len(degradations) * inputs
+    assert len(rows) == 1 + 6 * len(degradations) * inputs
 
 
 def test_a_new_ranking_never_stands_beside_an_old_proof(pair, tmp_path):

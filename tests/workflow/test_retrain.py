@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from filterlens.attribution.result import Attribution, save_attributions
-from filterlens.editing.retrain_settings import settings_for
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import write_json
 from filterlens.filters import Selection
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.models.srresnet import SRResNet
 from filterlens.pair import ModelPair
+from filterlens.retraining.settings import settings_for
 from filterlens.workflow.retrain import HeldOut, retrain_to_folder, weights_in
 from filterlens.workflow.run_folder import describe_pair
 from tests.attribution.small_networks import make_pair

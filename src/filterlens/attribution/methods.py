@@ -10,7 +10,7 @@ from filterlens.attribution.goal_directed import GoalDirected
 from filterlens.attribution.input_ig import InputIG
 from filterlens.attribution.method import IN_ORDER
 from filterlens.attribution.quadrature import Quadrature
-from filterlens.attribution.random import LayerMatchedRandom, Random
+from filterlens.attribution.random import LayerMatchedRandom, MagnitudeMatchedRandom, Random
 from filterlens.attribution.result import Attribution
 from filterlens.attribution.taylor import Taylor
 from filterlens.attribution.units import Runner
@@ -30,8 +30,12 @@ METHODS: dict[str, str] = {
     Taylor.name: Taylor.summary,
     Random.name: Random.summary,
     LayerMatchedRandom.name: LayerMatchedRandom.summary,
+    MagnitudeMatchedRandom.name: MagnitudeMatchedRandom.summary,
 }
-CONTROLS = (AbsoluteChange.name, RelativeChange.name, Random.name, LayerMatchedRandom.name)
+_ALONE = (AbsoluteChange, RelativeChange, Random)
+_MATCHED = (LayerMatchedRandom, MagnitudeMatchedRandom)
+CONTROLS = tuple(control.name for control in (*_ALONE, *_MATCHED))
+"""The methods that look at no image."""
 
 
 def attribute_with(
@@ -58,8 +62,8 @@ def attribute_with(
         **conditions: ``protocol``, ``precision``, ``seed``, ``memory`` for all.
 
     Returns:
-        Name → attribution, in the order of ``names``. ``random-layer-matched`` matches the first other method that is
-        not itself random; alone, it matches FAIG, which is then computed.
+        Name → attribution, in the order of ``names``. Matched random filters match the first method that looks at
+        images; without one, they match FAIG, which is then computed.
 
     Raises:
         UsageError: An unknown method.
@@ -70,7 +74,7 @@ def attribute_with(
     path = path_settings or {}
     how: dict[str, Any] = {"progress": progress, "runner": runner}
     found: dict[str, Attribution] = {}
-    matched = LayerMatchedRandom.name in names
+    matched = any(control.name in names for control in _MATCHED)
     guides = [name for name in names if name not in CONTROLS] or ([FAIG.name] if matched else [])
     if {FAIG.name, NO_ELIMINATION} & {*names, *guides}:
         both = FAIG(pair, **path, **conditions).attribute_both(images, degradations, **how)
@@ -83,12 +87,25 @@ def attribute_with(
     if InputIG.name in names:
         own = {key: value for key, value in path.items() if isinstance(value, Quadrature)}
         found[InputIG.name] = InputIG(pair, **own, **conditions).attribute(images, degradations, **how)
-    for control in (AbsoluteChange, RelativeChange, Random):
-        if control.name in names:
-            found[control.name] = control(pair, **conditions).attribute(images, degradations)
-    if matched:
-        guide = found[guides[0]]
-        found[LayerMatchedRandom.name] = LayerMatchedRandom(pair, like=guide, **conditions).attribute(
-            images, degradations
-        )
+    guide = found[guides[0]] if guides else None
+    found |= image_free(names, pair, degradations, guide, **conditions)
     return {name: found[name] for name in names}
+
+
+def image_free(
+    names: Sequence[str], pair: ModelPair, degradations: Sequence[str], guide: Attribution | None, **conditions: Any
+) -> dict[str, Attribution]:
+    """Run those of the named methods that look at no image.
+
+    Args:
+        names: Of methods; all others are passed over.
+        pair: Baseline and target.
+        degradations: What to find filters for.
+        guide: The ranking that matched random filters match.
+        **conditions: As for :func:`attribute_with`.
+    """
+    found = {each.name: each(pair, **conditions).attribute([], degradations) for each in _ALONE if each.name in names}
+    if guide is not None:
+        chosen = [each for each in _MATCHED if each.name in names]
+        found |= {each.name: each(pair, like=guide, **conditions).attribute([], degradations) for each in chosen}
+    return found

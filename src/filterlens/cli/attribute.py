@@ -22,7 +22,8 @@ def attribute(
         typer.Option(
             "--method",
             help="faig, faig-no-elimination, ig, change-absolute, change-relative, taylor, random, "
-            "random-layer-matched, or all; repeat it. filters.csv holds the first one.",
+            "random-layer-matched, random-magnitude-matched, goal-directed, or all; repeat it. "
+            "filters.csv holds the first one.",
             show_default="faig",
         ),
     ] = None,

@@ -59,7 +59,7 @@ def retrain(
     All other weights, biases included, stay bit-identical. Killed at any moment, the same command goes on where it
     stopped. Writes the network as a checkpoint and, beside it, a JSON file with PSNR before and after.
     """
-    from filterlens.editing.retrain_settings import settings_for
+    from filterlens.retraining.settings import settings_for
     from filterlens.workflow.retrain import retrain_to_folder
 
     settings = settings_for(

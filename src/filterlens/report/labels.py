@@ -13,8 +13,9 @@ METHODS = {
     "taylor": "Taylor",
     "random": "random",
     "random-layer-matched": "random, same layers",
+    "random-magnitude-matched": "random, same change",
 }
-FUNCTIONS = {"blur": "deblurring", "noise": "denoising", "jpeg": "JPEG repair"}
+FUNCTIONS = {"blur": "deblurring", "motion": "motion deblurring", "noise": "denoising", "jpeg": "JPEG repair"}
 ARCHITECTURES = {"srresnet": "SRResNet", "srcnn-style": "SRCNN-style network", "srcnn_style": "SRCNN-style network"}
 
 

@@ -2,17 +2,16 @@
 """The proof: replace the found filters by the baseline's and measure own and cross damage."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from filterlens.attribution.change import AbsoluteChange, RelativeChange
-from filterlens.attribution.method import Method
+from filterlens.attribution.methods import CONTROLS, image_free
 from filterlens.attribution.protocol import protocol_named
-from filterlens.attribution.random import LayerMatchedRandom, Random
-from filterlens.attribution.result import Attribution, load_attributions
+from filterlens.attribution.random import Random
+from filterlens.attribution.result import load_attributions
 from filterlens.data.images import center_crop, to_uint8, write_image
 from filterlens.data.samples import Images, as_samples
 from filterlens.degradations import Degradation
@@ -85,7 +84,9 @@ def mask_to_folder(
             f"The scores in '{run}' are of another network than its pair. Run `filterlens attribute` again."
         )
     if controls:
-        found = _with_controls(pair, found, settings["seed"])
+        first = next(iter(found.values()))
+        found = image_free(CONTROLS, pair, first.degradations, first, seed=settings["seed"]) | found
+        found = dict(sorted(found.items(), key=lambda each: each[0] in CONTROLS))  # the run's own methods come first
     samples = as_samples(images)
     described = [sample.provenance() for sample in samples]
     inputs = {name: Degradation.parse(name) for name in settings["degradations"]} | {"clean": Degradation()}
@@ -127,15 +128,6 @@ def mask_to_folder(
     }
     write_json(run / MASK, record)
     return record
-
-
-def _with_controls(pair: ModelPair, found: Mapping[str, Attribution], seed: int) -> dict[str, Attribution]:
-    first = next(iter(found.values()))
-    names = list(first.scores)
-    methods: list[Method] = [AbsoluteChange(pair), RelativeChange(pair), Random(pair, seed=seed)]
-    methods += [LayerMatchedRandom(pair, like=first, seed=seed)]
-    controls = {method.name: method.attribute([], names) for method in methods}
-    return dict(found) | {name: each for name, each in controls.items() if name not in found}
 
 
 def _keeper(

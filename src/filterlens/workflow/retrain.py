@@ -14,10 +14,6 @@ from filterlens.attribution.result import Attribution, load_attributions
 from filterlens.data.images import list_images, read_image
 from filterlens.degradations import Degradation
 from filterlens.degradations.randomness import derive_seed
-from filterlens.editing.retrain import fingerprint_of, retrain
-from filterlens.editing.retrain_settings import RetrainSettings
-from filterlens.editing.retrained import ROLE, Retrained, save_retrained
-from filterlens.editing.trained_part import AllFilters, LastLayers, LowRank, SelectedFilters, TrainedPart
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.files import read_json, write_json
 from filterlens.filters import FilterSpace, Selection
@@ -25,6 +21,10 @@ from filterlens.hardware import resolve_device, resolve_precision
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.retraining.parts import AllFilters, LastLayers, LowRank, SelectedFilters, TrainedPart
+from filterlens.retraining.retrain import fingerprint_of, retrain
+from filterlens.retraining.retrained import ROLE, Retrained, save_retrained
+from filterlens.retraining.settings import RetrainSettings
 from filterlens.training.loop import VALIDATION_CROP
 from filterlens.training.validation import psnr_per_degradation
 from filterlens.workflow.run_folder import SCORES, provenance, reopen_pair, require_run
@@ -88,7 +88,7 @@ def retrain_to_folder(
 
     Args:
         run: Run folder of ``filterlens attribute``; its first method's ranking is used.
-        settings: On what, how long; see :func:`filterlens.editing.retrain_settings.settings_for`.
+        settings: On what, how long; see :func:`filterlens.retraining.settings.settings_for`.
         images: Folder of HR training images.
         percent: Share of the filters.
         part: ``found``, or at the same number of weights ``random``, ``last-layers``, ``low-rank``; or ``all``.

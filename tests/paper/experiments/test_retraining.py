@@ -8,9 +8,6 @@ from pydantic import ValidationError
 
 from filterlens.data.samples import Sample, as_samples
 from filterlens.degradations import Degradation
-from filterlens.editing.retrain import _Job, retrain
-from filterlens.editing.retrain_settings import settings_for
-from filterlens.editing.trained_part import AllFilters, SelectedFilters
 from filterlens.errors import FilterlensError
 from filterlens.paper.experiments.retraining import experiment as retraining
 from filterlens.paper.experiments.retraining import pieces as retraining_pieces
@@ -24,6 +21,9 @@ from filterlens.paper.experiments.retraining.tables import paper_table, tables
 from filterlens.paper.outcome import Verdict
 from filterlens.paper.published import RETRAINING, RETRAINING_BOUND
 from filterlens.report.figures import LIGHT, png
+from filterlens.retraining.parts import AllFilters, SelectedFilters
+from filterlens.retraining.retrain import _Job, retrain
+from filterlens.retraining.settings import settings_for
 
 BLUR, NOISE = "blur:1", "noise:0.1"
 ONE_RATE = Rates(filters=(0.01,), low_rank=(0.02,), all=(0.001,))
@@ -100,7 +100,7 @@ def test_locations_found_by_the_change_are_trained_once_for_both_degradations(la
 def test_other_parts_train_as_many_weights_as_faig_does(laboratory):
     model = laboratory.targets("tiny")[0]
     parts = parts_of(laboratory, SETTINGS, model, 0)
-    weights = {arm: parts[arm, BLUR].adapter(model.pair, 0).trained_weights for arm, kind in parts if kind == BLUR}
+    weights = {arm: parts[arm, BLUR].trainable(model.pair, 0).trained_weights for arm, kind in parts if kind == BLUR}
     own = weights[Arm("faig", BLUR)]
     assert own == 9 * len(laboratory.attribute(model, ["faig"], laboratory.finding)["faig"].select(BLUR, 10))
     assert own - 9 < weights[Arm("last-layers")] <= own

@@ -34,8 +34,8 @@ class MaskingSettings(Settings):
 
     percents: tuple[Percent, ...] = (1.0, 3.0, 5.0, 10.0)
     methods: tuple[str, ...] = (
-        "faig", "faig-no-elimination", "ig", "taylor", "change-relative", "change-absolute", "random",
-        "random-layer-matched",
+        "faig", "goal-directed", "faig-no-elimination", "ig", "taylor", "change-relative", "change-absolute", "random",
+        "random-layer-matched", "random-magnitude-matched",
     )  # fmt: skip
     same_images: bool = True
 

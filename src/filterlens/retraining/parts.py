@@ -8,17 +8,17 @@ from typing import Any, Protocol
 import torch
 
 from filterlens.degradations.randomness import derive_seed
-from filterlens.editing.adapter import Adapter, ScatteredWeights
-from filterlens.editing.low_rank import LowRankAdapter, ranks_for
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.filters import FilterSpace, Selection
 from filterlens.pair import ModelPair
+from filterlens.retraining.low_rank import LowRankWeights, ranks_for
+from filterlens.retraining.trainable import ScatteredWeights, TrainableWeights
 
 
 class TrainedPart(Protocol):
     """Says which numbers of a baseline are trained; everything else stays bit-identical, biases included."""
 
-    def adapter(self, pair: ModelPair, seed: int) -> Adapter:
+    def trainable(self, pair: ModelPair, seed: int) -> TrainableWeights:
         """Return the baseline with these numbers as the only parameters, at their start.
 
         Args:
@@ -44,8 +44,8 @@ class SelectedFilters:
     selection: Selection
     biases: bool = False
 
-    def adapter(self, pair: ModelPair, seed: int) -> Adapter:
-        """Return the adapter; see :class:`TrainedPart`.
+    def trainable(self, pair: ModelPair, seed: int) -> TrainableWeights:
+        """Return the trainable weights; see :class:`TrainedPart`.
 
         Raises:
             FilterlensError: The selection belongs to another network.
@@ -81,8 +81,8 @@ class AllFilters:
 
     biases: bool = False
 
-    def adapter(self, pair: ModelPair, seed: int) -> Adapter:
-        """Return the adapter; see :class:`TrainedPart`."""
+    def trainable(self, pair: ModelPair, seed: int) -> TrainableWeights:
+        """Return the trainable weights; see :class:`TrainedPart`."""
         every = torch.ones(len(pair.space), dtype=torch.bool)
         return ScatteredWeights(pair, pair.weight_mask(every, biases=self.biases))
 
@@ -104,9 +104,9 @@ class LastLayers:
 
     count: int
 
-    def adapter(self, pair: ModelPair, seed: int) -> Adapter:
-        """Return the adapter; see :class:`TrainedPart`. Fewer weights than the last filter has are a UsageError."""
-        return SelectedFilters(self.selection(pair.space)).adapter(pair, seed)
+    def trainable(self, pair: ModelPair, seed: int) -> TrainableWeights:
+        """Return the trainable weights; see :class:`TrainedPart`. Less than the last filter's are a UsageError."""
+        return SelectedFilters(self.selection(pair.space)).trainable(pair, seed)
 
     def selection(self, space: FilterSpace) -> Selection:
         """Return the filters that are trained, the last one first."""
@@ -125,7 +125,7 @@ class LastLayers:
 class LowRank:
     """A low-rank adapter W + BA of the convolutions (LoRA); biases stay frozen.
 
-    How ranks are shared among layers: :func:`filterlens.editing.low_rank.ranks_for`.
+    How ranks are shared among layers: :func:`filterlens.retraining.low_rank.ranks_for`.
 
     Attributes:
         count: Weights to train; at most so many are, as close to it as ranks allow.
@@ -133,9 +133,9 @@ class LowRank:
 
     count: int
 
-    def adapter(self, pair: ModelPair, seed: int) -> Adapter:
-        """Return the adapter; see :class:`TrainedPart`. Too few weights for any layer are a UsageError."""
-        return LowRankAdapter(pair, ranks_for(pair.space.layers, self.count), derive_seed(seed, "low rank"))
+    def trainable(self, pair: ModelPair, seed: int) -> TrainableWeights:
+        """Return the trainable weights; see :class:`TrainedPart`. Too few weights for any layer are a UsageError."""
+        return LowRankWeights(pair, ranks_for(pair.space.layers, self.count), derive_seed(seed, "low rank"))
 
     def describe(self) -> dict[str, Any]:
         """Describe the part; see :class:`TrainedPart`."""

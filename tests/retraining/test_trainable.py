@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from filterlens.editing.low_rank import Factors, ranks_for
-from filterlens.editing.trained_part import AllFilters, LastLayers, LowRank, SelectedFilters
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.filters import FilterLayer, FilterSpace, Selection
 from filterlens.hardware import autocast
 from filterlens.models.architectures import build
+from filterlens.retraining.low_rank import Factors, ranks_for
+from filterlens.retraining.parts import AllFilters, LastLayers, LowRank, SelectedFilters
 from tests.attribution.small_networks import Linear, make_pair, photographs
 
 RATE, STEPS = 1e-2, 3
@@ -36,11 +36,11 @@ def batches():
     return [(truth.roll(step, 3), lowered.roll(step, 3)) for step in range(STEPS)]
 
 
-def train_compactly(adapter):
-    optimizer = torch.optim.Adam(adapter.parameters(), lr=RATE, betas=(0.9, 0.99))
+def train_compactly(trainable):
+    optimizer = torch.optim.Adam(trainable.parameters(), lr=RATE, betas=(0.9, 0.99))
     for truth, lowered in batches():
         optimizer.zero_grad()
-        F.l1_loss(adapter(lowered), truth).backward()
+        F.l1_loss(trainable(lowered), truth).backward()
         optimizer.step()
     return optimizer
 
@@ -73,52 +73,52 @@ def test_compact_steps_equal_ordinary_adam_with_zeroed_gradients(pair, scattered
     addresses += [("second", 6, 2)]
     network = make_pair()[0]
     expected = train_masked(network, masks_of(network, addresses, biases)).state_dict()
-    adapter = SelectedFilters(scattered, biases=biases).adapter(pair, seed=0)
-    train_compactly(adapter)
-    found = pair.network(adapter.merged(pair)).state_dict()
+    trainable = SelectedFilters(scattered, biases=biases).trainable(pair, seed=0)
+    train_compactly(trainable)
+    found = pair.network(trainable.merged(pair)).state_dict()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     assert not torch.equal(found["first.weight"], make_pair()[0].first.weight)
 
 
 def test_frozen_weights_stay_bit_identical_and_every_selected_filter_moves(pair, scattered):
-    adapter = SelectedFilters(scattered).adapter(pair, seed=0)
-    train_compactly(adapter)
-    after, selected = adapter.merged(pair), pair.weight_mask(scattered.mask)
+    trainable = SelectedFilters(scattered).trainable(pair, seed=0)
+    train_compactly(trainable)
+    after, selected = trainable.merged(pair), pair.weight_mask(scattered.mask)
     assert torch.equal(after[~selected], pair.baseline[~selected])
     assert (after != pair.baseline)[selected].all()
 
 
 def test_the_optimiser_holds_exactly_the_trained_numbers(pair, scattered):
-    adapter = SelectedFilters(scattered).adapter(pair, seed=0)
-    optimizer = train_compactly(adapter)
+    trainable = SelectedFilters(scattered).trainable(pair, seed=0)
+    optimizer = train_compactly(trainable)
     trained = 2 * 9 + 4 * 25
     moments = [value for state in optimizer.state.values() for key, value in state.items() if key != "step"]
     assert [moment.numel() for moment in moments] == [trained, trained]
-    assert adapter.trained_weights == trained
-    assert {name: value.numel() for name, value in adapter.state_dict().items()} == {"values": trained}
+    assert trainable.trained_weights == trained
+    assert {name: value.numel() for name, value in trainable.state_dict().items()} == {"values": trained}
 
 
 def test_layers_without_trained_weights_get_no_gradient(pair):
-    adapter = LastLayers(50).adapter(pair, seed=0)
-    assert list(adapter.weights()) == ["second.weight"]
-    assert not any(parameter.requires_grad for parameter in adapter._frozen[0].parameters())
+    trainable = LastLayers(50).trainable(pair, seed=0)
+    assert list(trainable.weights()) == ["second.weight"]
+    assert not any(parameter.requires_grad for parameter in trainable._frozen[0].parameters())
 
 
 def test_an_untrained_adapter_is_the_baseline_and_the_pair_stays_as_it_was(pair, scattered):
     before, target = pair.baseline.clone(), pair.target.clone()
     images = photographs()
     for part in (SelectedFilters(scattered), AllFilters(), LastLayers(100), LowRank(400)):
-        adapter = part.adapter(pair, seed=3)
-        torch.testing.assert_close(adapter(images), pair.run(pair.baseline, images), rtol=0, atol=1e-12)
-        assert torch.equal(adapter.merged(pair), before)
-        train_compactly(adapter)
+        trainable = part.trainable(pair, seed=3)
+        torch.testing.assert_close(trainable(images), pair.run(pair.baseline, images), rtol=0, atol=1e-12)
+        assert torch.equal(trainable.merged(pair), before)
+        train_compactly(trainable)
     assert torch.equal(pair.baseline, before) and torch.equal(pair.target, target)
 
 
 def test_all_filters_leave_biases_frozen_unless_asked(pair):
     weights, biases = 8 * 3 * 9 + 12 * 4 * 25, 8 + 12
-    assert AllFilters().adapter(pair, 0).trained_weights == weights
-    assert AllFilters(biases=True).adapter(pair, 0).trained_weights == weights + biases
+    assert AllFilters().trainable(pair, 0).trained_weights == weights
+    assert AllFilters(biases=True).trainable(pair, 0).trained_weights == weights + biases
 
 
 @pytest.mark.parametrize(
@@ -127,25 +127,25 @@ def test_all_filters_leave_biases_frozen_unless_asked(pair):
 def test_last_layers_are_taken_filter_by_filter_from_the_back(pair, count, filters, weights):
     part = LastLayers(count)
     assert part.selection(pair.space).indices.tolist() == list(range(71, 71 - filters, -1))
-    assert part.adapter(pair, 0).trained_weights == weights
+    assert part.trainable(pair, 0).trained_weights == weights
 
 
 def test_a_low_rank_network_is_the_baseline_plus_the_product(pair):
-    adapter = LowRank(400).adapter(pair, seed=0)
-    train_compactly(adapter)
-    after, before = (pair.unflatten(vector) for vector in (adapter.merged(pair), pair.baseline))
+    trainable = LowRank(400).trainable(pair, seed=0)
+    train_compactly(trainable)
+    after, before = (pair.unflatten(vector) for vector in (trainable.merged(pair), pair.baseline))
     factors = ranks_for(pair.space.layers, 400)
-    for each, a, b in zip([f for f in factors if f.rank], adapter.a, adapter.b, strict=True):
+    for each, a, b in zip([f for f in factors if f.rank], trainable.a, trainable.b, strict=True):
         change = (after[each.parameter] - before[each.parameter]).flatten(1)
         torch.testing.assert_close(change, b @ a, rtol=0, atol=1e-12)
         assert torch.linalg.matrix_rank(change, rtol=1e-9) == each.rank
     for name in ("first.bias", "second.bias"):
         assert torch.equal(after[name], before[name])
-    assert adapter.trained_weights == sum(f.rank * (f.rows + f.columns) for f in factors) <= 400
+    assert trainable.trained_weights == sum(f.rank * (f.rows + f.columns) for f in factors) <= 400
 
 
 def test_low_rank_factors_start_by_seed(pair):
-    first, again, other = (LowRank(400).adapter(pair, seed).a[0] for seed in (0, 0, 1))
+    first, again, other = (LowRank(400).trainable(pair, seed).a[0] for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -180,15 +180,15 @@ def test_ranks_grow_in_step_and_end_at_full_rank():
 )
 def test_too_few_weights_are_refused(pair, part, message):
     with pytest.raises(UsageError, match=message):
-        part.adapter(pair, 0)
+        part.trainable(pair, 0)
 
 
 def test_an_empty_or_foreign_selection_is_refused(pair):
     with pytest.raises(UsageError, match="No filter is selected"):
-        SelectedFilters(Selection(pair.space, torch.tensor([], dtype=torch.int64))).adapter(pair, 0)
+        SelectedFilters(Selection(pair.space, torch.tensor([], dtype=torch.int64))).trainable(pair, 0)
     other = make_pair(Linear)[2]
     with pytest.raises(FilterlensError, match="of another network"):
-        SelectedFilters(Selection(other.space, torch.tensor([0]))).adapter(pair, 0)
+        SelectedFilters(Selection(other.space, torch.tensor([0]))).trainable(pair, 0)
 
 
 def test_gradients_under_bfloat16_reach_every_trained_number(pair, scattered):
@@ -196,8 +196,10 @@ def test_gradients_under_bfloat16_reach_every_trained_number(pair, scattered):
     single._network = copy.deepcopy(pair._network).float()
     single.baseline, single.target = pair.baseline.float(), pair.target.float()
     for part in (SelectedFilters(scattered), LowRank(400)):
-        adapter = part.adapter(single, seed=0)
+        trainable = part.trainable(single, seed=0)
         with autocast(torch.device("cpu"), "bf16"):
-            output = adapter(photographs().float())
+            output = trainable(photographs().float())
         output.float().square().mean().backward()
-        assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in adapter.parameters())
+        assert all(
+            parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trainable.parameters()
+        )

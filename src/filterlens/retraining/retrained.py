@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from filterlens.editing.retrain_settings import RetrainSettings
 from filterlens.errors import UsageError
 from filterlens.models.checkpoints import save_network
 from filterlens.pair import ModelPair
+from filterlens.retraining.settings import RetrainSettings
 
 ROLE = "re-trained baseline"
 

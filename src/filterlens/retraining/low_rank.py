@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from filterlens.editing.adapter import Adapter, in_channels_last
 from filterlens.errors import UsageError
 from filterlens.filters import FilterLayer
 from filterlens.pair import ModelPair
+from filterlens.retraining.trainable import TrainableWeights, in_channels_last
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _fill(costs: Sequence[int], room: int) -> list[int]:
     ]
 
 
-class LowRankAdapter(Adapter):
+class LowRankWeights(TrainableWeights):
     """Trains W + BA for convolutions of the baseline, without a scaling factor before BA.
 
     A (rank × columns) starts uniform in ±1/√columns, as LoRA's reference does, and B (rows × rank) at zero, so that
@@ -126,7 +126,7 @@ class LowRankAdapter(Adapter):
         self._baseline = {name: in_channels_last(baseline[name].clone()) for name in names}
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the adapted weights; see :class:`Adapter`."""
+        """Return the adapted weights; see :class:`TrainableWeights`."""
         return {
             factors.parameter: self._adapted(factors.parameter, b, a)
             for factors, b, a in zip(self._factors, self.b, self.a, strict=True)

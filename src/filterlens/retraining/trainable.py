@@ -11,7 +11,7 @@ from torch.func import functional_call
 from filterlens.pair import ModelPair
 
 
-class Adapter(nn.Module, ABC):
+class TrainableWeights(nn.Module, ABC):
     """The baseline of a pair, and trained numbers that change some of its weights.
 
     The parameters of this module are the trained numbers alone, so an optimiser, its state, a moving average and a
@@ -64,7 +64,7 @@ class _Piece:
         return in_channels_last(self.frozen.scatter(0, self.places, values).view(self.shape))
 
 
-class ScatteredWeights(Adapter):
+class ScatteredWeights(TrainableWeights):
     """Trains chosen weights of the baseline, kept as one compact vector.
 
     Args:
@@ -86,7 +86,7 @@ class ScatteredWeights(Adapter):
         self.values = nn.Parameter(pair.baseline[mask].clone())
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the parameters that hold trained weights; see :class:`Adapter`."""
+        """Return the parameters that hold trained weights; see :class:`TrainableWeights`."""
         parts = torch.split(self.values, [len(piece.places) for piece in self._pieces])
         return {piece.name: piece.filled_with(part) for piece, part in zip(self._pieces, parts, strict=True)}
 

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from filterlens.data.patches import PatchBank
 from filterlens.degradations.randomness import derive_seed
-from filterlens.editing.adapter import Adapter
-from filterlens.editing.retrain_settings import RetrainSettings
-from filterlens.editing.retrained import Retrained
-from filterlens.editing.trained_part import TrainedPart
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Bar, Progress
+from filterlens.retraining.parts import TrainedPart
+from filterlens.retraining.retrained import Retrained
+from filterlens.retraining.settings import RetrainSettings
+from filterlens.retraining.trainable import TrainableWeights
 from filterlens.training.average import MovingAverage
 from filterlens.training.batches import Batches
 from filterlens.training.checkpointing import load_state, save_state
@@ -74,10 +74,10 @@ def retrain(
     there = pair.to(where)
     bank = PatchBank(images, settings.patch, where)
     fingerprint = fingerprint_of(pair, trained, settings, images, precision)
-    adapter = trained.adapter(there, settings.seed)
-    job = _Job(settings, _start(adapter, settings, where), state, fingerprint, precision, progress)
+    trainable = trained.trainable(there, settings.seed)
+    job = _Job(settings, _start(trainable, settings, where), state, fingerprint, precision, progress)
     job.run(bank, pair.scale)
-    average = cast(Adapter, job.running.average.module)
+    average = cast(TrainableWeights, job.running.average.module)
     return Retrained(
         parameters=average.merged(there).to(pair.device),
         trained_weights=average.trained_weights,
@@ -101,10 +101,10 @@ def fingerprint_of(
     return digest.hexdigest()
 
 
-def _start(adapter: Adapter, settings: RetrainSettings, device: torch.device) -> Running:
+def _start(trainable: TrainableWeights, settings: RetrainSettings, device: torch.device) -> Running:
     """Give Adam and the moving average the trained numbers, and nothing else."""
-    optimizer = torch.optim.Adam(adapter.parameters(), betas=settings.betas, fused=True)
-    return Running(adapter, MovingAverage(adapter, settings.ema), optimizer, LossMeter(device))
+    optimizer = torch.optim.Adam(trainable.parameters(), betas=settings.betas, fused=True)
+    return Running(trainable, MovingAverage(trainable, settings.ema), optimizer, LossMeter(device))
 
 
 class _Job:
