@@ -9,10 +9,11 @@ from filterlens.version import __version__
 if TYPE_CHECKING:
     from filterlens.attribution.change import AbsoluteChange, RelativeChange
     from filterlens.attribution.faig import FAIG
+    from filterlens.attribution.goal_directed import GoalDirected
     from filterlens.attribution.input_ig import InputIG
     from filterlens.attribution.objective import SquaredDistance
     from filterlens.attribution.quadrature import Quadrature
-    from filterlens.attribution.random import LayerMatchedRandom, Random
+    from filterlens.attribution.random import LayerMatchedRandom, MagnitudeMatchedRandom, Random
     from filterlens.attribution.result import Attribution
     from filterlens.attribution.taylor import Taylor
     from filterlens.degradations.pipeline import Degradation
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "FAIG": "attribution.faig",
+    "GoalDirected": "attribution.goal_directed",
     "InputIG": "attribution.input_ig",
     "AbsoluteChange": "attribution.change",
     "RelativeChange": "attribution.change",
     "Taylor": "attribution.taylor",
     "Random": "attribution.random",
     "LayerMatchedRandom": "attribution.random",
+    "MagnitudeMatchedRandom": "attribution.random",
     "Attribution": "attribution.result",
     "SquaredDistance": "attribution.objective",
     "Quadrature": "attribution.quadrature",
@@ -52,8 +55,10 @@ __all__ = [
     "Degradation",
     "FilterSpace",
     "FilterlensError",
+    "GoalDirected",
     "InputIG",
     "LayerMatchedRandom",
+    "MagnitudeMatchedRandom",
     "ModelPair",
     "Quadrature",
     "Random",

@@ -2,6 +2,7 @@
 """Filter attribution integrated gradients, the paper's method."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -132,7 +133,7 @@ class FAIG(PathMethod):
     def settings(self, **more: Any) -> dict[str, Any]:
         """Return what decided the scores, for the record."""
         rule = self.quadrature
-        detail = {"tolerance": rule.tolerance} if isinstance(rule, Adaptive) else {"nodes": rule.nodes}
+        detail = asdict(rule) if isinstance(rule, Adaptive) else {"nodes": rule.nodes}
         own = {"objective": self.objective.to, "quadrature": rule.rule, **detail, "contrast": self.contrast}
         return super().settings(**own, **more)
 

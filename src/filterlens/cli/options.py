@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 
 PairName = Annotated[
-    str | None, typer.Option("--pair", help="A pair that ships: srresnet-x2, srcnn-style-x2 or srresnet-x2-k3.", show_default=False)
+    str | None,
+    typer.Option(
+        "--pair", help="A pair that ships: srresnet-x2, srcnn-style-x2 or srresnet-x2-k3.", show_default=False
+    ),
 ]
 Baseline = Annotated[
     Path | None,

@@ -6,6 +6,7 @@ from filterlens.paper.experiments.baselines.experiment import EXPERIMENT as BASE
 from filterlens.paper.experiments.boundary.experiment import EXPERIMENT as BOUNDARY
 from filterlens.paper.experiments.classification.experiment import EXPERIMENT as CLASSIFICATION
 from filterlens.paper.experiments.distribution.experiment import EXPERIMENT as DISTRIBUTION
+from filterlens.paper.experiments.goal_directed import EXPERIMENT as GOAL_DIRECTED
 from filterlens.paper.experiments.gradients.experiment import EXPERIMENT as GRADIENTS
 from filterlens.paper.experiments.masking import EXPERIMENT as MASKING
 from filterlens.paper.experiments.modulation.experiment import EXPERIMENT as MODULATION
@@ -26,5 +27,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         THREE_DEGRADATIONS,
         TRUST,
         BOUNDARY,
+        GOAL_DIRECTED,
     )
 }

@@ -176,7 +176,11 @@ class Laboratory:
             degradations or self.common.degradations,
             path_settings={"quadrature": Adaptive(self.common.tolerance)} | dict(path_settings or {}),
             progress=self.progress,
-            runner=SharedRunner(self.folder / "units", model.identity, self.processes),
+            runner=self.runner(model),
             seed=self.common.seed if seed is None else seed,
             precision=precision or self.common.precision,
         )
+
+    def runner(self, model: TargetModel) -> SharedRunner:
+        """Return who measures the units of a method for one target model: shared by processes, kept on disk."""
+        return SharedRunner(self.folder / "units", model.identity, self.processes)

@@ -16,7 +16,6 @@ from filterlens.evaluation.statistics import LEVEL, Array, Estimate, draw_counts
 from filterlens.filters import FilterSpace, Selection
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.progress import SILENT
-from filterlens.workflow.shared_runner import SharedRunner
 
 AT_ONCE = 16  # draws of the images whose scores are in memory together
 
@@ -119,7 +118,7 @@ def image_scores(laboratory: Laboratory, model: TargetModel) -> Tensor:
     method = FAIG(
         model.pair, quadrature=Adaptive(common.tolerance), seed=common.seed, precision=common.precision
     )  # as the laboratory attributes, so that the measurements are shared
-    runner = SharedRunner(laboratory.folder / "units", model.identity, laboratory.processes)
+    runner = laboratory.runner(model)
     measured = method.measure_images(laboratory.finding, kinds, SILENT, runner)
     rows = [discriminate(torch.stack([each.magnitudes for each in image])) for image in measured]
     return torch.stack(rows)[:, : len(wanted)]

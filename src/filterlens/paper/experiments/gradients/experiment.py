@@ -28,7 +28,6 @@ from filterlens.paper.settings import Percent, Positive, Settings
 from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.figures import Panel
 from filterlens.report.labels import function_of, listed, whole_percent
-from filterlens.workflow.shared_runner import SharedRunner
 
 
 class GradientSettings(Settings):
@@ -66,10 +65,9 @@ def rankings(laboratory: Laboratory, model: TargetModel) -> Found:
     common, degradations = laboratory.common, laboratory.common.degradations
     named = [name for name in LABELS if name.split("-")[0] in ("random", "change", "faig")]
     found = laboratory.attribute(model, named, laboratory.finding)
-    runner = SharedRunner(laboratory.folder / "units", model.identity, laboratory.processes)
     for method in (EndpointGradient, Taylor):
         scored = method(model.pair, seed=common.seed, precision=common.precision).attribute_both(
-            laboratory.finding, degradations, progress=laboratory.progress, runner=runner
+            laboratory.finding, degradations, progress=laboratory.progress, runner=laboratory.runner(model)
         )
         found |= {each.method: each for each in scored}
     return {name: found[name] for name in LABELS}

@@ -47,7 +47,6 @@ from filterlens.paper.settings import Percent, Positive, Settings
 from filterlens.paper.words import images_text
 from filterlens.report.figures import Panel
 from filterlens.workflow.calibrate import calibration_kinds
-from filterlens.workflow.shared_runner import SharedRunner
 
 MEAN, MAX, GOAL = "faig", "faig-max", "goal-directed"
 Found = dict[str, Attribution]
@@ -150,7 +149,7 @@ def contrasts(
         model.pair, quadrature=Adaptive(common.tolerance), seed=common.seed, precision=common.precision
     )  # the settings of the laboratory, so that the measurements are shared with other pages
     inputs = parse_degradations(degradations)
-    runner = SharedRunner(laboratory.folder / "units", model.identity, laboratory.processes)
+    runner = laboratory.runner(model)
     totals = {each: torch.zeros(len(inputs), len(model.pair.space), dtype=torch.float64) for each in CONTRASTS}
     for measured in method.measure_images(samples, list(inputs.values()), laboratory.progress, runner):
         magnitudes = torch.stack([each.magnitudes for each in measured])
