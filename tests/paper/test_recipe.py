@@ -6,7 +6,7 @@ from filterlens.paper.catalogue import EXPERIMENTS
 from filterlens.paper.recipe import load_recipe, shipped_recipes, with_folders
 
 
-@pytest.mark.parametrize("name", ["cpu", "full", "quick"])
+@pytest.mark.parametrize("name", ["cpu", "full", "hour", "quick"])
 def test_shipped_recipes_hold_settings_for_every_experiment(name):
     recipe = load_recipe(name)
     assert name in shipped_recipes()

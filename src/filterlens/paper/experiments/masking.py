@@ -7,6 +7,7 @@ from itertools import pairwise
 from filterlens.data.samples import Sample
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
+from filterlens.evaluation.image_metrics import specification
 from filterlens.evaluation.statistics import Estimate
 from filterlens.paper import drawing
 from filterlens.paper.damage import Judged, judge, selections_of
@@ -52,6 +53,7 @@ def run(laboratory: Laboratory, settings: MaskingSettings) -> Outcome:
             judged = _judged(laboratory, settings, models, finding, judging)
             tables += _tables(laboratory, settings, name, way, judged)
             if way == HELD_OUT:
+                tables.insert(0, _networks(laboratory, name, judged))
                 claims += [_order(laboratory, settings, name, judged), _own_above_cross(laboratory, name, judged)]
                 panels += _panels(laboratory, settings, name, judged)
             elif claim := _same_as_held_out(laboratory, name, judged):
@@ -108,6 +110,15 @@ def _tables(laboratory: Laboratory, settings: MaskingSettings, name: str, way: s
             tuple(cells),
             note if stem == "share" else "Columns with the own input hold own damage, all others cross damage.",
         )
+
+
+def _networks(laboratory: Laboratory, name: str, judged: Judged) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        (network, *(judged.quality(network, kind) for kind in laboratory.inputs)) for network in ("baseline", "target")
+    ]
+    note = f"Mean over images ({specification(laboratory.targets(name)[0].pair.scale)}), ± sd over target models."
+    title = f"{name}: PSNR in dB of both networks on the judged images"
+    return Table(f"networks-{name}", title, ("network", *laboratory.inputs), tuple(rows), note, digits=4)
 
 
 def _own_row(
