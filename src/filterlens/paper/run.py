@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run experiments one after the other, write their pages, and let no failure stop the others."""
 
+import itertools
 import shlex
 import subprocess
 import sys
@@ -95,9 +96,13 @@ def _origin(name: str, recipe: PaperRecipe, laboratory: Laboratory, seconds: flo
 
 
 def _command(name: str) -> str:
-    """Return the command line that makes this page again."""
-    words = [word if word != ALL else name for word in sys.argv[1:]] or ["paper", name]
-    return shlex.join(["filterlens", *words])
+    """Return the command line that makes this page again, without the places where this machine keeps things."""
+    words = list(sys.argv[1:])
+    kept = ["filterlens", "paper", name]
+    for option, value in itertools.pairwise([*words, ""]):
+        if option in ("--recipe", "--seeds", "--find", "--judge", "--train"):
+            kept += [option, value if option in ("--recipe", "--seeds") else "DIR"]
+    return shlex.join(kept)
 
 
 def _commit() -> str:
