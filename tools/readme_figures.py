@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the README's tables from the cards of the shipped pairs and from run folders; no number is typed by hand.
+"""Write the README's tables from cards, run folders and results pages; no number is typed by hand.
 
 python tools/readme_figures.py README.md srresnet-x2=runs/claims-srresnet srcnn-style-x2=runs/claims-srcnn
+python tools/readme_figures.py README.md docs/results/goal-directed.json
 """
 
 import csv
@@ -16,6 +17,7 @@ from filterlens.models.checkpoints import load_network
 from filterlens.models.pretrained import pair_files
 
 BETWEEN = re.compile(r"(<!-- figures -->\n).*?(<!-- end figures -->)", re.DOTALL)
+GOAL = re.compile(r"(<!-- goal -->\n).*?(<!-- end goal -->)", re.DOTALL)
 METHODS = ("faig", "faig-no-elimination", "ig", "change-absolute", "change-relative", "random", "random-layer-matched")
 
 
@@ -64,17 +66,46 @@ def _cell(row: dict[str, str]) -> str:
     return f"**{distance}** · {share:.1%} removed" if own else f"{distance} · {share:.1%} kept"
 
 
+def goal_table(page: Path) -> Iterator[str]:
+    """Yield removal and preservation of FAIG and of the goal-directed ranking, from the results page's JSON."""
+    record = json.loads(page.read_text(encoding="utf-8"))
+    tables = [table for table in record["tables"] if table["name"].startswith("share-")]
+    yield "| pair | function taken away | FAIG: removed / other kept / clean kept | goal-directed |"
+    yield "|---|---|---|---|"
+    for table in tables:
+        cells = {row[0]: dict(zip(table["columns"][1:], row[1:], strict=True)) for row in table["rows"]}
+        masked = dict.fromkeys(column.split(" filters, ")[0] for column in table["columns"][1:])
+        for own in masked:
+            others = [kind for kind in masked if kind != own]
+            written = [
+                " / ".join(_mean(cells[method][f"{own} filters, {kind} input"]) for kind in (own, *others, "clean"))
+                for method in ("FAIG", "goal-directed")
+            ]
+            yield f"| {table['title'].split(',')[0]} | {own} | {written[0]} | **{written[1]}** |"
+    where = record["specification"]["judged on"]
+    yield f"\n1 is ideal; below 0 is worse than going back to the baseline. Unseen images: {where}."
+
+
+def _mean(cell: dict[str, float]) -> str:
+    return f"{cell['mean']:.3f}".replace("-", "−")
+
+
 def main() -> None:
     """Rewrite the part of the README between its markers."""
     readme, *arguments = sys.argv[1:]
+    if arguments[0].endswith(".json"):
+        _replace(Path(readme), GOAL, "\n".join(goal_table(Path(arguments[0]))))
+        return
     runs = dict(argument.split("=", 1) for argument in arguments)
     lines = ["## What it finds", *psnr_table(list(runs))]
     for name, run in runs.items():
         lines += damage_table(name, Path(run))
-    path = Path(readme)
+    _replace(Path(readme), BETWEEN, "\n".join(lines) + "\n")
+
+
+def _replace(path: Path, between: re.Pattern[str], block: str) -> None:
     text = path.read_text(encoding="utf-8")
-    block = "\n".join(lines)
-    path.write_text(BETWEEN.sub(lambda found: f"{found[1]}{block}\n\n{found[2]}", text), encoding="utf-8")
+    path.write_text(between.sub(lambda found: f"{found[1]}{block}\n{found[2]}", text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filterlens.degradations.kernels import reflected, turned_axes, weights_on
 from filterlens.degradations.written import written
 from filterlens.errors import FilterlensError, UsageError
 
@@ -56,12 +56,7 @@ class GaussianBlur:
 
     def weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the kernel ``(kernel, kernel)``; it sums to 1."""
-        radius = self.kernel // 2
-        axis = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        y, x = torch.meshgrid(axis, axis, indexing="ij")
-        turn = math.radians(self.angle)
-        along = x * math.cos(turn) - y * math.sin(turn)  # y points down on the screen
-        across = x * math.sin(turn) + y * math.cos(turn)
+        along, across = turned_axes(self.kernel // 2, self.angle)
         sigma_y = self.sigma if self.sigma_y is None else self.sigma_y
         kernel = torch.exp(-0.5 * ((along / self.sigma) ** 2 + (across / sigma_y) ** 2))
         return (kernel / kernel.sum()).to(dtype)
@@ -79,19 +74,10 @@ class GaussianBlur:
                 f"An image of {width}x{height} is too small for a blur kernel of {self.kernel}: "
                 f"use images above {radius} pixels or a smaller kernel (blur:{written(self.sigma)},kernel=…)."
             )
-        columns = images.reshape(-1, 1, height, width)
-        kernel = _weights_on(images.device, self, images.dtype)
-        padded = F.pad(columns, (radius, radius, radius, radius), mode="reflect")
+        kernel, padded = weights_on(images.device, self, images.dtype), reflected(images, radius)
         if self.is_isotropic:  # a round Gaussian is the outer product of its marginals
             line = kernel.sum(0)
             blurred = F.conv2d(F.conv2d(padded, line.view(1, 1, 1, -1)), line.view(1, 1, -1, 1))
         else:
             blurred = F.conv2d(padded, kernel.view(1, 1, self.kernel, self.kernel))
         return blurred.view_as(images)
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _weights_on(device: torch.device, blur: GaussianBlur, dtype: torch.dtype) -> Tensor:
-    """Return a kernel on a device and keep it there: to copy it anew, the host would wait for the device."""
-    return blur.weights(dtype).to(device)

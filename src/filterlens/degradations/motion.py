@@ -3,12 +3,12 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filterlens.degradations.kernels import reflected, turned_axes, weights_on
 from filterlens.degradations.written import written
 from filterlens.errors import FilterlensError, UsageError
 
@@ -50,12 +50,8 @@ class MotionBlur:
 
     def weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the kernel ``(kernel, kernel)``; it sums to 1."""
-        half, radius, turn = (self.length - 1) / 2, self.kernel // 2, math.radians(self.angle)
-        axis = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        y, x = torch.meshgrid(axis, axis, indexing="ij")
-        along = x * math.cos(turn) - y * math.sin(turn)  # y points down on the screen
-        across = x * math.sin(turn) + y * math.cos(turn)
-        distance = torch.hypot((along.abs() - half).clamp_min(0), across)
+        along, across = turned_axes(self.kernel // 2, self.angle)
+        distance = torch.hypot((along.abs() - (self.length - 1) / 2).clamp_min(0), across)
         kernel = (1 - distance).clamp_min(0)
         return (kernel / kernel.sum()).to(dtype)
 
@@ -72,13 +68,5 @@ class MotionBlur:
                 f"An image of {width}x{height} is too small for a motion of {written(self.length)} pixels: "
                 f"use images above {radius} pixels or a shorter motion."
             )
-        padded = F.pad(images.reshape(-1, 1, height, width), (radius, radius, radius, radius), mode="reflect")
-        kernel = _weights_on(images.device, self, images.dtype)
+        kernel, padded = weights_on(images.device, self, images.dtype), reflected(images, radius)
         return F.conv2d(padded, kernel.view(1, 1, self.kernel, self.kernel)).view_as(images)
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _weights_on(device: torch.device, blur: MotionBlur, dtype: torch.dtype) -> Tensor:
-    """Return a kernel on a device and keep it there: to copy it anew, the host would wait for the device."""
-    return blur.weights(dtype).to(device)

@@ -191,9 +191,6 @@ def pictures(stem: str, title: str, images: Sequence[tuple[str, Tensor]], *, alt
             axes.text(left + wide / 2, tall * 1.03, text, ha="center", va="top", color=theme.text, fontsize=9)
         axes.set_xlim(0, len(arrays) * (wide + gap) - gap)
         axes.set_ylim(tall * 1.16, 0)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set_color(theme.background)
+        axes.set_axis_off()
 
     return Panel(stem, title, alt, draw, size=(height * len(arrays) * wide / tall, height + 0.6))
