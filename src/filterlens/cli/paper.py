@@ -80,6 +80,8 @@ def paper(
         progress=Terminal(),
     )
     report = run_experiments(wanted, laboratory, loaded, folder)
+    if laboratory.processes.rank:
+        return
     value = {
         "pages": {name: str(path) for name, path in report.pages.items()},
         "failures": report.failures,
