@@ -10,7 +10,7 @@ from torch import Tensor
 
 from filterlens.degradations.kernels import reflected, turned_axes, weights_on
 from filterlens.degradations.written import written
-from filterlens.errors import FilterlensError, UsageError
+from filterlens.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,9 @@ class GaussianBlur:
         Raises:
             FilterlensError: An image is not larger than half the kernel, so its border cannot be reflected.
         """
-        height, width = images.shape[-2:]
-        radius = self.kernel // 2
-        if min(height, width) <= radius:
-            raise FilterlensError(
-                f"An image of {width}x{height} is too small for a blur kernel of {self.kernel}: "
-                f"use images above {radius} pixels or a smaller kernel (blur:{written(self.sigma)},kernel=…)."
-            )
-        kernel, padded = weights_on(images.device, self, images.dtype), reflected(images, radius)
+        remedy = f"a smaller kernel (blur:{written(self.sigma)},kernel=…)"
+        padded = reflected(images, self.kernel // 2, f"a blur kernel of {self.kernel}", remedy)
+        kernel = weights_on(images.device, self, images.dtype)
         if self.is_isotropic:  # a round Gaussian is the outer product of its marginals
             line = kernel.sum(0)
             blurred = F.conv2d(F.conv2d(padded, line.view(1, 1, 1, -1)), line.view(1, 1, -1, 1))

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filterlens.errors import FilterlensError
+
 
 class Kernel(Hashable, Protocol):
     """A blur that can write down its kernel."""
@@ -30,8 +32,23 @@ def turned_axes(radius: int, angle: float) -> tuple[Tensor, Tensor]:
     return x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)  # y points down
 
 
-def reflected(images: Tensor, radius: int) -> Tensor:
-    """Reflect the borders of ``(B, C, H, W)`` and return every channel alone: ``(B·C, 1, H + 2r, W + 2r)``."""
+def reflected(images: Tensor, radius: int, blur: str, remedy: str) -> Tensor:
+    """Reflect the borders of ``(B, C, H, W)`` and return every channel alone: ``(B·C, 1, H + 2r, W + 2r)``.
+
+    Args:
+        images: What is to be blurred.
+        radius: Of the kernel.
+        blur: What the error says of the blur.
+        remedy: What the error says would fit.
+
+    Raises:
+        FilterlensError: An image is not larger than the radius, so its border cannot be reflected.
+    """
+    height, width = images.shape[-2:]
+    if min(height, width) <= radius:
+        raise FilterlensError(
+            f"An image of {width}x{height} is too small for {blur}: use images above {radius} pixels or {remedy}."
+        )
     columns = images.reshape(-1, 1, *images.shape[-2:])
     return F.pad(columns, (radius, radius, radius, radius), mode="reflect")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from filterlens.degradations.kernels import reflected, turned_axes, weights_on
 from filterlens.degradations.written import written
-from filterlens.errors import FilterlensError, UsageError
+from filterlens.errors import UsageError
 
 LONGEST = 401  # HR pixels, as wide as the widest kernel of the Gaussian blur
 
@@ -61,12 +61,7 @@ class MotionBlur:
         Raises:
             FilterlensError: An image is not larger than half the kernel, so its border cannot be reflected.
         """
-        height, width = images.shape[-2:]
-        radius = self.kernel // 2
-        if min(height, width) <= radius:
-            raise FilterlensError(
-                f"An image of {width}x{height} is too small for a motion of {written(self.length)} pixels: "
-                f"use images above {radius} pixels or a shorter motion."
-            )
-        kernel, padded = weights_on(images.device, self, images.dtype), reflected(images, radius)
+        blur = f"a motion of {written(self.length)} pixels"
+        padded = reflected(images, self.kernel // 2, blur, "a shorter motion")
+        kernel = weights_on(images.device, self, images.dtype)
         return F.conv2d(padded, kernel.view(1, 1, self.kernel, self.kernel)).view_as(images)

@@ -161,7 +161,7 @@ def two_level_mean(values: Any, *, resamples: int = RESAMPLES, level: float = LE
     """
     table = _table(values)
     counts = draw_counts(table.shape[1], resamples, seed)
-    return _over_both(table.mean(1), counts @ table.T / table.shape[1], level, seed, table.shape[1])
+    return over_both(table.mean(1), counts @ table.T / table.shape[1], level, seed, table.shape[1])
 
 
 def two_level_ratio(
@@ -171,7 +171,7 @@ def two_level_ratio(
     top, bottom = _same_shape(_table(residuals), _table(scales))
     counts = draw_counts(top.shape[1], resamples, seed)
     draws = _pooled(counts @ top.T, counts @ bottom.T)
-    return _over_both(_pooled(top.sum(1), bottom.sum(1)), draws, level, seed, top.shape[1])
+    return over_both(_pooled(top.sum(1), bottom.sum(1)), draws, level, seed, top.shape[1])
 
 
 def compare_paired(
@@ -233,8 +233,16 @@ def draw_counts(items: int, resamples: int, seed: int) -> Array:
     return np.random.default_rng(seed).multinomial(items, np.full(items, 1 / items), size=resamples).astype(float)
 
 
-def _over_both(per_seed: Array, draws: Array, level: float, seed: int, images: int) -> Estimate:
-    """Join values per seed ``(seeds,)`` and their draws over images ``(resamples, seeds)``, drawing the seeds too."""
+def over_both(per_seed: Array, draws: Array, level: float, seed: int, images: int) -> Estimate:
+    """Join values per seed ``(seeds,)`` and their draws over images ``(resamples, seeds)``, drawing the seeds too.
+
+    Args:
+        per_seed: One value per seed.
+        draws: The same for every draw of the images; see :func:`draw_counts`.
+        level: Of the interval.
+        seed: That of the images' draws; the seeds' draws are its successor's.
+        images: How many images there are.
+    """
     resamples, seeds = draws.shape
     joint = (draws * draw_counts(seeds, resamples, seed + 1)).sum(1) / seeds
     sd = standard_deviation(per_seed)

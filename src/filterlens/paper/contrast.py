@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from filterlens.evaluation.damage import Edit
-from filterlens.evaluation.statistics import LEVEL, Array, Estimate, draw_counts, standard_deviation, two_level_mean
+from filterlens.evaluation.statistics import LEVEL, Array, Estimate, draw_counts, over_both, two_level_mean
 from filterlens.paper.damage import Judged
 
 INTERVALS = (
@@ -29,12 +29,14 @@ def selectivity(judged: Judged, edit: Edit, others: Sequence[str]) -> Estimate:
         edit: What was replaced.
         others: The inputs that must stay as they are.
     """
-    return _estimate(_values(judged, edit, others), _draws(judged, edit, others))
+    return _estimate(judged, edit, _values(judged, edit, others), _draws(judged, edit, others))
 
 
 def selectivity_gain(judged: Judged, edit: Edit, other: Edit, others: Sequence[str]) -> Estimate:
     """Return J of ``edit`` minus J of ``other``, both replaced for the same degradation, paired over images."""
     return _estimate(
+        judged,
+        edit,
         _values(judged, edit, others) - _values(judged, other, others),
         _draws(judged, edit, others) - _draws(judged, other, others),
     )
@@ -84,12 +86,5 @@ def _share(judged: Judged, edit: Edit, kind: str, counts: Array) -> Array:
     return np.asarray(1 - np.divide(residual, scale, out=np.full(residual.shape, np.nan), where=scale > 0))
 
 
-def _estimate(values: Array, draws: Array) -> Estimate:
-    """Join both levels: images were drawn already, target models are drawn here."""
-    models = len(values)
-    joint = (draws * draw_counts(models, len(draws), seed=1)).sum(1) / models
-    mean, sd = float(values.mean()), standard_deviation(values)
-    if not np.ptp(joint[np.isfinite(joint)]) and models == 1:  # a single image: nothing to resample
-        return Estimate(mean, sd=sd, n=models)
-    low, high = np.nanquantile(joint, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(mean, float(low), float(high), sd, models)
+def _estimate(judged: Judged, edit: Edit, values: Array, draws: Array) -> Estimate:
+    return over_both(values, draws, LEVEL, 0, len(judged.images(edit, edit.masked)))

@@ -2,16 +2,15 @@
 """From the name of an image set to samples: found on disk, thinned, cut into squares."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from filterlens.data.catalogue import CATALOGUE
-from filterlens.data.images import list_images, read_image
 from filterlens.data.photographs import PHOTOGRAPHS, photograph
 from filterlens.data.places import find_set
-from filterlens.data.samples import Sample
+from filterlens.data.samples import Sample, as_samples
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.paper.settings import ImageChoice
 
@@ -24,11 +23,9 @@ class Library:
 
     Attributes:
         root: Folder of the catalogue's sets; None is the catalogue's default place.
-        instead: Name of a set → folder that the user wants in its place.
     """
 
     root: Path | None = None
-    instead: dict[str, Path] = field(default_factory=dict)
 
     def samples(self, wanted: ImageChoice) -> list[Sample]:
         """Return the images of a set.
@@ -50,21 +47,15 @@ class Library:
         return [square for sample in chosen for square in squares(sample, wanted.crop, wanted.squares)]
 
     def _all(self, name: str) -> list[Sample]:
-        if name in self.instead:
-            return self._folder(self.instead[name])
         if name == SHIPPED:
             return [_shipped(each) for each in PHOTOGRAPHS]
         if name in CATALOGUE:
-            return self._folder(find_set(name, self.root))
+            return as_samples(find_set(name, self.root))
         if Path(name).is_dir():
-            return self._folder(Path(name))
+            return as_samples(Path(name))
         raise UsageError(
             f"Image set '{name}' is neither a folder nor known. Known: {', '.join([SHIPPED, *CATALOGUE])}."
         )
-
-    @staticmethod
-    def _folder(folder: Path) -> list[Sample]:
-        return [_file(path) for path in list_images(folder)[0]]
 
 
 def evenly(samples: list[Sample], count: int | None) -> list[Sample]:
@@ -112,7 +103,3 @@ def _cut(sample: Sample, side: int, down: float, across: float, name: str) -> Sa
 
 def _shipped(name: str) -> Sample:
     return Sample(name, lambda: photograph(name))
-
-
-def _file(path: Path) -> Sample:
-    return Sample(path.stem, lambda: read_image(path), path)

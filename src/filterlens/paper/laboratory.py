@@ -92,10 +92,6 @@ class Laboratory:
         """The inputs on which edits are judged: every degradation, and clean."""
         return {name: Degradation.parse(name) for name in (*self.common.degradations, "clean")}
 
-    def first(self) -> TargetModel:
-        """Return the shipped target of the first pair, for experiments that need one network."""
-        return self.target(self.common.pairs[0])
-
     def target(self, name: str) -> TargetModel:
         """Return the shipped target of a pair."""
         return self._model(name, 0, ModelPair.pretrained(name))

@@ -32,12 +32,6 @@ class ImageChoice(Settings):
     crop: Positive | None = None
     squares: Positive = 1
 
-    @property
-    def title(self) -> str:
-        """What pages call it."""
-        cut = "" if self.crop is None else f", squares of {self.crop} pixels"
-        return f"{self.set}{cut}"
-
 
 class Common(Settings):
     """What all experiments share.

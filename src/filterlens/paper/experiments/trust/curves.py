@@ -13,7 +13,7 @@ from torch import Tensor
 from filterlens.data.samples import Sample
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.faithfulness import Curve, Squares, curves_of, measure_squares
-from filterlens.evaluation.statistics import Estimate, draw_counts, standard_deviation
+from filterlens.evaluation.statistics import LEVEL, Estimate, draw_counts, over_both, standard_deviation
 from filterlens.filters import ranking
 from filterlens.paper import drawing
 from filterlens.paper.experiments.trust.settings import TrustSettings
@@ -98,12 +98,9 @@ def _area(rows: Sequence[Sequence[Squares]], curves: Sequence[Curve], resamples:
     """Return the area with an interval that draws images, and target models, anew."""
     areas = np.array([curve.area for curve in curves])
     images = len({each.image for each in rows[0]})
-    if images < 2 and len(rows) < 2:
-        return Estimate(float(areas.mean()))
-    counts, models = draw_counts(images, resamples, 0), draw_counts(len(rows), resamples, 1)
+    counts = draw_counts(images, resamples, 0)
     drawn = np.stack([_drawn_areas(own, curve, counts) for own, curve in zip(rows, curves, strict=True)], axis=1)
-    low, high = np.quantile((drawn * models).sum(1) / len(rows), [0.025, 0.975])
-    return Estimate(float(areas.mean()), float(low), float(high), standard_deviation(areas), len(rows))
+    return over_both(areas, drawn, LEVEL, 0, images)
 
 
 def _drawn_areas(own: Sequence[Squares], curve: Curve, counts: Array) -> Array:
