@@ -4,7 +4,12 @@
 import pytest
 import skimage.data
 import torch
+from hypothesis import settings
 from torch import Tensor
+
+# a first call may import for a quarter of a second: no test measures time
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

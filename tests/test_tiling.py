@@ -4,7 +4,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -89,7 +89,6 @@ class Positioned(nn.Module):
         return x + torch.arange(x.shape[-1], dtype=x.dtype)
 
 
-@settings(deadline=None)
 @given(SIDES, SIDES, TILINGS, st.integers(1, 300))
 def test_cores_partition_the_image_and_windows_hold_the_halo_on_the_grid_within_the_limit(height, width, tiling, side):
     most_pixels = side * side
@@ -111,7 +110,6 @@ def test_cores_partition_the_image_and_windows_hold_the_halo_on_the_grid_within_
     assert bool((count == 1).all())
 
 
-@settings(deadline=None)
 @given(SIDES, SIDES, TILINGS, st.integers(1, 3))
 def test_window_core_and_place_fit_together(height, width, tiling, scale):
     whole = torch.arange(height * width * scale**2).view(height * scale, width * scale)
