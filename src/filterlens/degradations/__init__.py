@@ -2,22 +2,29 @@
 """Degradations: one file per effect, and the chain that a user writes as ``blur:2+noise:0.1``."""
 
 from filterlens.degradations.blur import GaussianBlur
+from filterlens.degradations.coin import Coin, representatives
 from filterlens.degradations.jpeg import Jpeg
-from filterlens.degradations.mixture import Coin, Mixture
+from filterlens.degradations.mixture import Degraded, Mixture
 from filterlens.degradations.motion import MotionBlur
 from filterlens.degradations.noise import GaussianNoise, PoissonNoise
 from filterlens.degradations.pipeline import Degradation, parse_degradations
+from filterlens.degradations.ranges import BlurRange, NoiseRange, parse_range
 from filterlens.degradations.resample import downsample
 
 __all__ = [
+    "BlurRange",
     "Coin",
     "Degradation",
+    "Degraded",
     "GaussianBlur",
     "GaussianNoise",
     "Jpeg",
     "Mixture",
     "MotionBlur",
+    "NoiseRange",
     "PoissonNoise",
     "downsample",
     "parse_degradations",
+    "parse_range",
+    "representatives",
 ]
