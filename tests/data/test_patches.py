@@ -94,3 +94,16 @@ def test_a_bank_without_images_is_refused() -> None:
 
 def test_the_length_of_a_bank_is_the_number_of_images(noise_images: list[Tensor]) -> None:
     assert len(PatchBank(noise_images, 16, CPU)) == 3
+
+
+def test_views_are_patches_of_one_image() -> None:
+    images = [torch.full((3, 20 + number, 30), number, dtype=torch.uint8) for number in range(8)]
+    patches = PatchBank(images, 4, CPU).sample(64, torch.Generator().manual_seed(0), views=2)
+    numbers = (patches[:, 0, 0, 0] * 255).round()
+    assert torch.equal(numbers[::2], numbers[1::2])
+    assert len(set(numbers.tolist())) > 4
+
+
+def test_views_of_one_image_lie_in_different_places() -> None:
+    patches = PatchBank(unique_images(), 5, CPU).sample(64, torch.Generator().manual_seed(0), views=2)
+    assert not torch.equal(patches[::2], patches[1::2])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two networks against the published counts and against their definition written down a second time."""
+"""The one-branch networks against the published counts and against their definition written down a second time."""
 
 from collections.abc import Mapping
 
@@ -101,7 +101,9 @@ def test_a_scale_that_no_network_has_is_refused() -> None:
 
 
 def test_an_unknown_architecture_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UsageError, match=r"'srresnt'. Did you mean 'srresnet'\? Legal: srcnn-style, srresnet"):
+    with pytest.raises(
+        UsageError, match=r"'srresnt'. Did you mean 'srresnet'\? Legal: dan, dasr, srcnn-style, srresnet"
+    ):
         build("srresnt")
 
 

@@ -12,8 +12,9 @@ from filterlens.data.patches import PatchBank
 from filterlens.degradations import Mixture
 from filterlens.models.srresnet import SRResNet
 from filterlens.training import loop
-from filterlens.training.batches import Batches
+from filterlens.training.batches import Batch, Batches
 from filterlens.training.cuda_graph import CudaGraphRecorder
+from filterlens.training.losses import RestorationLoss
 from filterlens.training.running import Running
 from filterlens.training.step import WARM_UP_STEPS, CapturedStep, EagerStep, Step, Update
 from tests.training.small import Killer, small_recipe
@@ -38,7 +39,7 @@ def advance(step: Step, running: Running, images: list[Tensor], steps: int) -> N
     mixture = Mixture.of([("blur:2,kernel=7", 0.5), ("noise:0.1", 0.5)])
     batches = Batches(PatchBank(images, 16, GPU), mixture, scale=2, size=4, seed_of=lambda step: step)
     for _ in range(steps):
-        step(*batches.draw(running.done), 2.0**-10)
+        step(batches.draw(running.done), 2.0**-10)
         running.count()
 
 
@@ -47,7 +48,7 @@ def test_a_captured_step_gives_the_same_numbers_as_an_eager_one(noise_images: li
     states, notes = [], []
     for captured in (False, True):
         running = start()
-        update = Update(running, running.network, torch.Tensor.backward, precision)
+        update = Update(running, RestorationLoss(running.network, precision), torch.Tensor.backward)
         step = CapturedStep(update, CudaGraphRecorder(GPU), notes.append) if captured else EagerStep(update)
         advance(step, running, noise_images, 12)
         states.append(running.state(running.meter.total))
@@ -61,7 +62,7 @@ def test_batches_made_beside_the_steps_are_those_made_alone(noise_images: list[T
         batches = Batches(bank, Mixture.of([("noise:0.1", 0.5)]), scale=2, size=64, seed_of=lambda step: step)
         drawn = []
         for step in range(50):
-            truth, lowered = batches.draw(step)
+            truth, lowered, *_ = batches.draw(step)
             drawn += [truth.sum((1, 2, 3)), lowered.sum((1, 2, 3))]
             if wait:
                 torch.cuda.synchronize()
@@ -72,11 +73,12 @@ def test_batches_made_beside_the_steps_are_those_made_alone(noise_images: list[T
 
 def test_a_replayed_step_waits_for_nothing() -> None:
     running = start()
-    step = CapturedStep(Update(running, running.network, torch.Tensor.backward, "bf16"), CudaGraphRecorder(GPU), str)
-    truth, lowered = torch.rand(4, 3, 32, 32, device=GPU), torch.rand(4, 3, 16, 16, device=GPU)
+    update = Update(running, RestorationLoss(running.network, "bf16"), torch.Tensor.backward)
+    step = CapturedStep(update, CudaGraphRecorder(GPU), str)
+    batch = Batch(torch.rand(4, 3, 32, 32, device=GPU), torch.rand(4, 3, 16, 16, device=GPU))
     for done in range(WARM_UP_STEPS + 4):
         torch.cuda.set_sync_debug_mode("error" if done > WARM_UP_STEPS else "default")
-        step(truth, lowered, 1e-3)
+        step(batch, 1e-3)
         running.count()
 
 
@@ -86,11 +88,12 @@ def test_work_that_cannot_be_captured_runs_eagerly_with_the_same_numbers(noise_i
     for captured in (False, True):
         running = start()
 
-        def waiting(lowered: Tensor, running: Running = running) -> Tensor:
-            lowered.sum().item()  # forbidden while capturing
-            return running.network(lowered)
+        class Waiting(RestorationLoss):
+            def forward(self, batch: Batch) -> Tensor:
+                batch.lowered.sum().item()  # forbidden while capturing
+                return super().forward(batch)
 
-        update = Update(running, waiting, torch.Tensor.backward, "fp32")
+        update = Update(running, Waiting(running.network, "fp32"), torch.Tensor.backward)
         step = CapturedStep(update, CudaGraphRecorder(GPU), notes.append) if captured else EagerStep(update)
         advance(step, running, noise_images, 8)
         states.append(running.state(running.meter.total))

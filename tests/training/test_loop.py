@@ -116,8 +116,8 @@ def test_every_step_of_both_stages_sees_other_patches(
 ) -> None:
     seen, sample = [], loop.PatchBank.sample
 
-    def watch(bank: loop.PatchBank, batch: int, generator: torch.Generator) -> Tensor:
-        seen.append(sample(bank, batch, generator))
+    def watch(bank: loop.PatchBank, batch: int, generator: torch.Generator, views: int) -> Tensor:
+        seen.append(sample(bank, batch, generator, views=views))
         return seen[-1]
 
     monkeypatch.setattr(loop.PatchBank, "sample", watch)

@@ -9,6 +9,7 @@ import pytest
 from filterlens.degradations import Mixture
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.training.recipe import Recipe, load_recipe, shipped_recipes, validated
+from tests.training.small import small_recipe
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -105,3 +106,23 @@ def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path, content: byte
     (tmp_path / "bad.toml").write_bytes(content)
     with pytest.raises(FilterlensError, match=r"bad\.toml' is not"):
         load_recipe(tmp_path / "bad.toml")
+
+
+def test_what_other_architectures_need_is_not_written_into_a_recipe() -> None:
+    assert not {"network", "contrast"} & set(small_recipe().model_dump(mode="json"))
+    again = small_recipe(architecture="dasr", network={"features": 8}, contrast={"queue": 16})
+    assert validated(again.model_dump(mode="json"), "again") == again
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"contrast": {"queue": 16}}, "contrast is a setting of dasr, not of srresnet"),
+        ({"architecture": "dasr", "contrast": {"que": 16}}, "Unknown setting 'que'.*'queue'"),
+        ({"architecture": "dan", "network": {"feature": 16}}, "Unknown option of dan 'feature'.*'features'"),
+        ({"architecture": "dan", "network": {"kernel": 5}}, "codes are of kernels 5 wide.*need 7"),
+    ],
+)
+def test_settings_of_one_architecture_are_checked(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        small_recipe(**changes)

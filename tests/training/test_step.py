@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from filterlens.models.checkpoints import load_network
 from filterlens.models.srresnet import SRResNet
 from filterlens.training import loop
+from filterlens.training.batches import Batch
+from filterlens.training.losses import RestorationLoss
 from filterlens.training.running import Running
 from filterlens.training.step import WARM_UP_STEPS, CapturedStep, EagerStep, Step, Update
 from tests.training.small import Killed, Killer, small_recipe
@@ -49,17 +51,17 @@ def start() -> Running:
 
 
 def update_of(running: Running) -> Update:
-    return Update(running, running.network, torch.Tensor.backward, "fp32")
+    return Update(running, RestorationLoss(running.network, "fp32"), torch.Tensor.backward)
 
 
-def batch(step: int) -> tuple[Tensor, Tensor]:
+def batch(step: int) -> Batch:
     generator = torch.Generator().manual_seed(step)
-    return torch.rand(2, 3, 16, 16, generator=generator), torch.rand(2, 3, 8, 8, generator=generator)
+    return Batch(torch.rand(2, 3, 16, 16, generator=generator), torch.rand(2, 3, 8, 8, generator=generator))
 
 
 def advance(step: Step, running: Running, until: int = len(RATES)) -> None:
     for done in range(running.done, until):
-        step(*batch(done), RATES[done])
+        step(batch(done), RATES[done])
         running.count()
 
 
@@ -86,7 +88,7 @@ def test_an_eager_step_is_adam_on_the_mean_absolute_error_with_an_average(eager:
     average, total = {}, 0.0
     for step, rate in enumerate(RATES):
         optimizer.param_groups[0]["lr"] = rate
-        truth, lowered = batch(step)
+        truth, lowered, *_ = batch(step)
         loss = (network(lowered) - truth).abs().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -165,13 +167,14 @@ def test_a_checkpoint_does_not_say_how_its_steps_were_run() -> None:
 def test_bfloat16_reaches_the_network() -> None:
     seen = []
 
-    def forward(lowered: Tensor) -> Tensor:
-        seen.append(F.conv2d(lowered, torch.ones(3, 3, 1, 1)).dtype)
-        return running.network(lowered)
+    class Watched(nn.Module):
+        def forward(self, lowered: Tensor) -> Tensor:
+            seen.append(F.conv2d(lowered, torch.ones(3, 3, 1, 1)).dtype)
+            return running.network(lowered)
 
     running = start()
     for precision in ("fp32", "bf16"):
-        EagerStep(Update(running, forward, torch.Tensor.backward, precision))(*batch(0), RATES[0])
+        EagerStep(Update(running, RestorationLoss(Watched(), precision), torch.Tensor.backward))(batch(0), RATES[0])
     assert seen == [torch.float32, torch.bfloat16]
 
 

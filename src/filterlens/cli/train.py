@@ -15,7 +15,7 @@ def train(
         list[Path], typer.Option("--images", help="Folder of HR training images; repeat it.", show_default=False)
     ],
     recipe: Annotated[
-        str, typer.Option("--recipe", help="cpu, reference, smoke, gpu, or a path to a .toml file.")
+        str, typer.Option("--recipe", help="cpu, reference, smoke, gpu, dan, dasr, or a path to a .toml file.")
     ] = "cpu",
     output: Annotated[
         Path | None,
@@ -38,7 +38,7 @@ def train(
         ),
     ] = None,
     architecture: Annotated[
-        str | None, typer.Option("--architecture", help="srresnet or srcnn-style.", show_default="recipe's")
+        str | None, typer.Option("--architecture", help="srresnet, srcnn-style, dan or dasr.", show_default="recipe's")
     ] = None,
     scale: Annotated[int | None, typer.Option("--scale", help="2, 3 or 4.", show_default="recipe's")] = None,
     seed: Annotated[

@@ -47,18 +47,20 @@ class PatchBank:
         """Return the number of images."""
         return len(self._places)
 
-    def sample(self, batch: int, generator: torch.Generator) -> Tensor:
+    def sample(self, batch: int, generator: torch.Generator, *, views: int = 1) -> Tensor:
         """Gather random patches, each flipped and turned at random (8 orientations).
 
         Args:
-            batch: Number of patches. An image is drawn in proportion to its area.
+            batch: Number of patches, a multiple of ``views``. An image is drawn in proportion to its area.
             generator: A generator on the bank's device; the same state gives the same patches.
+            views: So many consecutive patches are of one image.
 
         Returns:
             ``(batch, 3, patch, patch)`` float32 in [0, 1], channels last in memory.
         """
         draw = torch.rand(6, batch, generator=generator, device=self.device, dtype=torch.float64)
-        image = torch.searchsorted(self._likelihood, draw[0]).clamp_(max=len(self) - 1)
+        chance = draw[0, ::views].repeat_interleave(views) if views > 1 else draw[0]
+        image = torch.searchsorted(self._likelihood, chance).clamp_(max=len(self) - 1)
         place = self._places[image]
         start, width = place[:, 0], place[:, 1]
         top, left = (draw[1:3] * place[:, 2:].T).long()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from filterlens.errors import FilterlensError
 from filterlens.files import sha256_of, whole_file
 from filterlens.models.architectures import build
+from filterlens.models.published_names import in_our_names
 from filterlens.models.recognition import recognise
 from filterlens.version import __version__
 
@@ -82,7 +83,8 @@ def load_network(path: Path | str, architecture: str | None = None, scale: int |
 
     Args:
         path: ``.safetensors``, or a ``.pth``/``.pt``/``.ckpt`` with bare weights, ``params_ema``, ``params`` or
-            ``state_dict``, with or without a ``module.`` prefix (``params_ema`` is preferred).
+            ``state_dict``, with or without a ``module.`` prefix (``params_ema`` is preferred); also the published
+            files of DAN v1 and DASR.
         architecture: Overrides what the card or the shapes say.
         scale: Overrides what the card or the shapes say.
 
@@ -96,6 +98,7 @@ def load_network(path: Path | str, architecture: str | None = None, scale: int |
     weights, header = read_weights(path)
     if not weights:
         raise FilterlensError(f"Checkpoint '{path}' holds no tensors.")
+    weights = in_our_names(weights, str(path))
     name, options = _identify(weights, header, path, architecture)
     if scale is not None:
         options["scale"] = scale

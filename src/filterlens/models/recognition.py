@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which architecture a foreign checkpoint holds, read off the names and shapes of its tensors."""
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,30 +11,87 @@ from torch import Tensor
 from filterlens.errors import FilterlensError
 from filterlens.models.architectures import ARCHITECTURES
 
+SCALES = (2, 3, 4)
+
 
 def recognise(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[str, Any]]:
     """Return architecture and options that fit the weights.
 
+    DAN's number of loops and DASR's range of pixel values leave no trace in shapes: they are the published ones.
+
     Raises:
         FilterlensError: Nothing fits; the message says what was found and what would fit.
     """
-    if "conv_first.weight" in weights and "upconv1.weight" in weights and weights["conv_first.weight"].ndim == 4:
-        features = weights["conv_first.weight"].shape[0]
-        blocks = len({name.split(".")[1] for name in weights if name.startswith("body.") and "conv1.weight" in name})
-        step = round((weights["upconv1.weight"].shape[0] / features) ** 0.5)
-        scale = 4 if "upconv2.weight" in weights else step
-        if blocks and scale in (2, 3, 4):
-            return "srresnet", {"scale": scale, "features": features, "blocks": blocks}
-    shuffle = weights.get("features.12.weight")
-    if shuffle is not None and shuffle.ndim == 4:
-        following = weights.get("features.15.weight")
-        twice = following is not None and following.shape[0] == 512  # x4 shuffles again where x2 has its 128 -> 128
-        scales = {512: 4 if twice else 2, 1152: 3}
-        if shuffle.shape[0] in scales:
-            return "srcnn-style", {"scale": scales[shuffle.shape[0]]}
+    for architecture, fit in (("srresnet", _srresnet), ("srcnn-style", _srcnn_style), ("dan", _dan), ("dasr", _dasr)):
+        options = fit(weights)
+        if options is not None:
+            return architecture, options
     some = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(weights.items())[:3])
     raise FilterlensError(
         f"Checkpoint '{source}' is of no architecture known here ({', '.join(ARCHITECTURES)}). It starts with {some}. "
         "A fitting SRResNet has conv_first, body.N.conv1/conv2, upconv1, conv_hr, conv_last; "
-        "a fitting SRCNN-style network has features.0 … features.17."
+        "a fitting SRCNN-style network has features.0 … features.17; DAN has restorer.body.N, estimator.body.N and "
+        "basis, or the published Restorer and Estimator; DASR has encoder.layers.N and restorer.groups.N, or the "
+        "published E and G."
     )
+
+
+def _srresnet(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    if not _are_convolutions(weights, "conv_first.weight", "upconv1.weight"):
+        return None
+    features = weights["conv_first.weight"].shape[0]
+    blocks = _count(weights, r"body\.(\d+)\.conv1\.weight")
+    step = round((weights["upconv1.weight"].shape[0] / features) ** 0.5)
+    scale = 4 if "upconv2.weight" in weights else step
+    return {"scale": scale, "features": features, "blocks": blocks} if blocks and scale in SCALES else None
+
+
+def _srcnn_style(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    if not _are_convolutions(weights, "features.12.weight"):
+        return None
+    following = weights.get("features.15.weight")
+    twice = following is not None and following.shape[0] == 512  # x4 shuffles again where x2 has its 128 -> 128
+    scale = {512: 4 if twice else 2, 1152: 3}.get(weights["features.12.weight"].shape[0])
+    return None if scale is None else {"scale": scale}
+
+
+def _dan(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    basis = weights.get("basis")
+    trunk = _trunk(weights)
+    if trunk is None or basis is None or basis.ndim != 2:
+        return None
+    return trunk | {
+        "blocks": _count(weights, r"restorer\.body\.(\d+)\.conv1\.weight"),
+        "estimator_blocks": _count(weights, r"estimator\.body\.(\d+)\.conv1\.weight"),
+        "code": basis.shape[1],
+        "kernel": math.isqrt(basis.shape[0]),
+    }
+
+
+def _dasr(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    trunk = _trunk(weights)
+    if trunk is None or "restorer.compress.weight" not in weights:
+        return None
+    return trunk | {
+        "groups": _count(weights, r"restorer\.groups\.(\d+)\.conv\.weight"),
+        "blocks": _count(weights, r"restorer\.groups\.0\.blocks\.(\d+)\.conv1\.weight"),
+    }
+
+
+def _trunk(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """Return scale and features of a network whose restorer has a head and pixel shuffles."""
+    if not _are_convolutions(weights, "restorer.head.weight", "restorer.upconvs.0.weight"):
+        return None
+    features = weights["restorer.head.weight"].shape[0]
+    step = round((weights["restorer.upconvs.0.weight"].shape[0] / features) ** 0.5)
+    scale = 4 if "restorer.upconvs.1.weight" in weights else step
+    return {"scale": scale, "features": features} if scale in SCALES else None
+
+
+def _are_convolutions(weights: Mapping[str, Tensor], *names: str) -> bool:
+    return all(name in weights and weights[name].ndim == 4 for name in names)
+
+
+def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
+    """Count the distinct numbers at the group of a pattern."""
+    return len({found[1] for found in (re.fullmatch(pattern, name) for name in weights) if found})

@@ -23,6 +23,7 @@ from filterlens.training.average import MovingAverage
 from filterlens.training.batches import Batches
 from filterlens.training.checkpointing import load_state, save_state
 from filterlens.training.cuda_graph import CudaGraphRecorder
+from filterlens.training.losses import RestorationLoss
 from filterlens.training.meter import LossMeter
 from filterlens.training.running import Running
 from filterlens.training.schedule import learning_rate
@@ -138,13 +139,14 @@ class _Job:
         )
         with self._progress.bar("re-train", settings.iterations, running.done) as bar:
             while running.done < settings.iterations:
-                step(*batches.draw(running.done), learning_rate(settings, running.done))
+                step(batches.draw(running.done), learning_rate(settings, running.done))
                 running.count()
                 bar.advance()
                 self._after_step(bar)
 
     def _step(self, device: torch.device) -> Step:
-        update = Update(self.running, self.running.network, torch.Tensor.backward, self._precision)
+        loss = RestorationLoss(self.running.network, self._precision)
+        update = Update(self.running, loss, torch.Tensor.backward)
         if device.type == "cuda":
             return CapturedStep(update, CudaGraphRecorder(device), self._progress.note)
         return EagerStep(update)

@@ -2,12 +2,35 @@
 """The batch of every step: patches, and what the degradations make of them."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from filterlens.data.patches import PatchBank
 from filterlens.degradations import Mixture
+
+
+class Batch(NamedTuple):
+    """What one step learns from.
+
+    Attributes:
+        truth: HR patches ``(B, 3, H, W)``.
+        lowered: Their LR versions ``(B, 3, H/scale, W/scale)``.
+        kernels: The blur kernel of every sample ``(B, k, k)``, a single 1 where none fell; only if asked for.
+        keys: LR versions of other patches, each of the same image and degradation as the sample in its place; only if
+            asked for.
+    """
+
+    truth: Tensor
+    lowered: Tensor
+    kernels: Tensor | None = None
+    keys: Tensor | None = None
+
+    def apart(self) -> "Batch":
+        """Return a batch of the same shapes in memory of its own."""
+        places = [None if each is None else torch.empty_like(each) for each in self[2:]]
+        return Batch(torch.empty_like(self.truth), torch.empty_like(self.lowered), *places)
 
 
 class Batches:
@@ -22,20 +45,31 @@ class Batches:
         scale: Of the network.
         size: Patches per batch.
         seed_of: The seed of a step.
+        kernels: Give the blur kernels too.
+        keys: Give a second patch of every image too.
     """
 
     def __init__(
-        self, bank: PatchBank, mixture: Mixture, *, scale: int, size: int, seed_of: Callable[[int], int]
+        self,
+        bank: PatchBank,
+        mixture: Mixture,
+        *,
+        scale: int,
+        size: int,
+        seed_of: Callable[[int], int],
+        kernels: bool = False,
+        keys: bool = False,
     ) -> None:
         self._bank, self._mixture, self._scale, self._size, self._seed_of = bank, mixture, scale, size, seed_of
+        self._kernels, self._views = kernels, 2 if keys else 1
         self._generator = torch.Generator(bank.device)
         self._stream: torch.cuda.Stream | None = None
         if bank.device.type == "cuda":
             self._stream = torch.cuda.Stream(bank.device)  # type: ignore[no-untyped-call]
             self._stream.wait_stream(torch.cuda.current_stream(bank.device))  # the bank was filled there
 
-    def draw(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return HR patches ``(size, 3, H, W)`` and their LR versions, ready for the current stream."""
+    def draw(self, step: int) -> Batch:
+        """Return the batch of a step, ready for the current stream."""
         self._generator.manual_seed(self._seed_of(step))
         if self._stream is None:
             return self._make()
@@ -44,9 +78,18 @@ class Batches:
         reader = torch.cuda.current_stream(self._bank.device)
         reader.wait_stream(self._stream)
         for tensor in batch:
-            tensor.record_stream(reader)  # no later batch gets this memory before the step has read it
+            if tensor is not None:
+                tensor.record_stream(reader)  # no later batch gets this memory before the step has read it
         return batch
 
-    def _make(self) -> tuple[Tensor, Tensor]:
-        truth = self._bank.sample(self._size, self._generator)
-        return truth, self._mixture.apply(truth, self._scale, self._generator)
+    def _make(self) -> Batch:
+        views = self._views
+        truth = self._bank.sample(views * self._size, self._generator, views=views)
+        degraded = self._mixture.degrade(truth, self._scale, self._generator, views=views)
+        kernels = degraded.kernels if self._kernels else None
+        return Batch(
+            truth[::views],
+            degraded.lowered[::views],
+            kernels=None if kernels is None else kernels[::views],
+            keys=degraded.lowered[1::views] if views > 1 else None,
+        )

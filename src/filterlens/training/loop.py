@@ -10,31 +10,34 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from filterlens.data.images import center_crop, crop_to_multiple, to_float
 from filterlens.data.patches import PatchBank
+from filterlens.degradations.kernel_code import kernel_basis
 from filterlens.degradations.randomness import derive_seed
+from filterlens.degradations.ranges import BlurRange
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import LoadedNetwork, load_network, save_network
+from filterlens.models.dan import DAN
 from filterlens.models.initialisation import start_near_identity
-from filterlens.models.srcnn_style import SRCNNStyle
 from filterlens.progress import SILENT, Bar, Progress
 from filterlens.training.baseline import check_baseline
 from filterlens.training.batches import Batches
 from filterlens.training.checkpointing import another_training, append_log, load_state, rewind_log, save_state
 from filterlens.training.cuda_graph import CudaGraphRecorder
-from filterlens.training.recipe import Recipe, Stage
+from filterlens.training.losses import RestorationLoss, loss_for
+from filterlens.training.recipe import Contrast, Recipe, Stage
 from filterlens.training.running import Running
-from filterlens.training.schedule import learning_rate
+from filterlens.training.schedule import learning_rate, learning_rate_of_phases
 from filterlens.training.step import CapturedStep, EagerStep, Step, Update
 from filterlens.training.validation import psnr_per_degradation, validation_degradations
 
@@ -86,10 +89,17 @@ class Trainer:
     def _untrained(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
             torch.manual_seed(self.recipe.seed)
-            network = build(self.recipe.architecture, scale=self.recipe.scale)
-        if self.recipe.start == "identity" and isinstance(network, SRCNNStyle):
-            start_near_identity(network.features)
+            network = build(self.recipe.architecture, **self.recipe.options)
+        if isinstance(network, DAN):
+            network.set_basis(self._kernel_basis(network))
+        if self.recipe.start == "identity":
+            start_near_identity(network)
         return network
+
+    def _kernel_basis(self, network: DAN) -> Tensor:
+        """Return the basis of the kernels that the target will see, or of DAN's own range where those are fixed."""
+        drawn = self.recipe.mixture(self.recipe.target).blur_range or BlurRange((0.2, 4.0))
+        return kernel_basis(replace(drawn, kernel=network.kernel), network.code, seed=self.recipe.seed)
 
     def _trained(self, role: str, start: nn.Module) -> nn.Module:
         """Return the network of a stage: read it where it is finished, else train it from ``start``."""
@@ -136,26 +146,37 @@ class Trainer:
 
     def _stage(self, role: str, stage: Stage, network: nn.Module) -> nn.Module:
         """Train one stage and return the averaged network."""
-        running = self._begin(role, network)
-        step = self._step(running)
+        loss = loss_for(network, self.recipe, role, self.precision)
+        running = self._begin(role, network, loss)
+        shared = self.accelerator.prepare(loss)
         batches = Batches(
             self.bank,
             self.recipe.mixture(stage),
             scale=self.recipe.scale,
             size=self.recipe.batch // self.accelerator.num_processes,
             seed_of=lambda done: derive_seed(self.recipe.seed, role, done, self.accelerator.process_index),
+            kernels=loss.needs_kernels,
+            keys=loss.needs_keys,
         )
         with self.progress.bar(f"train {role}", stage.iterations, running.done) as bar:
-            while running.done < stage.iterations:
-                step(*batches.draw(running.done), learning_rate(stage, running.done))
-                running.count()
-                bar.advance()
-                self._after_step(running, role, stage, bar)
+            for end in (loss.encoder_iterations, stage.iterations):
+                loss.encoder_alone = end == loss.encoder_iterations
+                step = self._step(running, loss, shared)  # another recording: what a step computes has changed
+                while running.done < end:
+                    step(batches.draw(running.done), self._rate(role, stage, running.done))
+                    running.count()
+                    bar.advance()
+                    self._after_step(running, role, stage, bar)
         return self._finish(role, stage, running.average.module)
 
-    def _begin(self, role: str, network: nn.Module) -> Running:
+    def _rate(self, role: str, stage: Stage, step: int) -> float:
+        if self.recipe.architecture != "dasr":
+            return learning_rate(stage, step)
+        return learning_rate_of_phases(stage, self.recipe.contrast or Contrast(), role, step)
+
+    def _begin(self, role: str, network: nn.Module, loss: RestorationLoss) -> Running:
         """Start a stage, or go on where a checkpoint stopped."""
-        running = Running.start(network, self.recipe, self.device)
+        running = Running.start(network, self.recipe, self.device, loss.training_only)
         path = self._state_path(role)
         state = load_state(path, self.fingerprint)
         if state is not None:
@@ -166,11 +187,10 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         return running
 
-    def _step(self, running: Running) -> Step:
+    def _step(self, running: Running, loss: RestorationLoss, shared: RestorationLoss) -> Step:
         """Choose how steps run: recorded on one GPU, eagerly elsewhere (processes exchange gradients inside a step)."""
-        network = self.accelerator.prepare(running.network)
-        update = Update(running, network, self.accelerator.backward, self.precision)
-        if self.device.type == "cuda" and network is running.network:  # else it is wrapped for several processes
+        update = Update(running, shared, self.accelerator.backward)
+        if self.device.type == "cuda" and shared is loss:  # else it is wrapped for several processes
             return CapturedStep(update, CudaGraphRecorder(self.device), self.progress.note)
         return EagerStep(update)
 
@@ -208,9 +228,9 @@ class Trainer:
         mean = float(self._loss_total(running)) / running.meter.steps
         if not math.isfinite(mean):
             raise _diverged(role, running.done, f"the loss is {mean}")
-        rate, speed = learning_rate(stage, running.done - 1), running.meter.steps_per_second
+        rate, speed = self._rate(role, stage, running.done - 1), running.meter.steps_per_second
         self._log({"stage": role, "step": running.done, "loss": mean, "lr": rate, "it_s": speed})
-        bar.describe(f"train {role}, L1 {mean:.4f}")
+        bar.describe(f"train {role}, loss {mean:.4f}")
         running.meter.reset()
 
     def _save(self, running: Running, role: str) -> None:
@@ -256,7 +276,7 @@ class Trainer:
                 "training_data": self.data,
                 "fingerprint": self.fingerprint,
             }
-            options: dict[str, Any] = {"scale": self.recipe.scale}
+            options: dict[str, Any] = self.recipe.options
             if self.baseline is not None:
                 card["baseline_sha256"], options = self.baseline.sha256, self.baseline.options
             save_network(self._weights_path(role), network, self.recipe.architecture, options, card)
@@ -306,7 +326,9 @@ def train(
     """
     if baseline is not None:
         check_baseline(baseline, recipe, Path(output))
-    accelerator = Accelerator(cpu=device is not None and device.type == "cpu", mixed_precision="no")
+    unused = [DistributedDataParallelKwargs(find_unused_parameters=True)] if recipe.architecture == "dasr" else []
+    on_cpu = device is not None and device.type == "cpu"
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no", kwargs_handlers=unused)
     if recipe.batch % accelerator.num_processes:
         raise UsageError(f"A batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes.")
     bank = PatchBank(images, recipe.patch, accelerator.device if device is None or device.type == "cuda" else device)

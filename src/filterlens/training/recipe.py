@@ -6,11 +6,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from filterlens.degradations import Mixture
 from filterlens.errors import FilterlensError, UsageError, unknown
-from filterlens.models.architectures import ARCHITECTURES
+from filterlens.models.architectures import ARCHITECTURES, check_options
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -28,7 +28,8 @@ class Stage(_Settings):
         final_learning_rate: Where the cosine ends.
         warmup: Steps of linear warm-up.
         period: Steps of one cosine period; 0 means one period over the whole stage.
-        degradations: Coins ``[degradation, probability]`` that fall independently on every sample; empty means clean.
+        degradations: Coins ``[degradation, probability]`` that fall independently on every sample; a degradation may
+            be a range, ``blur:0.2..4``, drawn for every sample. Empty means clean.
     """
 
     iterations: Annotated[int, Field(ge=1)]
@@ -39,20 +40,44 @@ class Stage(_Settings):
     degradations: tuple[tuple[str, float], ...] = ()
 
 
+class Contrast(_Settings):
+    """How DASR's encoder learns to tell degradations apart: momentum contrast (He et al. 2020, MoCo).
+
+    Attributes:
+        baseline_iterations: The first steps of the baseline's stage train the encoder alone.
+        target_iterations: The same for the target's stage (published: a sixth of all steps).
+        learning_rate: Peak rate of these steps.
+        weight: Of the contrast beside L1 in all other steps; published as 1 with L1 on 0 … 255, which is 1/255 here.
+        queue: Keys that are kept as negatives.
+        momentum: Share of itself that the key encoder keeps at a step.
+        temperature: Of the softmax.
+    """
+
+    baseline_iterations: Annotated[int, Field(ge=0)] = 0
+    target_iterations: Annotated[int, Field(ge=0)] = 0
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    weight: Annotated[float, Field(ge=0)] = 1 / 255
+    queue: Annotated[int, Field(ge=1)] = 8192
+    momentum: Fraction = 0.999
+    temperature: Annotated[float, Field(gt=0)] = 0.07
+
+
 class Recipe(_Settings):
     """Everything that decides the weights of a baseline and of the target fine-tuned from it.
 
     Attributes:
         name: What the card of the trained networks calls it.
-        architecture: ``srresnet`` or ``srcnn-style``.
+        architecture: ``srresnet``, ``srcnn-style``, ``dan`` or ``dasr``.
+        network: Options of the architecture besides the scale, for example ``{features = 32, blocks = 8}``.
         scale: 2, 3 or 4.
         resampler: ``bicubic`` (antialiased, the default protocol) or ``bilinear`` (the reference's).
         patch: Side of the HR patches in pixels; a multiple of ``scale``.
         batch: Patches a step, over all processes together.
         betas: Adam's decay rates.
         ema: Decay of the exponential moving average of the weights; the average is what is saved.
-        start: ``random``, or ``identity``: a plain network begins near nearest-neighbour upsampling, which short
-            schedules need; networks with a global skip begin there anyway.
+        start: ``random``, or ``identity``: a network without a global skip begins near nearest-neighbour upsampling,
+            which short schedules need; networks with one begin near it anyway.
+        contrast: Of DASR; None takes the defaults.
         seed: Decides initial weights, patches and degradations.
         validate_every: Steps between validations; 0 means only at the end of a stage.
         checkpoint_every: Steps between checkpoints from which a killed training goes on.
@@ -61,7 +86,8 @@ class Recipe(_Settings):
     """
 
     name: str
-    architecture: Literal["srresnet", "srcnn-style"] = "srresnet"
+    architecture: Literal["srresnet", "srcnn-style", "dan", "dasr"] = "srresnet"
+    network: dict[str, int] = Field(default_factory=dict)
     scale: Literal[2, 3, 4] = 2
     resampler: Literal["bicubic", "bilinear"] = "bicubic"
     patch: Annotated[int, Field(ge=16)] = 64
@@ -69,15 +95,27 @@ class Recipe(_Settings):
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
     ema: Fraction = 0.999
     start: Literal["random", "identity"] = "random"
+    contrast: Contrast | None = None
     seed: int = 0
     validate_every: Annotated[int, Field(ge=0)] = 1000
     checkpoint_every: Annotated[int, Field(ge=1)] = 500
     baseline: Stage
     target: Stage
 
+    @property
+    def options(self) -> dict[str, int]:
+        """What the architecture is built with."""
+        return {"scale": self.scale} | self.network
+
     def mixture(self, stage: Stage) -> Mixture:
         """Return the degradation mixture of a stage."""
         return Mixture.of(stage.degradations, self.resampler)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out settings of other architectures: the cards and fingerprints of older trainings lack them."""
+        settings: dict[str, Any] = write(self)
+        return {key: value for key, value in settings.items() if key not in ("network", "contrast") or value}
 
 
 def shipped_recipes() -> list[str]:
@@ -124,11 +162,15 @@ def validated(settings: dict[str, Any], source: str) -> Recipe:
         first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a typo explains the rest
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            legal = Stage.model_fields if len(first["loc"]) > 1 else Recipe.model_fields
+            sections = {1: Recipe, 2: Contrast if first["loc"][0] == "contrast" else Stage}
+            legal = sections[len(first["loc"])].model_fields
             raise UsageError(f"Recipe '{source}': {unknown('setting', str(first['loc'][-1]), legal)}") from None
         if first["type"] == "missing":
             raise UsageError(f"Recipe '{source}': {place} is missing.") from None
         raise UsageError(f"Recipe '{source}': {place} = {first.get('input')!r}: {first['msg']}.") from None
+    check_options(recipe.architecture, recipe.network)
+    if recipe.contrast is not None and recipe.architecture != "dasr":
+        raise UsageError(f"Recipe '{source}': contrast is a setting of dasr, not of {recipe.architecture}.")
     if recipe.patch % recipe.scale:
         raise UsageError(f"Recipe '{source}': patch = {recipe.patch} is not a multiple of scale = {recipe.scale}.")
     for stage in (recipe.baseline, recipe.target):
@@ -138,10 +180,16 @@ def validated(settings: dict[str, Any], source: str) -> Recipe:
 
 def _check_blurs_fit(recipe: Recipe, stage: Stage, source: str) -> None:
     """Refuse now what would otherwise stop the training hours later, at the first blurred patch."""
+    widest, coded = recipe.mixture(stage).blur_width, recipe.network.get("kernel", 21)
+    if recipe.architecture == "dan" and widest is not None and widest > coded:
+        raise UsageError(
+            f"Recipe '{source}': DAN's codes are of kernels {coded} wide, but the degradations need {widest}. "
+            f"Give network.kernel = {widest}, or narrower blurs (blur:…,kernel={coded})."
+        )
     for coin in recipe.mixture(stage).coins:
-        blur = coin.degradation.blur
-        if blur is not None and blur.kernel // 2 >= recipe.patch:
+        width = coin.blur_width
+        if width is not None and width // 2 >= recipe.patch:
             raise UsageError(
-                f"Recipe '{source}': patch = {recipe.patch} is too small for '{blur}': "
-                f"a kernel of {blur.kernel} needs patches above {blur.kernel // 2} pixels."
+                f"Recipe '{source}': patch = {recipe.patch} is too small for '{coin.degradation}': "
+                f"a kernel of {width} needs patches above {width // 2} pixels."
             )

@@ -22,6 +22,7 @@ class Running:
         optimizer: Adam.
         meter: The loss since the last log line.
         done: Steps that lie behind.
+        training_only: What only the training needs (DASR's contrast): moved by Adam too, saved in checkpoints alone.
     """
 
     network: nn.Module
@@ -29,14 +30,23 @@ class Running:
     optimizer: torch.optim.Optimizer
     meter: LossMeter
     done: int = 0
+    training_only: nn.Module | None = None
 
     @classmethod
-    def start(cls, network: nn.Module, recipe: Recipe, device: torch.device) -> "Running":
+    def start(
+        cls, network: nn.Module, recipe: Recipe, device: torch.device, training_only: nn.Module | None = None
+    ) -> "Running":
         """Put the network on the device, ready for its first step."""
         network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.requires_grad_(True).train()
-        optimizer = torch.optim.Adam(network.parameters(), betas=recipe.betas, fused=True)
-        return cls(network, MovingAverage(network, recipe.ema), optimizer, LossMeter(device))
+        weights = list(network.parameters())
+        if training_only is not None:
+            training_only.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+            weights += [weight for weight in training_only.parameters() if weight.requires_grad]
+        optimizer = torch.optim.Adam(weights, betas=recipe.betas, fused=True)
+        return cls(
+            network, MovingAverage(network, recipe.ema), optimizer, LossMeter(device), training_only=training_only
+        )
 
     def count(self) -> None:
         """Count one step."""
@@ -51,7 +61,7 @@ class Running:
             "average": self.average.state(self.done),
             "optimizer": self._optimizer_state(),
             "meter": {"total": loss_total.cpu(), "steps": self.meter.steps},
-        }
+        } | ({} if self.training_only is None else {"training_only": self.training_only.state_dict()})
 
     def _optimizer_state(self) -> dict[str, Any]:
         """Return Adam's state as an eager step has it, so that a checkpoint does not say how its steps were run."""
@@ -66,6 +76,8 @@ class Running:
         self.network.load_state_dict(state["network"])
         self.average.restore(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.training_only is not None:
+            self.training_only.load_state_dict(state["training_only"])
         if "meter" in state:  # older checkpoints lack it; their next log line then covers the steps since
             self.meter.total.copy_(state["meter"]["total"])
             self.meter.steps = int(state["meter"]["steps"])

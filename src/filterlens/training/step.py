@@ -7,10 +7,9 @@ from functools import partial
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from filterlens.hardware import autocast
+from filterlens.training.batches import Batch
 from filterlens.training.running import Running
 
 WARM_UP_STEPS = 3
@@ -24,22 +23,18 @@ class Update:
 
     Attributes:
         running: What is updated.
-        forward: The network, as the processes share it.
+        loss: Batch → loss, as the processes share it; see :class:`filterlens.training.losses.RestorationLoss`.
         backward: Computes the gradients of a loss.
-        precision: ``fp32`` or ``bf16``.
     """
 
     running: Running
-    forward: Callable[[Tensor], Tensor]
+    loss: Callable[[Batch], Tensor]
     backward: Callable[[Tensor], None]
-    precision: str
 
-    def __call__(self, truth: Tensor, lowered: Tensor) -> None:
-        """Move the weights and their average once, by HR patches ``(B, 3, H, W)`` and their LR versions."""
+    def __call__(self, batch: Batch) -> None:
+        """Move the weights and their average once."""
         running = self.running
-        with autocast(truth.device, self.precision):
-            restored = self.forward(lowered)
-        loss = F.l1_loss(restored.float(), truth)
+        loss = self.loss(batch)
         running.optimizer.zero_grad(set_to_none=True)
         self.backward(loss)
         running.optimizer.step()
@@ -50,7 +45,7 @@ class Update:
 class Step(Protocol):
     """Runs an update on a batch."""
 
-    def __call__(self, truth: Tensor, lowered: Tensor, rate: float) -> None:
+    def __call__(self, batch: Batch, rate: float) -> None:
         """Update once with learning rate ``rate``."""
         ...
 
@@ -61,11 +56,11 @@ class EagerStep:
     def __init__(self, update: Update) -> None:
         self._update = update
 
-    def __call__(self, truth: Tensor, lowered: Tensor, rate: float) -> None:
+    def __call__(self, batch: Batch, rate: float) -> None:
         """Update once; see :class:`Step`."""
         for group in self._update.running.optimizer.param_groups:
             group["lr"] = rate
-        self._update(truth, lowered)
+        self._update(batch)
 
 
 class Recorder(Protocol):
@@ -98,20 +93,21 @@ class CapturedStep:
         self._recorder = recorder
         self._note = note
         self._rate = torch.zeros_like(update.running.meter.total)
-        self._batch: tuple[Tensor, Tensor] | None = None
+        self._batch: Batch | None = None
         self._replay: Callable[[], None] | None = None
         self._warm_up_left = WARM_UP_STEPS
         for group in update.running.optimizer.param_groups:
             group.update(lr=self._rate, capturable=True)
 
-    def __call__(self, truth: Tensor, lowered: Tensor, rate: float) -> None:
+    def __call__(self, batch: Batch, rate: float) -> None:
         """Update once; see :class:`Step`. Every batch has the shape of the first."""
         if self._batch is None:
-            self._batch = torch.empty_like(truth), torch.empty_like(lowered)
-        for place, content in zip(self._batch, (truth, lowered), strict=True):
-            place.copy_(content)
+            self._batch = batch.apart()
+        for place, content in zip(self._batch, batch, strict=True):
+            if place is not None and content is not None:
+                place.copy_(content)
         self._rate.fill_(rate)
-        work = partial(self._update, *self._batch)
+        work = partial(self._update, self._batch)
         if self._warm_up_left:
             self._warm_up_left -= 1
             self._recorder.run(work)

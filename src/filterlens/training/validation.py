@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from filterlens.data.images import center_crop, crop_to_multiple, to_float
 from filterlens.degradations import Degradation
+from filterlens.degradations.coin import representatives
 from filterlens.errors import UsageError
 from filterlens.evaluation.image_metrics import psnr
 from filterlens.hardware import autocast
@@ -16,8 +17,12 @@ from filterlens.training.recipe import Recipe
 
 
 def validation_degradations(recipe: Recipe) -> dict[str, Degradation]:
-    """Return clean, each effect of the target stage alone, and all of them together where one chain can hold them."""
-    singles = [Degradation.parse(text) for text, _ in recipe.target.degradations]
+    """Return clean, each effect of the target stage alone, and all of them together where one chain can hold them.
+
+    For a range stands its middle.
+    """
+    coins = recipe.mixture(recipe.target).coins
+    singles = [Degradation.parse(text) for coin in coins for text in representatives(coin)]
     chosen = [Degradation(), *singles]
     with contextlib.suppress(UsageError):  # two blurs, or two noises, do not fit into one chain
         chosen += [Degradation.parse("+".join(str(single) for single in singles))] if len(singles) > 1 else []

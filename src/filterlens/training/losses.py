@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a batch costs a network: L1 for most, and what DAN and DASR learn beside it."""
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from filterlens.errors import UsageError
+from filterlens.hardware import autocast
+from filterlens.models.dan import DAN
+from filterlens.models.dasr import DASR
+from filterlens.training.batches import Batch
+from filterlens.training.contrast import MomentumContrast
+from filterlens.training.recipe import Contrast, Recipe
+
+
+class RestorationLoss(nn.Module):
+    """L1 between the restored and the true patches.
+
+    It is a module around the network, so that processes which share a batch see its parameters.
+
+    Args:
+        network: LR → HR.
+        precision: ``fp32`` or ``bf16``: of the network; losses are float32.
+
+    Attributes:
+        needs_kernels: Whether batches must hold blur kernels.
+        needs_keys: Whether batches must hold a second patch of every image.
+        training_only: Modules that only the training needs, with weights and buffers of their own.
+        encoder_iterations: The first steps of the stage that train an encoder alone.
+        encoder_alone: Whether the next step is one of them.
+    """
+
+    network: nn.Module
+    needs_kernels: ClassVar[bool] = False
+    needs_keys: ClassVar[bool] = False
+    training_only: nn.Module | None
+    encoder_iterations: int = 0
+    encoder_alone: bool = False
+
+    def __init__(self, network: nn.Module, precision: str) -> None:
+        super().__init__()
+        self.network, self.precision, self.training_only = network, precision, None
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch, a float32 scalar."""
+        with autocast(batch.truth.device, self.precision):
+            restored = self.network(batch.lowered)
+        return F.l1_loss(restored.float(), batch.truth)
+
+
+class KernelCodeLoss(RestorationLoss):
+    """DAN: L1 on the last image and on the last kernel code; the loops before teach nothing (Luo et al. 2020).
+
+    Args:
+        network: DAN.
+        precision: As for all losses.
+    """
+
+    needs_kernels = True
+    network: DAN
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch, a float32 scalar."""
+        dan = self.network
+        with autocast(batch.truth.device, self.precision):
+            unrolled = dan.unroll(batch.lowered, detached=True)
+        image, code = unrolled.images[-1].float(), unrolled.codes[-1].float()
+        wanted = dan.initial_code.expand_as(code)
+        if batch.kernels is not None:
+            margin = (dan.kernel - batch.kernels.shape[-1]) // 2
+            wanted = dan.encode(F.pad(batch.kernels, (margin, margin, margin, margin)))
+        return F.l1_loss(image, batch.truth) + F.l1_loss(code, wanted)
+
+
+class ContrastiveLoss(RestorationLoss):
+    """DASR: L1 plus the encoder's contrast; in the first steps of a stage the contrast alone (Wang et al. 2021).
+
+    Args:
+        network: DASR.
+        precision: As for all losses.
+        settings: Of the contrast.
+        encoder_iterations: Steps of the stage that train the encoder alone.
+        seed: Of the projection's weights and the queue.
+    """
+
+    needs_keys = True
+    network: DASR
+    training_only: MomentumContrast
+
+    def __init__(self, network: DASR, precision: str, settings: Contrast, encoder_iterations: int, seed: int) -> None:
+        super().__init__(network, precision)
+        self.training_only = MomentumContrast(
+            network.encoder,
+            network.encoder.dimension,
+            queue=settings.queue,
+            momentum=settings.momentum,
+            temperature=settings.temperature,
+            seed=seed,
+        )
+        self.weight = settings.weight
+        self.encoder_iterations = encoder_iterations
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch, a float32 scalar."""
+        dasr, contrast = self.network, self.training_only
+        if batch.keys is None:
+            raise UsageError("DASR learns from two patches of every image: draw batches with keys.")
+        with autocast(batch.truth.device, self.precision):
+            representation = dasr.encoder(batch.lowered)
+            keys = contrast.encode_keys(dasr.encoder, batch.keys)
+        contrasted: Tensor = contrast(representation.float(), keys)
+        if self.encoder_alone:
+            return contrasted
+        with autocast(batch.truth.device, self.precision):
+            restored = dasr.restorer(batch.lowered, representation)
+        l1 = F.l1_loss(restored.float(), batch.truth)
+        return l1 + self.weight * contrasted
+
+
+def loss_for(network: nn.Module, recipe: Recipe, role: str, precision: str) -> RestorationLoss:
+    """Return what a network learns from in a stage of a recipe (``baseline`` or ``target``)."""
+    if isinstance(network, DAN):
+        return KernelCodeLoss(network, precision)
+    if isinstance(network, DASR):
+        settings = recipe.contrast or Contrast()
+        return ContrastiveLoss(network, precision, settings, getattr(settings, f"{role}_iterations"), recipe.seed)
+    return RestorationLoss(network, precision)
