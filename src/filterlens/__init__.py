@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from filterlens.attribution.result import Attribution
     from filterlens.attribution.taylor import Taylor
     from filterlens.degradations.pipeline import Degradation
+    from filterlens.editing.adapt import adapt
+    from filterlens.editing.adapter import Adapter
     from filterlens.editing.modulate import modulate
     from filterlens.editing.substitute import substitute
     from filterlens.errors import FilterlensError, UsageError
@@ -42,6 +44,8 @@ _PLACES = {
     "Selection": "filters",
     "ModelPair": "pair",
     "load_network": "models.checkpoints",
+    "Adapter": "editing.adapter",
+    "adapt": "editing.adapt",
     "substitute": "editing.substitute",
     "modulate": "editing.modulate",
     "FilterlensError": "errors",
@@ -51,6 +55,7 @@ _PLACES = {
 __all__ = [
     "FAIG",
     "AbsoluteChange",
+    "Adapter",
     "Attribution",
     "Degradation",
     "FilterSpace",
@@ -68,6 +73,7 @@ __all__ = [
     "Taylor",
     "UsageError",
     "__version__",
+    "adapt",
     "load_network",
     "modulate",
     "substitute",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from filterlens.cli import console
+from filterlens.cli.adapter import adapter
 from filterlens.cli.attribute import attribute
 from filterlens.cli.classify import classify
 from filterlens.cli.data import data
@@ -38,6 +39,7 @@ app = typer.Typer(
 for command in (demo, attribute, mask, report, restore, degrade, classify, train, retrain, paper):
     app.command()(command)
 app.add_typer(data, name="data")
+app.add_typer(adapter, name="adapter")
 
 
 @app.callback(invoke_without_command=False)
@@ -93,5 +95,5 @@ def _one_line(failure: Exception) -> str:
 
 
 def _command(words: Sequence[str]) -> str:
-    names = {info.callback.__name__ for info in app.registered_commands if info.callback} | {"data"}
+    names = {info.callback.__name__ for info in app.registered_commands if info.callback} | {"data", "adapter"}
     return next((f"{word} " for word in words if word in names), "")

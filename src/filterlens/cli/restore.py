@@ -6,14 +6,19 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import options
+from filterlens.cli import adapter_options, options
 from filterlens.cli.console import Terminal, result
 from filterlens.errors import UsageError
 
 
 def restore(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of images, or one image.", show_default=False)],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the PNGs.", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT", help="Folder; for one image also a file that ends in .png or .webp.", show_default=False
+        ),
+    ],
     pair: options.PairName = None,
     model: Annotated[
         Path | None, typer.Option("--model", help="One checkpoint instead of a pair.", show_default=False)
@@ -34,6 +39,12 @@ def restore(
         float,
         typer.Option("--strength", help="With --without: 0 removes the function, 1 is the target, between dials it."),
     ] = 0.0,
+    base: adapter_options.OptionalBase = None,
+    adapters: adapter_options.OptionalAdapters = None,
+    architecture: adapter_options.Architecture = None,
+    any_base: Annotated[
+        bool, typer.Option("--any-base", help="With --adapter: take a base of another hash, with a warning.")
+    ] = False,
     tile: Annotated[
         int | None,
         typer.Option(
@@ -43,20 +54,54 @@ def restore(
             show_default=False,
         ),
     ] = None,
+    blend: Annotated[
+        int,
+        typer.Option(
+            "--blend",
+            metavar="PIXELS",
+            help="Only for networks for which tiles are not exact (those that see the whole image): cut images all "
+            "the same and cross-fade the seams over so many LR pixels, e.g. 32. 0: such a network sees images whole.",
+        ),
+    ] = 0,
+    most_megapixels: Annotated[
+        float | None,
+        typer.Option(
+            "--max-megapixels",
+            help="Refuse larger input images before they are unpacked. Default: 179.",
+            show_default=False,
+        ),
+    ] = None,
     force: options.Force = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "fp32",
     json: options.Json = False,
 ) -> None:
-    """Restore a folder of low-resolution images of any size; with --run and --without, lacking one function."""
+    """Restore a folder of low-resolution images of any size; lacking one function, or with adapters dialled in.
+
+    PNG stays PNG, also of 16 bits, and WebP stays WebP, without loss; anything else becomes PNG. Gray, transparency
+    (enlarged), colour profiles, EXIF and texts are kept. Nothing is overwritten without --force.
+    """
     from filterlens.hardware import resolve_device, resolve_precision
+    from filterlens.workflow.adapter import adapted_network
     from filterlens.workflow.networks import network_to_run
     from filterlens.workflow.transform import restore_folder
 
     if sum(choice is not None for choice in (pair, model, run)) > 1:
         raise UsageError("Give one of --pair, --model and --run.")
-    chosen = network_to_run(
-        pair=pair, model=model, network=network, run=run, without=without, percent=percent, strength=strength
+    if base is None and (adapters or any_base):
+        raise UsageError("--adapter needs --base: the network that it was taken from, or its target.")
+    if base is not None and (pair or model or run or without or network != "target"):
+        raise UsageError("--base names the network: leave --pair, --model, --network, --run and --without out.")
+    if architecture is not None and base is None and model is None:
+        raise UsageError("--architecture says what --base or --model is of: give one of them.")
+    progress = Terminal()
+    named = str(model) if model is not None and architecture is not None else base
+    chosen = (
+        adapted_network(named, adapters or [], architecture=architecture, any_base=any_base, note=progress.note)
+        if named is not None
+        else network_to_run(
+            pair=pair, model=model, network=network, run=run, without=without, percent=percent, strength=strength
+        )
     )
     where = resolve_device(device)
     restored = restore_folder(
@@ -66,8 +111,10 @@ def restore(
         device=where,
         precision=resolve_precision(precision, where),
         tile=tile,
+        blend=blend,
+        most_pixels=None if most_megapixels is None else most_megapixels * 1e6,
         force=force,
-        progress=Terminal(),
+        progress=progress,
     )
     value = {
         "files": [str(path) for path in restored.files],

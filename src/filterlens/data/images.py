@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading and writing images: whatever a user has becomes 8-bit RGB, or a clear error."""
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from filterlens.errors import FilterlensError
+from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import whole_file
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
@@ -27,11 +28,25 @@ def read_image(path: Path | str) -> Tensor:
         FilterlensError: The file is missing, truncated, no image, or suspiciously large (above twice Pillow's
             ``Image.MAX_IMAGE_PIXELS``, about 179 million pixels).
     """
+    with opened(path) as image:
+        pixels = np.array(_to_rgb(ImageOps.exif_transpose(image)))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+@contextlib.contextmanager
+def opened(path: Path | str) -> Iterator[Image.Image]:
+    """Open an image lazily; whatever goes wrong until the block ends becomes an error that names the file.
+
+    Raises:
+        FilterlensError: As for :func:`read_image`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a 100-megapixel photograph is legitimate
             with Image.open(path) as image:
-                pixels = np.array(_to_rgb(ImageOps.exif_transpose(image)))
+                yield image
+    except FilterlensError:
+        raise
     except FileNotFoundError:
         raise FilterlensError(f"Image '{path}' does not exist.") from None
     except UnidentifiedImageError:
@@ -48,7 +63,28 @@ def read_image(path: Path | str) -> Tensor:
         raise FilterlensError(
             f"Cannot read image '{path}': {reason}. Remove it or replace it by an intact copy."
         ) from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+@contextlib.contextmanager
+def pixel_limit(pixels: float | None) -> Iterator[None]:
+    """Refuse images of more pixels while the block runs, before they are decoded; None leaves Pillow's limit.
+
+    The limit is Pillow's and so that of the whole process: one caller at a time.
+
+    Raises:
+        UsageError: The limit is no positive number.
+    """
+    if pixels is None:
+        yield
+        return
+    if not pixels > 0:
+        raise UsageError(f"A limit of {pixels:g} pixels is not legal: a positive number.")
+    before: int | None = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = pixels / 2  # type: ignore[assignment]  # Pillow refuses what is above twice its limit
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
@@ -69,7 +105,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bits(image)).convert("RGB")
+        return Image.fromarray(to_8_bits(image)).convert("RGB")
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -77,7 +113,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_8_bits(image: Image.Image) -> npt.NDArray[np.uint8]:
+def to_8_bits(image: Image.Image) -> npt.NDArray[np.uint8]:
     """Scale 16-bit gray, integers above 255 and floats in [0, 1] to 0 … 255; take other values as they are."""
     values = np.nan_to_num(np.array(image, dtype=np.float64))
     brightest = values.max(initial=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running a network on images of any size: whole up to a limit, above it in exact tiles."""
+"""Running a network on images of any size: whole up to a limit, above it in exact tiles, or blended ones if asked."""
 
 import copy
 import math
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.hardware import autocast, is_out_of_memory
 from filterlens.tiling import Tiling, tiling_of
+from filterlens.workflow.blending import blended
 
 TILE_ON_CPU = 512
 TILE_ON_GPU = 1024  # larger, as a GPU says when memory runs out; a process on a CPU may just be killed
@@ -23,8 +24,8 @@ class Restorer:
     """A network that restores one image after another, of any size, and knows how long that took.
 
     An image of more LR pixels than a tile is run in tiles with all that their outputs see, so the result is that of the
-    whole image; a network for which tiles are not exact sees it whole. Where memory runs out, tiles become half as
-    large, also for later images.
+    whole image; a network for which tiles are not exact sees it whole, unless blended seams are asked for. Where
+    memory runs out, tiles become half as large, also for later images.
 
     Args:
         network: LR ``(1, 3, h, w)`` → HR ``(1, 3, h·s, w·s)``; it is copied.
@@ -32,14 +33,15 @@ class Restorer:
         precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
         tile: Side in LR pixels of a square with as many pixels as the largest tile, halo included; 0 for none.
             Default: 512 on a CPU, 1024 on a GPU.
-        note: Told in one line when memory ran out.
+        blend: LR pixels over which tiles are cross-faded where they are not exact; 0 runs such a network whole.
+        note: Told in one line when memory ran out, or when seams were blended.
 
     Attributes:
         seconds: Network time: from LR images in memory to HR images in memory.
         megapixels: Millions of HR pixels restored in that time.
 
     Raises:
-        UsageError: The tile is negative.
+        UsageError: The tile or the overlap is negative.
     """
 
     def __init__(
@@ -49,14 +51,18 @@ class Restorer:
         *,
         precision: str = "fp32",
         tile: int | None = None,
+        blend: int = 0,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
         if tile is None:
             tile = TILE_ON_CPU if device.type == "cpu" else TILE_ON_GPU
         if tile < 0:
             raise UsageError(f"A tile of {tile} pixels is not legal: its side in LR pixels, or 0 for whole images.")
+        if blend < 0:
+            raise UsageError(f"An overlap of {blend} pixels is not legal: LR pixels of the seams, or 0 for none.")
         self.seconds = 0.0
         self.megapixels = 0.0
+        self._blend, self._told = blend, False
         self._network = copy.deepcopy(network).to(device).eval()
         self._device = device
         self._dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)
@@ -88,13 +94,22 @@ class Restorer:
     def _restore(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         images = images.to(self._device, self._dtype)
-        if height * width <= self._most_pixels or self._tiling is None:
+        if height * width <= self._most_pixels or (self._tiling is None and not self._blend):
             return self._run(images).to("cpu", self._dtype)
         scale = self._scale
+        if self._tiling is None:
+            return self._blended(images, scale)
         whole = torch.empty(1, 3, height * scale, width * scale, dtype=self._dtype)
         for tile in self._tiling.split(height, width, int(self._most_pixels)):
             tile.place(whole, scale).copy_(tile.core(self._run(tile.window(images)), scale))
         return whole
+
+    def _blended(self, images: Tensor, scale: int) -> Tensor:
+        if not self._told:
+            self._note("tiles are not exact for this network: their seams are blended, the result depends on them")
+            self._told = True
+        most = int(self._most_pixels)
+        return blended(self._run, images, scale=scale, most_pixels=most, overlap=self._blend)
 
     def _run(self, images: Tensor) -> Tensor:
         with autocast(self._device, self._precision):
@@ -117,13 +132,14 @@ class Restorer:
         failed = f"Out of memory on {self._device}"
         if self._most_pixels == math.inf:
             raise FilterlensError(f"{failed} at {pixels} LR pixels, without tiles. Try --tile {TILE_ON_CPU}.")
-        if self._tiling is None:
+        if self._tiling is None and not self._blend:
             raise FilterlensError(
                 f"{failed} at {pixels} LR pixels, and tiles are not exact for this network. "
-                "Use smaller images, --precision bf16, or --device cpu."
+                "Use smaller images, --precision bf16, --device cpu, or blended seams (--blend 16)."
             )
         largest = int(min(self._most_pixels, pixels))
-        if largest // 2 < self._tiling.least**2:
+        least = 2 * self._blend if self._tiling is None else self._tiling.least
+        if largest // 2 < least**2:
             raise FilterlensError(
                 f"{failed} even in the smallest tiles ({largest} LR pixels). Use --precision bf16, or --device cpu."
             )

@@ -5,16 +5,28 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from filterlens.ahead import ahead
-from filterlens.data.images import crop_to_multiple, list_images, read_image, to_float, to_uint8, write_image
+from filterlens.data.images import (
+    crop_to_multiple,
+    list_images,
+    pixel_limit,
+    read_image,
+    to_float,
+    to_uint8,
+    write_image,
+)
+from filterlens.data.pictures import PNG, WEBP, Picture, read_picture, write_picture
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.progress import SILENT, Progress
 from filterlens.workflow.restore import Restorer
+
+Item = TypeVar("Item")
 
 
 def degrade_folder(
@@ -52,9 +64,13 @@ def degrade_folder(
 
         def lower(image: Tensor, degradation: Degradation = degradation) -> Tensor:
             truth = to_float(crop_to_multiple(image, scale))
-            return degradation.apply(truth, scale, seed=seed, resampler=resampler)
+            return to_uint8(degradation.apply(truth, scale, seed=seed, resampler=resampler))
 
-        written += _each_image(source, folder, lower, f"degrade {name}", force, progress)
+        paths = _listed(source, progress)
+        targets = [folder / f"{path.stem}{PNG}" for path in paths]
+        _check_output(source, folder, targets, force)
+        _each_image(paths, targets, read_image, lower, write_image, f"degrade {name}", progress)
+        written += targets
     return written
 
 
@@ -86,53 +102,95 @@ def restore_folder(
     device: torch.device,
     precision: str = "fp32",
     tile: int | None = None,
+    blend: int = 0,
+    most_pixels: float | None = None,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Restored:
-    """Restore every image of a folder, of any size, to PNG with a network that maps RGB in [0, 1] to RGB.
+    """Restore every image of a folder, of any size, with a network that maps RGB in [0, 1] to RGB.
+
+    PNGs stay PNGs and WebPs WebPs (without loss), whatever else becomes a PNG. 16 bits, gray, transparency (enlarged),
+    colour profiles and metadata are kept.
 
     Args:
         source: A folder of LR images, or one image.
-        output: Where the HR images go.
+        output: Folder of the HR images; for one image also a file that ends in .png or .webp.
         network: Any module ``(1, 3, H, W)`` → ``(1, 3, H·s, W·s)``.
         device: Where to compute.
         precision: ``fp32`` or ``bf16``.
         tile: Side of the largest tile in LR pixels; see :class:`filterlens.workflow.restore.Restorer`.
+        blend: LR pixels of the seams for networks without exact tiles; 0 runs them whole.
+        most_pixels: Larger images are refused; by default those above Pillow's limit, 179 million pixels.
         force: Overwrite.
         progress: Where the bar goes.
 
     Raises:
-        FilterlensError: A file cannot be read or written, exists already, or memory ran out.
+        FilterlensError: A file cannot be read or written, exists already, is suspiciously large, or memory ran out.
         UsageError: The tile is not legal, or smaller than what one output of the network sees.
     """
-    restorer = Restorer(network, device, precision=precision, tile=tile, note=progress.note)
-    files = _each_image(source, output, lambda image: restorer(to_float(image)), "restore", force, progress)
-    return Restored(files, restorer.megapixels, restorer.seconds)
+    restorer = Restorer(network, device, precision=precision, tile=tile, blend=blend, note=progress.note)
+
+    def read(path: Path) -> Picture:
+        picture = read_picture(path)
+        if picture.frames > 1:
+            progress.note(f"'{path.name}' holds {picture.frames} frames: only the first one is restored")
+        return picture
+
+    def restore(picture: Picture) -> Picture:
+        return picture.restored(restorer(picture.colours))
+
+    paths = _listed(source, progress)
+    targets = _restored_names(source, output, paths)
+    _check_output(source, output, targets, force)
+    with pixel_limit(most_pixels):
+        _each_image(paths, targets, read, restore, write_picture, "restore", progress)
+    return Restored(targets, restorer.megapixels, restorer.seconds)
 
 
-def _each_image(
-    source: Path, output: Path, change: Callable[[Tensor], Tensor], title: str, force: bool, progress: Progress
-) -> list[Path]:
+def _restored_names(source: Path, output: Path, paths: Sequence[Path]) -> list[Path]:
+    """Say where each image goes; an output that is called like an image is the file of the only one."""
+    if source.is_file() and output.suffix.lower() in (PNG, WEBP) and not output.is_dir():
+        return [output]
+    return [output / f"{path.stem}{WEBP if path.suffix.lower() == WEBP else PNG}" for path in paths]
+
+
+def _listed(source: Path, progress: Progress) -> list[Path]:
     paths, others = list_images(source)
     if others:
         progress.note(
             f"no images, left alone: {', '.join(path.name for path in others[:5])}{' …' if len(others) > 5 else ''}"
         )
-    if output.resolve() == (source if source.is_dir() else source.parent).resolve():
-        raise UsageError(f"Input and output are both '{output}'. Give another output folder.")
-    targets = [output / f"{path.stem}.png" for path in paths]
+    return paths
+
+
+def _check_output(source: Path, output: Path, targets: Sequence[Path], force: bool) -> None:
+    """Refuse to write over an input or among many, and over what exists unless forced."""
+    is_file = list(targets) == [output]
+    if output.resolve() == (source if source.is_dir() or is_file else source.parent).resolve():
+        raise UsageError(f"Input and output are both '{output}'. Give another output.")
     existing = [target for target in targets if target.exists()]
     if existing and not force:
-        raise FilterlensError(f"'{existing[0]}' exists already. Give another output folder, or --force to overwrite.")
+        raise FilterlensError(f"'{existing[0]}' exists already. Give another output, or --force to overwrite.")
+
+
+def _each_image(
+    paths: Sequence[Path],
+    targets: Sequence[Path],
+    read: Callable[[Path], Item],
+    change: Callable[[Item], Item],
+    write: Callable[[Path, Item], None],
+    title: str,
+    progress: Progress,
+) -> None:
+    """Read ahead, change, and write behind."""
     with progress.bar(title, len(paths)) as bar, ThreadPoolExecutor(1) as pool:
         writing: Future[None] | None = None
-        for target, (path, image) in zip(targets, ahead(paths, read_image), strict=True):
+        for target, (path, image) in zip(targets, ahead(paths, read), strict=True):
             bar.describe(f"{title}, {path.name}")
-            changed = to_uint8(change(image))
+            changed = change(image)
             if writing is not None:
                 writing.result()
-            writing = pool.submit(write_image, target, changed)
+            writing = pool.submit(write, target, changed)
             bar.advance()
         if writing is not None:
             writing.result()
-    return targets

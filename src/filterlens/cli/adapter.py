@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``filterlens adapter``: export, merge, show."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from filterlens.cli import adapter_options, options
+from filterlens.cli.adapter_text import adapter_text
+from filterlens.cli.console import Terminal, result
+
+adapter = typer.Typer(
+    help="The filters of a function as a small file: take them out, bake them in, look inside.",
+    rich_markup_mode=None,
+)
+Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
+Values = Annotated[
+    str,
+    typer.Option("--values", help="exact (the smallest type that holds every number), fp32, or fp16, which rounds."),
+]
+
+
+@adapter.command("export")
+def export(
+    output: Output,
+    degradations: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--degradation",
+            help="Whose filters, as `attribute` was given it (blur:2, noise:0.1, …); repeat it for one adapter of all.",
+            show_default=False,
+        ),
+    ] = None,
+    percent: Annotated[float, typer.Option("--percent", help="Share of the filters, for each degradation.")] = 1.0,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Run folder of `filterlens attribute`: its ranking and pair.", show_default=False),
+    ] = None,
+    pair: options.PairName = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Whose ranking of the run.", show_default="the first")
+    ] = None,
+    retrained: Annotated[
+        Path | None,
+        typer.Option(
+            "--retrained",
+            help="Checkpoint of `filterlens retrain`: take the filters that it changed in the baseline, which --run, "
+            "--pair or --baseline names.",
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", help="With --retrained: what was re-trained.", show_default=False)
+    ] = None,
+    architecture: adapter_options.Architecture = None,
+    values: Values = "exact",
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Write the top filters of a degradation as a file: indices, the values in baseline and target, and a card.
+
+    The scores come from a run folder, or ship beside a pair. Found filters are a knob on the target: at strength 0 it
+    loses the function, above 1 it does more of it. To bring a function into a baseline, re-train them there first
+    (`filterlens retrain`) and export them with --retrained.
+    """
+    from filterlens.errors import UsageError
+    from filterlens.workflow.adapter import check_new, checked_file
+    from filterlens.workflow.adapter_export import found_adapter, retrained_adapter
+
+    check_new(output, force)
+    if retrained is None:
+        if baseline is not None:
+            raise UsageError("--baseline goes with --retrained. Otherwise give --run RUN or --pair NAME.")
+        made = found_adapter(degradations or [], percent, run=run, pair=pair, method=method)
+    else:
+        if degradations or method:
+            raise UsageError("--retrained takes what was re-trained: leave --degradation and --method out.")
+        made = retrained_adapter(retrained, run=run, pair=pair, baseline=baseline, architecture=architecture)
+    value = checked_file(made, output, values, force=force)
+    text = f"{adapter_text(value)}\nNext: {_next(value['card'], output)}"
+    result(value, text, json)
+
+
+@adapter.command("merge")
+def merge(
+    base: adapter_options.Base,
+    adapters: adapter_options.Adapters,
+    output: Output,
+    architecture: adapter_options.Architecture = None,
+    values: Values = "exact",
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the file, and take a base of another hash, with a warning.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Bake adapters into an ordinary checkpoint with the base's own names, which any program loads."""
+    from filterlens.workflow.adapter_merge import merge_adapters
+
+    value = merge_adapters(
+        base, adapters, output, architecture=architecture, values=values, force=force, note=Terminal().note
+    )
+    text = f"{value['file']}: {value['bytes']:,} bytes, {len(value['changed'])} weights changed"
+    result(value, text, json)
+
+
+@adapter.command("show")
+def show(
+    file: Annotated[Path, typer.Argument(help="An adapter.", show_default=False)], json: options.Json = False
+) -> None:
+    """Show what an adapter holds: filters per weight, the base by hash, where its scores come from."""
+    from filterlens.workflow.adapter import describe_adapter
+
+    value = describe_adapter(file)
+    result(value, adapter_text(value, whole=True), json)
+
+
+def _next(card: dict[str, Any], path: Path) -> str:
+    """Say how the file is used: found filters dial the target, re-trained ones the baseline."""
+    name = card["pair"]["name"]
+    found = card["holds"] == "found filters"
+    base = (f"{name}/target" if found else name) if name else ("TARGET" if found else "BASELINE")
+    return f"filterlens restore IN OUT --base {base} --adapter {path}={0.5 if found else 1}"
