@@ -3,12 +3,13 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import nn
-from torch.utils.checkpoint import checkpoint, checkpoint_sequential
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Container = nn.Sequential | nn.ModuleList
 LEAST_BLOCKS = 4
@@ -29,23 +30,29 @@ def containers_of(network: nn.Module) -> list[Container]:
 def rematerialised(containers: Sequence[Container], *, enabled: bool = True) -> Iterator[None]:
     """Let the containers forget their inner activations while the block runs; slower by up to a third.
 
-    A sequence keeps the square root of its length (Chen et al. 2016), a list keeps what enters each of its blocks. The
-    modules are as before when the block ends, also after an error. **The backward pass must run inside.**
+    A sequence that is called keeps the square root of its length (Chen et al. 2016). A list, or a sequence whose
+    blocks the network calls one by one (blocks with several inputs), keeps what enters each block. The modules are
+    as before when the block ends, also after an error. **The backward pass must run inside.**
     """
     changed: list[nn.Module] = []
     try:
         for container in containers if enabled else ():
+            called = _Called()
+            for block in dict.fromkeys(container):  # a block may stand there several times
+                _replace(block, partial(_alone, block.forward, called), changed)
             if isinstance(container, nn.Sequential):
-                segments = math.isqrt(len(container))
-                _replace(container, partial(_in_segments, container, segments), changed)
-            else:
-                for block in container:
-                    again = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
-                    _replace(block, again, changed)
+                _replace(container, partial(_in_segments, list(container), called), changed)
         yield
     finally:
         for module in changed:
             del module.forward  # the instance's; the class's is there again
+
+
+@dataclass
+class _Called:
+    """Whether a sequence is being run as a whole, so that its blocks need not be recomputed one by one."""
+
+    whole: bool = False
 
 
 def _replace(module: nn.Module, forward: Any, changed: list[nn.Module]) -> None:
@@ -53,6 +60,36 @@ def _replace(module: nn.Module, forward: Any, changed: list[nn.Module]) -> None:
     changed.append(module)
 
 
-def _in_segments(container: nn.Sequential, segments: int, x: Any) -> Any:
-    keep = {"use_reentrant": False, "preserve_rng_state": False}
-    return checkpoint_sequential(list(container), segments, x, **keep)  # type: ignore[no-untyped-call]
+def _again(run: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    return checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False, **named)
+
+
+def _alone(forward: Callable[..., Any], called: _Called, *inputs: Any, **named: Any) -> Any:
+    return forward(*inputs, **named) if called.whole else _again(forward, *inputs, **named)
+
+
+def _in_segments(blocks: Sequence[nn.Module], called: _Called, x: Any) -> Any:
+    size = len(blocks) // math.isqrt(len(blocks))
+    for first in range(0, len(blocks), size):
+        run = partial(_run, blocks[first : first + size], called, first > 0)
+        # the last segment is the first to be differentiated: nothing is saved by computing it again
+        x = _again(run, x) if first + size < len(blocks) else run(x)
+    return x
+
+
+def _run(blocks: Sequence[nn.Module], called: _Called, inner: bool, x: Any) -> Any:
+    """Run a segment, on a copy of what is kept for it, since a block may write into its input."""
+    x = _copied(x) if inner else x
+    called.whole = True
+    try:
+        for block in blocks:
+            x = block(x)
+    finally:
+        called.whole = False
+    return x
+
+
+def _copied(x: Any) -> Any:
+    if isinstance(x, list | tuple):
+        return type(x)(map(_copied, x))
+    return x.clone() if isinstance(x, Tensor) else x

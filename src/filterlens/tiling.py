@@ -144,11 +144,11 @@ def tiling_of(network: nn.Module, scale: int) -> Tiling | None:
         it lies, or the network refuses strips of 16 x 128 pixels.
     """
     probe = copy.deepcopy(network).to("cpu", torch.float64).eval().requires_grad_(False)
-    along = [_tiling_along(axis, probe, scale) for axis in (-1, -2)]
-    known = [tiling for tiling in along if tiling is not None]
-    if len(known) < len(along):
+    across = _tiling_along(-1, probe, scale)
+    down = None if across is None else _tiling_along(-2, probe, scale)  # one refusal is enough: strips take time
+    if across is None or down is None:
         return None
-    return Tiling(max(tiling.halo for tiling in known), max(tiling.multiple for tiling in known))
+    return Tiling(max(across.halo, down.halo), max(across.multiple, down.multiple))
 
 
 def _tiling_along(axis: int, probe: nn.Module, scale: int) -> Tiling | None:

@@ -17,10 +17,12 @@ from filterlens.attribution.units import POINTS
 from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
 from filterlens.models.checkpoints import save_network
+from filterlens.models.dan import DAN
 from filterlens.models.srresnet import SRResNet
+from filterlens.pair import ModelPair
 from filterlens.progress import Silent
 from filterlens.workflow.attribute import attribute_to_folder
-from filterlens.workflow.shared_runner import SharedRunner
+from filterlens.workflow.shared_runner import SharedRunner, identity_of
 from tests.attribution.small_networks import make_pair, photographs
 
 IMAGES = dict(zip(("one", "two", "three"), photographs(3, 40, 36), strict=True))
@@ -239,3 +241,15 @@ def one_worker_of(launcher):
     if not children.exists():
         pytest.skip("children of a process cannot be listed here")
     return int(children.read_text().split()[-1])
+
+
+def test_the_identity_of_a_pair_knows_buffers_and_options_that_no_parameter_shows() -> None:
+    def pair(loops: int = 1, shift: float = 0.0) -> ModelPair:
+        torch.manual_seed(0)
+        size = {"features": 4, "blocks": 1, "estimator_blocks": 1, "code": 2, "kernel": 3}
+        baseline, target = (DAN(loops=loops, **size) for _ in range(2))
+        target.set_basis(target.basis + shift)
+        return ModelPair(baseline, target, facts={"options": {"loops": loops}})
+
+    assert identity_of(pair()) == identity_of(pair())
+    assert len({identity_of(each) for each in (pair(), pair(loops=2), pair(shift=0.5))}) == 3

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from filterlens.attribution.adaptive import Adaptive
 from filterlens.attribution.discriminate import CONTRASTS, discriminate
+from filterlens.attribution.engine import Engine
 from filterlens.attribution.method import IN_ORDER
 from filterlens.attribution.objective import SquaredDistance
-from filterlens.attribution.path import over_parameters
+from filterlens.attribution.path import over_parameters, rounding_on_path
 from filterlens.attribution.path_method import PathMethod
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.attribution.result import Attribution, Completeness, as_scores
@@ -119,9 +120,7 @@ class FAIG(PathMethod):
 
     def measure(self, unit: Unit, prepared: tuple[Tensor, ...], step: Callable[[], None]) -> Measurement:
         """Return the magnitudes of FAIG for one image with one degradation, nothing eliminated."""
-        truth, inputs = prepared
-        point = self.objective.network(self.pair)
-        reference = truth if point is None else self.engine.output(point, inputs)
+        inputs, reference = prepared[1], self._reference(prepared, self.engine)
         found = over_parameters(self.engine, inputs, reference, self.objective.loss, self.quadrature, step)
         attributed = float(found.contributions.double().sum())
         ends = found.loss_target, found.loss_baseline
@@ -129,6 +128,16 @@ class FAIG(PathMethod):
             self.magnitudes(found.contributions),
             Completeness(unit.sample.name, str(unit.degradation), attributed, *ends, found.nodes, found.change),
         )
+
+    def rounding_of(self, prepared: tuple[Tensor, ...], engines: Sequence[Engine]) -> float:
+        """Return how much of the loss's change on the path is rounding of the first engine against the second."""
+        reference = self._reference(prepared, engines[1])
+        return rounding_on_path(engines[0], engines[1], prepared[1], reference, self.objective.loss)
+
+    def _reference(self, prepared: tuple[Tensor, ...], engine: Engine) -> Tensor:
+        """Return what the objective compares outputs with."""
+        point = self.objective.network(self.pair)
+        return prepared[0] if point is None else engine.output(point, prepared[1])
 
     def settings(self, **more: Any) -> dict[str, Any]:
         """Return what decided the scores, for the record."""

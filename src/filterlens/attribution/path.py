@@ -13,6 +13,7 @@ from filterlens.attribution.engine import Engine, Loss
 from filterlens.attribution.quadrature import Quadrature
 
 Step = Callable[[], None]
+PLACES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)  # on the path, where the rounding of a precision is looked at
 TOP = 0.01  # the share of the filters whose set must stand
 
 
@@ -82,6 +83,24 @@ def over_inputs(engine: Engine, start: Tensor, end: Tensor, loss: Loss, rule: Qu
     return _weighted_sum(gradient_at, rule)
 
 
+def rounding_on_path(engine: Engine, exact: Engine, inputs: Tensor, reference: Tensor, loss: Loss) -> float:
+    """Return what rounding alone makes the adaptive rule see as an error, as a share of the loss's span on the path.
+
+    The rule adds |errors| of pieces between nodes, so what counts is how the rounding of the losses differs from place
+    to place: Σ |e(α_k+1) − e(α_k)| for e = L − L_exact. It is small where images pass by the network in a skip, and
+    tenths of the span where they pass through it.
+    """
+    losses = np.array([
+        [float(each.loss(each.pair.at(alpha), inputs, reference, loss)) for alpha in PLACES] for each in (engine, exact)
+    ])  # fmt: skip
+    return float(np.abs(np.diff(losses[0] - losses[1])).sum() / _span(losses[1]))
+
+
+def _span(losses: Array) -> float:
+    """Return the losses' span; where they hardly change (clean inputs), a tenth of the loss itself."""
+    return float(max(losses.max() - losses.min(), 0.1 * losses.max()))
+
+
 def _weighted_sum(gradient_at: Callable[[float], Tensor], rule: Quadrature) -> Tensor:
     """Return Σ w_k g(α_k), accumulated in the gradients' own type."""
     total: Tensor | None = None
@@ -149,11 +168,7 @@ class _Refinement:
         return np.array(self.nodes)[order], slopes, np.concatenate((losses[-2:-1], between, losses[-1:]))
 
     def _is_complete(self) -> bool:
-        """Whether the errors of all pieces, none cancelling another, are small against the losses' span.
-
-        Where the loss hardly changes (clean inputs), a tenth of the loss itself is the measure.
-        """
+        """Whether the errors of all pieces, none cancelling another, are small against the losses' span."""
         nodes, slopes, losses = self._known()
         errors = np.abs(piecewise_errors(nodes, slopes, losses)).sum()
-        span = max(losses.max() - losses.min(), 0.1 * losses.max())
-        return bool(errors <= self.rule.tolerance * span)
+        return bool(errors <= self.rule.tolerance * _span(losses))

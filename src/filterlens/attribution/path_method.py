@@ -25,6 +25,7 @@ from filterlens.progress import Progress
 CHECK_SIDE = 64  # LR pixels of the crop on which precisions are compared
 CHECK_NODES = Quadrature("gauss-legendre", 3)
 LEAST_OVERLAP = 0.97
+MOST_ROUNDING = 2.0  # times the tolerance: beyond it no number of nodes makes the integral stand
 
 
 class PathMethod(Method):
@@ -35,6 +36,7 @@ class PathMethod(Method):
     def __init__(self, pair: ModelPair, **conditions: Any) -> None:
         super().__init__(pair, **conditions)
         self.overlap_with_fp32: float | None = None
+        self.rounding: float | None = None
         self.engine = self._engine(self.precision, lambda text: None)
 
     @property
@@ -49,6 +51,10 @@ class PathMethod(Method):
     @abstractmethod
     def measure(self, unit: Unit, prepared: tuple[Tensor, ...], step: Callable[[], None]) -> Measurement:
         """Compute the magnitudes of one image with one degradation."""
+
+    def rounding_of(self, prepared: tuple[Tensor, ...], engines: Sequence[Engine]) -> float:
+        """Return how much of the loss's change on the path is rounding of the first engine against the second."""
+        return 0.0
 
     def measure_images(
         self, samples: Sequence[Sample], degradations: Sequence[Degradation], progress: Progress, runner: Runner
@@ -67,40 +73,65 @@ class PathMethod(Method):
 
     def settings(self, **more: Any) -> dict[str, Any]:
         """Return what decided the scores, for the record."""
-        checked = {} if self.overlap_with_fp32 is None else {"overlap_with_fp32": self.overlap_with_fp32}
+        known = {"overlap_with_fp32": self.overlap_with_fp32, "rounding_of_bf16": self.rounding}
+        checked = {name: value for name, value in known.items() if value is not None}
         return super().settings(**checked, **more)
 
     def _settle_precision(
         self, sample: Sample, degradations: Sequence[Degradation], progress: Progress, runner: Runner
     ) -> None:
-        """Compare bfloat16 with float32 on a crop of one image, and fall back where the ranking would differ."""
+        """Compare bfloat16 with float32 on a crop of one image, and fall back where the ranking would differ.
+
+        Also where adaptive nodes would chase its rounding: what a pass rounds off differs from node to node.
+        """
         self.engine = self._engine(self.precision, progress.note)
         if not self.may_fall_back or self.precision == "fp32":
             return
         overlap = float(runner.agree(f"{self.name}-precision", lambda: str(self._overlap(sample, degradations))))
         self.overlap_with_fp32 = overlap
         if overlap < LEAST_OVERLAP:
-            progress.note(
-                f"warning: on '{sample.name}' the top {TOP:.0%} in {self.precision} overlaps with that in fp32 by only "
-                f"{overlap:.1%}: computing in fp32"
+            self._fall_back(
+                progress,
+                f"on '{sample.name}' the top {TOP:.0%} in {self.precision} overlaps with that in fp32 by only "
+                f"{overlap:.1%}",
             )
-            self.precision = "fp32"
-            self.engine = self._engine(self.precision, progress.note)
+        elif isinstance(self.quadrature, Adaptive):
+            rounding = float(runner.agree(f"{self.name}-rounding", lambda: str(self._rounding(sample, degradations))))
+            if rounding > MOST_ROUNDING * self.quadrature.tolerance:
+                self.rounding = rounding
+                self._fall_back(
+                    progress,
+                    f"on '{sample.name}' {self.precision} rounds the loss by {rounding:.1%} of its change on the path, "
+                    f"with a tolerance of {self.quadrature.tolerance:g}",
+                )
+
+    def _fall_back(self, progress: Progress, reason: str) -> None:
+        progress.note(f"warning: {reason}: computing in fp32")
+        self.precision = "fp32"
+        self.engine = self._engine(self.precision, progress.note)
 
     def _overlap(self, sample: Sample, degradations: Sequence[Degradation]) -> float:
         """Return the smallest overlap of the top filters in this precision with those in float32, on a crop."""
-        multiple = math.lcm(self.pair.scale, self.protocol.multiple)
-        side = max(multiple, CHECK_SIDE * self.pair.scale // multiple * multiple)
-        crop = Sample(sample.name, lambda: center_crop(self.truth_of(sample), side).cpu())
         overlaps = []
-        for degradation in degradations:
-            unit, tops = Unit(crop, degradation), []
+        for unit in self._crops(sample, degradations):
+            tops = []
             for precision in (self.precision, "fp32"):
                 trial = copy.copy(self)
                 trial.quadrature, trial.engine = CHECK_NODES, self._engine(precision, lambda text: None)
                 tops.append(top_filters(trial.measure(unit, self.prepare(unit), lambda: None).magnitudes))
             overlaps.append(float((tops[0] & tops[1]).sum() / tops[0].sum()))
         return min(overlaps)
+
+    def _rounding(self, sample: Sample, degradations: Sequence[Degradation]) -> float:
+        """Return the largest share of the loss's change that is rounding in this precision, on a crop."""
+        engines = [self._engine(precision, lambda text: None) for precision in (self.precision, "fp32")]
+        return max(self.rounding_of(self.prepare(unit), engines) for unit in self._crops(sample, degradations))
+
+    def _crops(self, sample: Sample, degradations: Sequence[Degradation]) -> list[Unit]:
+        multiple = math.lcm(self.pair.scale, self.protocol.multiple)
+        side = max(multiple, CHECK_SIDE * self.pair.scale // multiple * multiple)
+        crop = Sample(sample.name, lambda: center_crop(self.truth_of(sample), side).cpu())
+        return [Unit(crop, degradation) for degradation in degradations]
 
     def _engine(self, precision: str, note: Callable[[str], None]) -> Engine:
         memory = None if self.memory is None else self.memory * 2**30

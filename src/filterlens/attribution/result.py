@@ -128,7 +128,7 @@ def save_attributions(path: Path | str, attributions: Sequence[Attribution]) -> 
     path = Path(path)
     header = {
         "version": __version__,
-        "layers": [asdict(layer) for layer in attributions[0].space.layers],
+        "layers": [layer.facts() for layer in attributions[0].space.layers],
         "methods": {
             each.method: {
                 "degradations": list(each.scores),

@@ -16,7 +16,13 @@ METHODS = {
     "random-magnitude-matched": "random, same change",
 }
 FUNCTIONS = {"blur": "deblurring", "motion": "motion deblurring", "noise": "denoising", "jpeg": "JPEG repair"}
-ARCHITECTURES = {"srresnet": "SRResNet", "srcnn-style": "SRCNN-style network", "srcnn_style": "SRCNN-style network"}
+ARCHITECTURES = {
+    "srresnet": "SRResNet",
+    "srcnn-style": "SRCNN-style network",
+    "srcnn_style": "SRCNN-style network",
+    "dan": "DAN",
+    "dasr": "DASR",
+}
 
 
 def method_label(method: str) -> str:
@@ -27,6 +33,14 @@ def method_label(method: str) -> str:
 def architecture_label(architecture: str) -> str:
     """Return the name of an architecture for people; an unknown one keeps its own."""
     return ARCHITECTURES.get(architecture, architecture)
+
+
+def shortened(layer: str, most: int = 20) -> str:
+    """Return a layer's name, cut behind one of its parts where it is long: ``restorer.groups.3…``."""
+    if len(layer) <= most:
+        return layer
+    cut = layer.rfind(".", 0, most)
+    return f"{layer[: cut if cut > 0 else most - 1]}…"
 
 
 def function_of(degradation: str) -> str:
@@ -79,7 +93,8 @@ def whole_percent(part: float) -> str:
     """Write a fraction as percent without promising more than was measured: 0.97 is ``97 %``, 0.9996 is ``99.96 %``."""
     percent = 100 * part
     places = 0 if percent <= 99 or percent >= 100 else 2 if percent > 99.9 else 1
-    return _minus(f"{percent:.{places}f} %")
+    text = f"{percent:.{places}f}"
+    return _minus(f"{text if float(text) else '0'} %")
 
 
 def times(ratio: float) -> str:

@@ -5,8 +5,11 @@ from matplotlib.axes import Axes
 
 from filterlens.diagnosis import distribution
 from filterlens.report.figures import Panel, Theme, safe_name
-from filterlens.report.labels import percent_text
+from filterlens.report.labels import percent_text, shortened
 from filterlens.report.records import LayerShare, RunData
+
+MANY = 60
+"""Layers from which on a dashed line would be a tangle, and strips would touch."""
 
 
 def mean_depth(run: RunData) -> dict[str, float]:
@@ -48,13 +51,17 @@ def _bars(run: RunData, number: int, name: str, rows: list[LayerShare], top: flo
 
     def draw(axes: Axes, theme: Theme) -> None:
         places = range(len(rows))
+        if len(rows) < MANY:
+            axes.step(places, expected, where="mid", color=theme.text, linewidth=1.2, linestyle="--", label="by chance")
+        else:
+            axes.bar(places, expected, 1.0, color=theme.grid, label="by chance")
         axes.bar(places, [row.share for row in rows], 0.8, color=theme.cycle[color % len(theme.cycle)], label="found")
-        axes.step(places, expected, where="mid", color=theme.text, linewidth=1.2, linestyle="--", label="by chance")
         axes.grid(axis="y", color=theme.grid, linewidth=0.8)
         axes.set_ylim(0, 1.05 * max(top, *expected))
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
         shown = _spread(len(rows), 10)
-        axes.set_xticks(shown, [rows[place].layer for place in shown], rotation=55, ha="right", rotation_mode="anchor")
+        names = [shortened(rows[place].layer) for place in shown]
+        axes.set_xticks(shown, names, rotation=55, ha="right", rotation_mode="anchor")
         axes.set_ylabel("share of the filters")
 
     first = ", ".join(f"{r.layer} {100 * r.share:.1f} %" for r in sorted(rows, key=lambda r: -r.share)[:3])
@@ -76,7 +83,7 @@ def _map(run: RunData, number: int, name: str, selected: int) -> Panel:
     count = len(run.layers)
 
     def draw(axes: Axes, theme: Theme) -> None:
-        axes.hlines(range(count), 0, 1, color=theme.grid, linewidth=0.6)
+        axes.hlines(range(count), 0, 1, color=theme.grid, linewidth=0.6 if count < MANY else 0.2)
         axes.vlines(
             [x for _, x in ticks],
             [y - 0.38 for y, _ in ticks],
@@ -88,7 +95,7 @@ def _map(run: RunData, number: int, name: str, selected: int) -> Panel:
         axes.set_ylim(count - 0.4, -0.6)
         axes.set_xlim(-0.005, 1.005)
         shown = _spread(count, 12)
-        axes.set_yticks(shown, [run.layers[place].name for place in shown])
+        axes.set_yticks(shown, [shortened(run.layers[place].name) for place in shown])
         axes.set_xticks([0, 1], ["first filter", "last filter"])
         first, last = axes.get_xticklabels()
         first.set_horizontalalignment("left")
@@ -96,7 +103,8 @@ def _map(run: RunData, number: int, name: str, selected: int) -> Panel:
 
     what = f"a tick for each of the {len(ticks)} filters for {name}"
     alt = f"Map: one strip per layer from the first (top) to the last, {what}."
-    return Panel(f"map-{number}-{safe_name(name)}", f"{name}: every selected filter", alt, draw, size=(4.9, 4.6))
+    size = (4.9, 4.6 if count < MANY else 6.9)
+    return Panel(f"map-{number}-{safe_name(name)}", f"{name}: every selected filter", alt, draw, size=size)
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -105,10 +105,18 @@ class SharedRunner:
 
 
 def identity_of(pair: ModelPair) -> str:
-    """Hash what a measurement depends on: every parameter of both networks, their places, and the scale."""
+    """Hash what a measurement depends on: every parameter of both networks, their places, and the scale.
+
+    Networks with buffers (running statistics, DAN's basis) may also have options that no parameter shows.
+    """
     digest = hashlib.sha256(repr((pair.scale, pair.space.layers)).encode())
     for vector in (pair.baseline, pair.target):
         digest.update(vector.cpu().numpy().tobytes())
+    buffers = dict(pair.network(pair.target).named_buffers())
+    for name, buffer in buffers.items():
+        digest.update(name.encode() + buffer.cpu().contiguous().numpy().tobytes())
+    if buffers:
+        digest.update(repr(sorted(pair.facts.get("options", {}).items())).encode())
     return digest.hexdigest()
 
 
