@@ -2,8 +2,10 @@
 """All experiments by name, in the order of the pages."""
 
 from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiments.adapters.experiment import EXPERIMENT as ADAPTERS
 from filterlens.paper.experiments.baselines.experiment import EXPERIMENT as BASELINES
 from filterlens.paper.experiments.boundary.experiment import EXPERIMENT as BOUNDARY
+from filterlens.paper.experiments.branches.experiment import EXPERIMENT as BRANCHES
 from filterlens.paper.experiments.classification.experiment import EXPERIMENT as CLASSIFICATION
 from filterlens.paper.experiments.distribution.experiment import EXPERIMENT as DISTRIBUTION
 from filterlens.paper.experiments.goal_directed import EXPERIMENT as GOAL_DIRECTED
@@ -13,6 +15,7 @@ from filterlens.paper.experiments.modulation.experiment import EXPERIMENT as MOD
 from filterlens.paper.experiments.retraining.experiment import EXPERIMENT as RETRAINING
 from filterlens.paper.experiments.three_degradations.experiment import EXPERIMENT as THREE_DEGRADATIONS
 from filterlens.paper.experiments.trust.experiment import EXPERIMENT as TRUST
+from filterlens.paper.experiments.two_branch_filters.experiment import EXPERIMENT as TWO_BRANCH_FILTERS
 
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
@@ -28,5 +31,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         TRUST,
         BOUNDARY,
         GOAL_DIRECTED,
+        BRANCHES,
+        TWO_BRANCH_FILTERS,
+        ADAPTERS,
     )
 }

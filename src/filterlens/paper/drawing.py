@@ -48,6 +48,33 @@ def bars(
     return Panel(stem, title, alt, draw, size=(width, 4.2))
 
 
+def grouped_bars(
+    stem: str, title: str, groups: Mapping[str, Mapping[str, Estimate]], ylabel: str, *, width: float = 7.2
+) -> Panel:
+    """Draw the same few bars, one colour each, side by side in every group: group → name → number with its interval."""
+    names = list(dict.fromkeys(name for bars in groups.values() for name in bars))
+    thick = 0.8 / len(names)
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        for index, name in enumerate(names):
+            there = [(place, bars[name]) for place, bars in enumerate(groups.values()) if name in bars]
+            places = [place + (index - (len(names) - 1) / 2) * thick for place, _ in there]
+            means = [each.mean for _, each in there]
+            below = [max(0.0, each.mean - (each.mean if each.low is None else each.low)) for _, each in there]
+            above = [max(0.0, (each.mean if each.high is None else each.high) - each.mean) for _, each in there]
+            axes.bar(places, means, 0.92 * thick, color=theme.cycle[index % len(theme.cycle)], label=name)
+            axes.errorbar(places, means, [below, above], fmt="none", ecolor=theme.text, elinewidth=1.2, capsize=3)
+        axes.set_xticks(range(len(groups)), list(groups))
+        axes.grid(axis="y", color=theme.grid, linewidth=0.8)
+        axes.set_ylabel(ylabel)
+
+    said = "; ".join(
+        f"{group}: " + ", ".join(f"{name} {each.mean:.3g}" for name, each in bars.items())
+        for group, bars in groups.items()
+    )
+    return Panel(stem, title, f"Groups of bars, {ylabel}. {said}.", draw, size=(width, 4.2), legend=True)
+
+
 def lines(
     stem: str,
     title: str,

@@ -53,3 +53,24 @@ CLASSIFICATION = {"noise:0.1": (0.6, 0.98), "blur:2": (0.5, 0.96)}
 
 # degradation → the strengths λ that the paper finds best
 MODULATION = {"noise:0.1": (0.8, 1.0), "blur:2": (1.1, 1.2)}
+
+# setting → (two branches, one branch), in dB PSNR; of neither are test set, scale, noise level and channel published
+BRANCHES = {
+    "DAN blur": (Published(26.168, 0.009), Published(26.182, 0.011)),
+    "DAN blur+noise": (Published(27.341, 0.072), Published(27.288, 0.027)),
+    "DASR blur": (Published(27.518, 0.034), Published(27.573, 0.010)),
+    "DASR blur+noise": (Published(25.116, 0.012), Published(25.143, 0.013)),
+}
+
+# (peer, scale) → parameters, as the peers' own papers say
+PEER_PARAMETERS = {("dan", 4): 4.33e6, ("dasr", 4): 5.8e6}
+
+# (peer, scale, test; empty: mean over Gaussian8) → PSNR of Y in dB on the whole of Set14, from the peers' own papers
+PEER_QUALITY = {
+    ("dan", 2, ""): 33.08,
+    ("dan", 4, ""): 28.42,
+    ("dasr", 2, "clean"): 33.34,
+    ("dasr", 2, "blur:0.6"): 32.96,
+    ("dasr", 2, "blur:1.2"): 32.78,
+    ("dasr", 2, "blur:1.8"): 31.60,
+}

@@ -1,36 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings that experiments share: which pairs, how many target models, which images."""
+"""The settings that experiments share: which pairs, how many target models, which images, which two-branch peers."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Positive = Annotated[int, Field(ge=1)]
-Percent = Annotated[float, Field(gt=0, le=100)]
+from filterlens.paper.choices import ImageChoice, Percent, Positive, Settings
+from filterlens.paper.peers.settings import PeerSettings
 
-
-class Settings(BaseModel):
-    """Settings that refuse what they do not know and never change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ImageChoice(Settings):
-    """Some images, whole or cut into squares.
-
-    Attributes:
-        set: ``photographs`` (those that ship), a set of the data catalogue (``set14``), or a folder.
-        only: Names of images (file stems); empty takes all.
-        images: At most so many, spread evenly over the set in the order of names.
-        crop: Side of the squares in HR pixels; None takes whole images.
-        squares: How many squares are cut out of every image, spread evenly over it.
-    """
-
-    set: str
-    only: tuple[str, ...] = ()
-    images: Positive | None = None
-    crop: Positive | None = None
-    squares: Positive = 1
+__all__ = ["Common", "ImageChoice", "Percent", "Positive", "Settings"]
 
 
 class Common(Settings):
@@ -50,6 +28,7 @@ class Common(Settings):
         tolerance: Of the integrals on the parameter path.
         seed: Of noise and random methods.
         resamples: Of every bootstrap.
+        peers: The two-branch networks and the one-branch network beside each of them.
     """
 
     pairs: tuple[str, ...] = ("srresnet-x2", "srcnn-style-x2")
@@ -64,6 +43,7 @@ class Common(Settings):
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.01
     seed: int = 0
     resamples: Positive = 2000
+    peers: PeerSettings = PeerSettings()
 
     def judged_on(self, pair: str) -> ImageChoice:
         """Return the images on which a pair is judged."""

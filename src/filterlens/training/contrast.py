@@ -22,6 +22,7 @@ class MomentumContrast(nn.Module):
         momentum: Share of itself that the key encoder keeps at a step.
         temperature: Of the softmax.
         seed: Of the projection head's weights and of the queue's first content.
+        shared: Whether processes share every batch, and so queue each other's keys.
 
     Attributes:
         projection: Head of the query encoder, which only the contrast sees.
@@ -40,9 +41,10 @@ class MomentumContrast(nn.Module):
         momentum: float = 0.999,
         temperature: float = 0.07,
         seed: int = 0,
+        shared: bool = False,
     ) -> None:
         super().__init__()
-        self.momentum, self.temperature = momentum, temperature
+        self.momentum, self.temperature, self.shared = momentum, temperature, shared
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
             torch.manual_seed(seed)
             self.projection = nn.Sequential(
@@ -84,7 +86,7 @@ class MomentumContrast(nn.Module):
     @torch.no_grad()
     def _enqueue(self, keys: Tensor) -> None:
         """Replace the oldest keys; with several processes, by the keys of all of them."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if self.shared:
             gathered = [torch.empty_like(keys) for _ in range(torch.distributed.get_world_size())]
             torch.distributed.all_gather(gathered, keys.contiguous())
             keys = torch.cat(gathered)

@@ -83,13 +83,23 @@ class ContrastiveLoss(RestorationLoss):
         settings: Of the contrast.
         encoder_iterations: Steps of the stage that train the encoder alone.
         seed: Of the projection's weights and the queue.
+        shared: Whether processes share every batch.
     """
 
     needs_keys = True
     network: DASR
     training_only: MomentumContrast
 
-    def __init__(self, network: DASR, precision: str, settings: Contrast, encoder_iterations: int, seed: int) -> None:
+    def __init__(
+        self,
+        network: DASR,
+        precision: str,
+        settings: Contrast,
+        encoder_iterations: int,
+        seed: int,
+        *,
+        shared: bool = False,
+    ) -> None:
         super().__init__(network, precision)
         self.training_only = MomentumContrast(
             network.encoder,
@@ -98,6 +108,7 @@ class ContrastiveLoss(RestorationLoss):
             momentum=settings.momentum,
             temperature=settings.temperature,
             seed=seed,
+            shared=shared,
         )
         self.weight = settings.weight
         self.encoder_iterations = encoder_iterations
@@ -119,11 +130,15 @@ class ContrastiveLoss(RestorationLoss):
         return l1 + self.weight * contrasted
 
 
-def loss_for(network: nn.Module, recipe: Recipe, role: str, precision: str) -> RestorationLoss:
-    """Return what a network learns from in a stage of a recipe (``baseline`` or ``target``)."""
+def loss_for(network: nn.Module, recipe: Recipe, role: str, precision: str, *, shared: bool = False) -> RestorationLoss:
+    """Return what a network learns from in a stage of a recipe (``baseline`` or ``target``).
+
+    ``shared`` says that several processes share every batch.
+    """
     if isinstance(network, DAN):
         return KernelCodeLoss(network, precision)
     if isinstance(network, DASR):
         settings = recipe.contrast or Contrast()
-        return ContrastiveLoss(network, precision, settings, getattr(settings, f"{role}_iterations"), recipe.seed)
+        alone: int = getattr(settings, f"{role}_iterations")
+        return ContrastiveLoss(network, precision, settings, alone, recipe.seed, shared=shared)
     return RestorationLoss(network, precision)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The edits of a two-branch target: branches or filters put back to the baseline, or a branch that says one thing."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from filterlens.attribution.result import Attribution
+from filterlens.data.samples import Sample
+from filterlens.models.branches import CONDITIONING, DEGRADATION, RESTORATION
+from filterlens.models.checkpoints import load_network
+from filterlens.pair import ModelPair
+from filterlens.paper.experiments.two_branch_filters.branches import Branches
+from filterlens.paper.laboratory import Laboratory, TargetModel
+
+FAIG, RANDOM = "faig", "random"
+ALONE = f"all but the {DEGRADATION} branch"
+CONSTANT = f"nothing; the {DEGRADATION} branch answers the same for every image"
+OWN_STATISTICS = f"the {DEGRADATION} branch, own statistics"
+EVERYTHING = "everything, own statistics"
+
+
+@dataclass(frozen=True, eq=False)
+class Swap:
+    """One edited target.
+
+    Attributes:
+        name: In tables.
+        mask: Parameters at the baseline's values, flat ``(parameters,)`` bool.
+        buffers: Buffers at the baseline's values (running statistics), by name.
+        answers: Module → its output for every image, in place of what it computes.
+    """
+
+    name: str
+    mask: Tensor
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
+    answers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def network(self, pair: ModelPair) -> nn.Module:
+        """Return the edited network."""
+        network = pair.network(torch.where(self.mask.to(pair.device), pair.baseline, pair.target))
+        for name, value in self.buffers.items():
+            network.get_buffer(name).copy_(value)
+        for name, answer in self.answers.items():
+            network.get_submodule(name).register_forward_hook(
+                lambda _module, _inputs, output, answer=answer: answer.to(output).expand_as(output)
+            )
+        return network
+
+    @property
+    def digest(self) -> str:
+        """Hash of what is replaced."""
+        found = hashlib.sha256(np.packbits(self.mask.cpu().numpy()).tobytes())
+        for what in (self.buffers, self.answers):
+            for name, value in what.items():
+                found.update(name.encode() + value.cpu().numpy().tobytes())
+        return found.hexdigest()[:24]
+
+
+def whole(branch: str) -> str:
+    """Return the name of the edit that puts a whole branch back."""
+    return f"the {branch}" if branch == CONDITIONING else f"the {branch} branch"
+
+
+def found_in(percent: float, kind: str, branch: str | None = None) -> str:
+    """Return the name of the edit that puts the found filters back, anywhere or in one branch."""
+    return f"{percent:g} % for {kind}" + ("" if branch is None else f", {branch} branch only")
+
+
+def at_random(percent: float, kind: str) -> str:
+    """Return the name of the control of :func:`found_in`."""
+    return f"{percent:g} % at random, for {kind}"
+
+
+def swaps_of(
+    model: TargetModel, branches: Branches, found: Mapping[str, Attribution], percent: float, answer: Tensor
+) -> list[Swap]:
+    """Return all edits of a target model.
+
+    Args:
+        model: The networks.
+        branches: Of its parameters.
+        found: The rankings by FAIG and at random.
+        percent: Share of the filters that is put back.
+        answer: What the degradation branch shall say of every image; see :func:`mean_answers`.
+    """
+    masks = {whole(name): branches.parameters(name) for name in branches.names}
+    masks[ALONE] = ~branches.parameters(DEGRADATION)
+    for kind in found[FAIG].degradations:
+        for branch in (None, DEGRADATION, RESTORATION):
+            top = branches.top(found[FAIG].of(kind), percent, branch)
+            masks[found_in(percent, kind, branch)] = model.pair.weight_mask(top.mask)
+        masks[at_random(percent, kind)] = model.pair.weight_mask(found[RANDOM].select(kind, percent).mask)
+    plain = [Swap(name, mask) for name, mask in masks.items()]
+    nothing = torch.zeros_like(masks[ALONE])
+    says_one_thing = Swap(CONSTANT, nothing, answers={degradation_module(model.pair, branches): answer})
+    return [*plain, says_one_thing, *_with_statistics(model, masks[whole(DEGRADATION)])]
+
+
+def _with_statistics(model: TargetModel, degradation: Tensor) -> Iterator[Swap]:
+    """Yield the edits in which the baseline's running statistics come along, where a network has such."""
+    buffers = baseline_buffers(model)
+    if buffers:
+        yield Swap(OWN_STATISTICS, degradation, buffers)
+        yield Swap(EVERYTHING, torch.ones_like(degradation), buffers)
+
+
+def baseline_buffers(model: TargetModel) -> dict[str, Tensor]:
+    """Return the buffers that differ in the baseline's own file: running statistics, for which a pair has the target's.
+
+    Nothing where the pair does not say which file its baseline is.
+    """
+    path = model.pair.facts.get("baseline", {}).get("path")
+    if path is None:
+        return {}
+    known = dict(model.pair.network(model.pair.target).named_buffers())
+    found = dict(load_network(path).network.named_buffers())
+    return {
+        name: value.to(model.pair.device)
+        for name, value in found.items()
+        if value.is_floating_point() and not torch.equal(value.to(known[name]), known[name])
+    }
+
+
+def degradation_module(pair: ModelPair, branches: Branches) -> str:
+    """Return the name of the module that is the degradation branch."""
+    places = pair.unflatten(branches.of_parameters)
+    return next(
+        name.split(".")[0] for name, place in places.items() if bool((place == branches.place(DEGRADATION)).all())
+    )
+
+
+def mean_answers(
+    laboratory: Laboratory, branches: Branches, models: Sequence[TargetModel], samples: Sequence[Sample]
+) -> list[Tensor]:
+    """Return what the degradation branch of each target says on average over images and inputs, ``(numbers,)``."""
+    inputs = {kind: str(degradation) for kind, degradation in laboratory.inputs.items()}
+    prints = [sample.fingerprint() for sample in samples]
+    found = laboratory.pieces.of(
+        "branch-answers",
+        models,
+        lambda model: [model.identity, branches.digest, prints, inputs, laboratory.common.seed],
+        lambda model: _mean_answer(laboratory, branches, model.pair, samples),
+        title=lambda model: f"{model.name}, {model.seed}",
+    )
+    return [torch.tensor(answer) for answer in found]
+
+
+@torch.no_grad()
+def _mean_answer(laboratory: Laboratory, branches: Branches, pair: ModelPair, samples: Sequence[Sample]) -> list[float]:
+    network = pair.network(pair.target)
+    said: dict[str, Tensor] = {}
+    network.get_submodule(degradation_module(pair, branches)).register_forward_hook(
+        lambda _module, _inputs, output: said.update(last=output)  # of several loops the last one counts
+    )
+    answers = []
+    for sample in samples:
+        truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
+        for degradation in laboratory.inputs.values():
+            network(degradation.apply(truth, pair.scale, seed=laboratory.common.seed))
+            answers.append(said["last"][0])
+    mean: list[float] = torch.stack(answers).mean(0).tolist()
+    return mean

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trained networks of an arm in a setting: trained where they are missing, each by one process, and kept."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from torch import Tensor
+
+from filterlens.errors import FilterlensError
+from filterlens.hardware import resolve_precision
+from filterlens.models.checkpoints import load_network
+from filterlens.pair import ModelPair
+from filterlens.paper.laboratory import Laboratory, TargetModel
+from filterlens.paper.peers.alone import training_alone
+from filterlens.paper.peers.arms import Arm, Setting
+from filterlens.paper.peers.trainings import REMEDY, Training
+from filterlens.paper.words import images_text
+from filterlens.workflow.processes import wait_until
+from filterlens.workflow.shared_runner import identity_of
+
+
+def trained(laboratory: Laboratory, arm: Arm, setting: Setting) -> list[TargetModel]:
+    """Return the target models of an arm in a setting, one per seed; those that are missing are trained.
+
+    All processes of a job call this alike. Each network is trained by one of them, alone.
+
+    Raises:
+        FilterlensError: Training images are missing, a training diverged or is of another recipe.
+    """
+    prepare(laboratory, [(arm, setting)])
+    return [_model(training) for training in trainings_of(laboratory, arm, setting)]
+
+
+def prepare(laboratory: Laboratory, wanted: Sequence[tuple[Arm, Setting]]) -> None:
+    """Train what is missing of several arms and settings at once, so that processes wait for each other but twice.
+
+    Raises:
+        FilterlensError: As in :func:`trained`.
+    """
+    every = [training for arm, setting in wanted for training in trainings_of(laboratory, arm, setting)]
+    leaders = {training.leader.folder: training.leader for training in every}
+    followers = {training.folder: training for training in every if not training.leads}
+    read = cache(laboratory.training_images)
+    for wave in (leaders, followers):  # the second starts from the baselines of the first
+        _in_turns(laboratory, list(wave.values()), lambda training: _train(training, read))
+    for training in (*leaders.values(), *followers.values()):
+        training.check()
+
+
+def trainings_of(laboratory: Laboratory, arm: Arm, setting: Setting) -> list[Training]:
+    """Return the trainings of an arm in a setting, one per seed."""
+    seeds = laboratory.common.peers.seeds or laboratory.common.targets
+    return [Training(laboratory, arm, setting, seed) for seed in range(seeds)]
+
+
+def _in_turns(laboratory: Laboratory, trainings: Sequence[Training], do: Callable[[Training], None]) -> None:
+    """Let every process take the next training that nobody took, the longest first, until all are done."""
+    processes = laboratory.processes
+    call = processes.add(f"peers/calls/{processes.rank}", 1)  # the same number in all processes
+    longest = sorted(trainings, key=lambda training: -training.arm.complexity.multiply_adds)
+    try:
+        while (turn := processes.add(f"peers/{call}/next", 1) - 1) < len(longest):
+            if not longest[turn].is_done:
+                laboratory.progress.note(f"{longest[turn].title} is not in '{longest[turn].folder}': training it")
+                do(longest[turn])
+    finally:  # the others do not wait for one that failed: they miss its networks, and say so
+        processes.add(f"peers/{call}/finished", 1)
+    wait_until(lambda: processes.add(f"peers/{call}/finished", 0) >= processes.size, lambda: None)
+
+
+def _train(training: Training, read: Callable[[], list[Tensor]]) -> None:
+    from filterlens.training.loop import train
+
+    laboratory = training.laboratory
+    given = None if training.leads else load_network(training.leader.files[0])
+    try:
+        images = read()
+    except FilterlensError as error:
+        raise FilterlensError(f"{training.title} is not trained yet, and it cannot be: {error}") from error
+    try:
+        with training_alone(laboratory.device):
+            train(
+                training.recipe,
+                images,
+                training.folder,
+                device=laboratory.device,
+                precision=resolve_precision("auto", laboratory.device),
+                baseline=given,
+                data="; ".join(images_text(wanted) for wanted in laboratory.common.train),
+                progress=laboratory.progress,
+            )
+    except FilterlensError as error:
+        if "holds a training with another recipe" not in str(error):
+            raise
+        raise FilterlensError(
+            f"'{training.folder}' holds the beginning of a training on other images or in another precision. {REMEDY}"
+        ) from error
+
+
+def _model(training: Training) -> TargetModel:
+    pair = ModelPair.load(*training.files)
+    pair.name = training.title
+    moved = pair.to(training.laboratory.device)
+    return TargetModel(f"{training.setting.name}, {training.arm.name}", training.seed, moved, identity_of(pair))
