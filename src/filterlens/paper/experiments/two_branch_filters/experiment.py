@@ -56,7 +56,8 @@ def _text() -> Iterator[str]:
         "the blur kernel's code; DASR: the encoder) and a *restoration branch* that is told. Between them lies the "
         "*conditioning*: in DAN the filters of the restorer that read the code, in DASR the layers that turn the "
         "representation into depthwise kernels and channel weights. Predicted kernels are no parameters: their share "
-        "counts where they are predicted. Weights that all loops of DAN share are one set of filters."
+        "counts where they are predicted. A filter is a slice of a convolution; in DASR's linear layers it is a row, "
+        "all weights of one output. Weights that all loops of DAN share are one set of filters."
     )
     yield (
         "Baseline and target are two points of one parameter space, as everywhere here: the target was fine-tuned from "
