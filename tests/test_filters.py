@@ -37,7 +37,7 @@ def test_one_percent_of_srresnet_is_1519_filters_as_in_the_reference():
 
 
 def test_index_and_address_are_inverse_for_any_kernel_and_groups():
-    space = FilterSpace(network())
+    space = FilterSpace(network(), linear="none")
     assert len(space) == 3 * 8 + 6 * 4 + 2 * 2
     for index in range(len(space)):
         assert space.index(space.address(index)) == index
@@ -45,14 +45,14 @@ def test_index_and_address_are_inverse_for_any_kernel_and_groups():
 
 
 def test_flat_index_is_layer_offset_plus_out_times_in_channels_plus_in():
-    space = FilterSpace(network())
+    space = FilterSpace(network(), linear="none")
     assert space.index("2.weight[5, 3]") == 24 + 5 * 4 + 3
     assert str(space.address(24 + 23)) == "2.weight[5, 3]"
 
 
 def test_pooling_sums_each_slice_and_spreading_undoes_the_addressing():
     module = network()
-    space = FilterSpace(module)
+    space = FilterSpace(module, linear="none")
     weights = {name: parameter.detach() for name, parameter in module.named_parameters()}
     pooled = space.pool(weights)
     assert pooled[space.index("0.weight[7, 2]")] == pytest.approx(
@@ -63,7 +63,7 @@ def test_pooling_sums_each_slice_and_spreading_undoes_the_addressing():
 
 
 def test_weights_that_are_no_filters_are_listed_not_dropped_silently():
-    assert FilterSpace(network()).left_out == ("1.weight", "3.weight")
+    assert FilterSpace(network(), linear="none").left_out == ("1.weight", "3.weight")
 
 
 def test_shared_weights_count_once():
@@ -78,7 +78,7 @@ def test_derived_weights_are_refused_with_a_hint():
 
 def test_a_network_without_convolutions_is_refused():
     with pytest.raises(FilterlensError, match="no convolution"):
-        FilterSpace(nn.Linear(3, 3))
+        FilterSpace(nn.Linear(3, 3), linear="none")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_network_without_convolutions_is_refused():
 )
 def test_wrong_addresses_say_what_is_right(text, message):
     with pytest.raises(UsageError, match=message):
-        FilterSpace(network()).index(text)
+        FilterSpace(network(), linear="none").index(text)
 
 
 def test_top_takes_the_highest_scores_and_breaks_ties_by_index():

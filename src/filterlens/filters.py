@@ -3,45 +3,55 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from filterlens.errors import FilterlensError, UsageError, unknown
-
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+from filterlens.units import NONE, ROWS, cuts_of, left_out
 
 
 @dataclass(frozen=True)
 class FilterAddress:
-    """One filter, the k×k slice ``weight[out, in]`` of a convolution; printed as PyTorch writes it."""
+    """One filter, the k×k slice ``weight[out, in]`` of a convolution; printed as PyTorch writes it.
+
+    A filter of a linear layer is a whole row, ``weight[out, :]``; its ``in_channel`` is 0.
+    """
 
     layer: str
     out_channel: int
     in_channel: int
+    row: bool = False
 
     def __str__(self) -> str:
-        return f"{weight_of(self.layer)}[{self.out_channel}, {self.in_channel}]"
+        return f"{weight_of(self.layer)}[{self.out_channel}, {':' if self.row else self.in_channel}]"
 
 
 def weight_of(layer: str) -> str:
-    """Return the parameter name of a layer's weight (a network that is one convolution has a nameless layer)."""
+    """Return the parameter name of a layer's weight.
+
+    A network that is one convolution has a nameless layer; the projections of an attention (``attn.in_proj_weight``)
+    are called like their parameters.
+    """
+    if layer.endswith("_proj_weight"):
+        return layer
     return f"{layer}.weight" if layer else "weight"
 
 
 @dataclass(frozen=True)
 class FilterLayer:
-    """The filters of one convolution.
+    """The filters of one convolution, linear layer or attention projection.
 
     Attributes:
         name: The module's name, for example ``body.3.conv1``.
-        out_channels: Rows of its weight.
-        in_channels: Columns of its weight (input channels per group).
+        out_channels: Rows of its weight (of a transposed convolution the input channels: PyTorch's first dimension).
+        in_channels: Columns of its weight (input channels per group); 1 where a filter is a whole row.
         kernel: Shape of one filter.
         offset: Flat index of its first filter.
+        row: Whether a filter is a whole row ``weight[out, :]``.
     """
 
     name: str
@@ -49,6 +59,7 @@ class FilterLayer:
     in_channels: int
     kernel: tuple[int, ...]
     offset: int
+    row: bool = field(default=False, repr=False)  # hashes of convolutional networks are of this text: it stays
 
     @property
     def parameter(self) -> str:
@@ -60,21 +71,33 @@ class FilterLayer:
         """How many filters the layer has."""
         return self.out_channels * self.in_channels
 
+    @property
+    def view(self) -> tuple[int, ...]:
+        """The shape in which one number per filter broadcasts over the weight."""
+        return self.out_channels, self.in_channels, *[1] * (len(self.kernel) - self.row)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a results file holds of the layer; ``row`` only where it is true, as no older file has it."""
+        return {key: value for key, value in asdict(self).items() if key != "row" or value}
+
 
 class FilterSpace:
     """Every filter of a network, with its address and its flat index.
 
-    ``layers`` are the convolutions; ``left_out`` names the weights that are no filters (norms, linear layers,
-    transposed convolutions, embeddings), so that nothing is left out silently.
+    ``layers`` are the convolutions, transposed convolutions, linear layers and attention projections; ``left_out``
+    names the weights that are no filters (norms, embeddings, position tables), so that nothing is left out silently.
 
     The flat index is ``layer offset + out · in_channels + in``, layers in the order of the state dict. Biases are
-    no filters. Works for any network with convolutions, of any kernel size and number of groups.
+    no filters. Works for any kernel size and number of groups.
 
     Args:
         network: The network; nothing is kept of it but names and shapes.
+        linear: What a filter of a linear layer is: ``rows`` (``weight[out, :]``), ``weights`` (``weight[out, in]``)
+            or ``none``.
 
     Raises:
-        FilterlensError: There is no convolution, or a weight is derived from other parameters.
+        FilterlensError: There is no layer with filters, or a weight is derived from other parameters.
+        UsageError: ``linear`` is none of these.
 
     Example:
         >>> space = FilterSpace(nn.Conv2d(3, 8, 5))
@@ -82,33 +105,16 @@ class FilterSpace:
         (24, 'weight[1, 1]')
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, linear: str = ROWS) -> None:
         layers: list[FilterLayer] = []
-        seen: set[int] = set()
-        for name, module in network.named_modules():
-            if not isinstance(module, _CONVOLUTIONS):
-                continue
-            if parametrize.is_parametrized(module) or "weight" not in module._parameters:
-                raise FilterlensError(
-                    f"The weight of '{name}' is derived from other parameters (weight norm, re-parameterisation), "
-                    "so it is no point on a path. Bake it in first, for example with "
-                    "torch.nn.utils.parametrize.remove_parametrizations."
-                )
-            if id(module.weight) in seen:  # shared weights are one set of filters, under their first name
-                continue
-            seen.add(id(module.weight))
-            out_channels, in_channels, *kernel = module.weight.shape
+        for cut in cuts_of(network, linear):
             offset = layers[-1].offset + layers[-1].count if layers else 0
-            layers.append(FilterLayer(name, out_channels, in_channels, tuple(kernel), offset))
+            layers.append(FilterLayer(cut.layer, cut.out_channels, cut.in_channels, cut.kernel, offset, cut.row))
         if not layers:
-            raise FilterlensError("The network has no convolution, so it has no filters.")
+            other = "" if linear == NONE else " and no linear layer"
+            raise FilterlensError(f"The network has no convolution{other}, so it has no filters.")
         self.layers: tuple[FilterLayer, ...] = tuple(layers)
-        attributed = {layer.parameter for layer in layers}
-        self.left_out: tuple[str, ...] = tuple(
-            name
-            for name, parameter in network.named_parameters()
-            if name not in attributed and not name.endswith("bias") and parameter.ndim > 0
-        )
+        self.left_out: tuple[str, ...] = left_out(network, {layer.parameter for layer in layers})
 
     @classmethod
     def of_layers(cls, layers: Iterable[FilterLayer]) -> "FilterSpace":
@@ -159,7 +165,7 @@ class FilterSpace:
             raise UsageError(f"Filter index {index} is out of range: there are {len(self)} filters, counted from 0.")
         layer = self.layers[int(self.layer_index[index])]
         out_channel, in_channel = divmod(int(index) - layer.offset, layer.in_channels)
-        return FilterAddress(layer.name, out_channel, in_channel)
+        return FilterAddress(layer.name, out_channel, in_channel, layer.row)
 
     def addresses(self, indices: Tensor) -> list[FilterAddress]:
         """Return the addresses of many flat indices ``(n,)``, in their order."""
@@ -167,25 +173,34 @@ class FilterSpace:
         widths = torch.tensor([layer.in_channels for layer in self.layers])[numbers]
         local = indices - torch.tensor([layer.offset for layer in self.layers])[numbers]
         rows = zip(numbers.tolist(), (local // widths).tolist(), (local % widths).tolist(), strict=True)
-        return [FilterAddress(self.layers[number].name, row, column) for number, row, column in rows]
+        layers = self.layers
+        return [FilterAddress(layers[number].name, out, column, layers[number].row) for number, out, column in rows]
 
     def index(self, address: FilterAddress | str) -> int:
-        """Return the flat index of an address, given as a value or as ``body.3.conv1.weight[17, 4]``.
+        """Return the flat index of an address: a value, or text as ``body.3.conv1.weight[17, 4]``, ``fc.weight[5, :]``.
 
         Raises:
             UsageError: The text is no address, or no filter of this network has it.
         """
         if isinstance(address, str):
-            match = re.fullmatch(r"(?:(.+)\.)?weight\[\s*(\d+)\s*,\s*(\d+)\s*\]", address.strip())
-            if match is None:
-                raise UsageError(f"'{address}' is not a filter address; it looks like 'body.3.conv1.weight[17, 4]'.")
-            address = FilterAddress(match[1] or "", int(match[2]), int(match[3]))
+            address = self._parse(address)
         layer = self.layer(address.layer)
         if not (0 <= address.out_channel < layer.out_channels and 0 <= address.in_channel < layer.in_channels):
             raise UsageError(
                 f"There is no filter {address}: the weight is {layer.out_channels} × {layer.in_channels} filters."
             )
+        if address.row != layer.row:
+            legal = FilterAddress(layer.name, address.out_channel, address.in_channel, layer.row)
+            raise UsageError(f"There is no filter {address}: a filter of that weight is written {legal}.")
         return layer.offset + address.out_channel * layer.in_channels + address.in_channel
+
+    def _parse(self, text: str) -> FilterAddress:
+        match = re.fullmatch(r"(?:(.+)\.)?((?:\w+_proj_)?weight)\[\s*(\d+)\s*,\s*(\d+|:)\s*\]", text.strip())
+        if match is None:
+            raise UsageError(f"'{text}' is not a filter address; it looks like 'body.3.conv1.weight[17, 4]'.")
+        parts = [match[1], match[2] if match[2] != "weight" else None]
+        layer, row = ".".join(part for part in parts if part), match[4] == ":"
+        return FilterAddress(layer, int(match[3]), 0 if row else int(match[4]), row)
 
     def pool(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Sum a quantity given per weight over each filter's slice.
@@ -196,15 +211,13 @@ class FilterSpace:
         Returns:
             ``(filters,)`` in the order of the flat index.
         """
-        return torch.cat([weights[layer.parameter].flatten(2).sum(2).flatten() for layer in self.layers])
+        slices = [weights[each.parameter].reshape(each.out_channels, each.in_channels, -1) for each in self.layers]
+        return torch.cat([each.sum(2).flatten() for each in slices])
 
     def spread(self, values: Tensor) -> dict[str, Tensor]:
         """Give every weight the value of its filter: ``(filters,)`` → parameter name → ``(out, in, 1, …)``."""
         return {
-            layer.parameter: values[layer.offset : layer.offset + layer.count].view(
-                layer.out_channels, layer.in_channels, *[1] * len(layer.kernel)
-            )
-            for layer in self.layers
+            layer.parameter: values[layer.offset : layer.offset + layer.count].view(layer.view) for layer in self.layers
         }
 
 

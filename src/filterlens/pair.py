@@ -18,6 +18,7 @@ from filterlens.filters import FilterSpace
 from filterlens.hardware import autocast
 from filterlens.rematerialise import Container, containers_of
 from filterlens.tiling import Tiling, tiling_of
+from filterlens.units import ROWS
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class ModelPair:
         scale: HR size over LR size; read from ``target.scale`` when absent.
         name: What results call the pair.
         facts: Anything to keep with it for provenance (paths, hashes, cards).
+        linear: What a filter of a linear layer is: ``rows``, ``weights`` or ``none``.
 
     Raises:
         FilterlensError: Different architectures, identical weights, or NaN in them.
@@ -81,6 +83,7 @@ class ModelPair:
         scale: int | None = None,
         name: str = "",
         facts: dict[str, Any] | None = None,
+        linear: str = ROWS,
     ) -> None:
         _check_same_architecture(baseline, target)
         known = getattr(target, "scale", None) if scale is None else scale
@@ -91,7 +94,8 @@ class ModelPair:
         self.scale = known
         self.name = name
         self.facts = facts or {}
-        self.space = FilterSpace(target)
+        self.linear = linear
+        self.space = FilterSpace(target, linear)
         self._network = copy.deepcopy(target).eval().requires_grad_(False)
         self._slots = _slots(self._network)
         reference = dict(baseline.named_parameters())
@@ -107,9 +111,22 @@ class ModelPair:
 
     @classmethod
     def load(
-        cls, baseline: Path | str, target: Path | str, *, architecture: str | None = None, scale: int | None = None
+        cls,
+        baseline: Path | str,
+        target: Path | str,
+        *,
+        architecture: str | None = None,
+        scale: int | None = None,
+        linear: str = ROWS,
     ) -> "ModelPair":
-        """Load a pair from two checkpoints (safetensors or BasicSR ``.pth``).
+        """Load a pair from two checkpoints.
+
+        Args:
+            baseline: Before fine-tuning; which files, see :func:`filterlens.models.checkpoints.load_network`.
+            target: After it.
+            architecture: Of both; None reads it off the files.
+            scale: Of both; None reads it off the files.
+            linear: What a filter of a linear layer is: ``rows``, ``weights`` or ``none``.
 
         Raises:
             FilterlensError: A file is unreadable, or the two are of different architectures.
@@ -129,7 +146,8 @@ class ModelPair:
             "baseline": {"path": str(baseline), "sha256": first.sha256, "card": first.card},
             "target": {"path": str(target), "sha256": second.sha256, "card": second.card},
         }
-        return cls(first.network, second.network, scale=second.scale, facts=facts)
+        facts |= {} if linear == ROWS else {"linear": linear}
+        return cls(first.network, second.network, scale=second.scale, facts=facts, linear=linear)
 
     @classmethod
     def pretrained(cls, name: str = "srresnet-x2") -> "ModelPair":

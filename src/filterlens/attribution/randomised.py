@@ -49,7 +49,8 @@ def randomised(pair: ModelPair, layers: Collection[str], *, kind: str = "weights
             if name in pieces:
                 pieces[name].copy_(_shuffled(pieces[name], derive_seed(seed, kind, name)))
     vector = torch.where(_touched(pair, layers), learned + origin, pair.target)  # a + (b − a) is not exactly b
-    return ModelPair(pair.network(pair.baseline), pair.network(vector), scale=pair.scale, name=f"{pair.name}, {kind}")
+    ends = pair.network(pair.baseline), pair.network(vector)
+    return ModelPair(*ends, scale=pair.scale, name=f"{pair.name}, {kind}", linear=pair.linear)
 
 
 def from_the_last(space: FilterSpace, shares: Sequence[float]) -> list[tuple[str, ...]]:

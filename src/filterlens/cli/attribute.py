@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import options
+from filterlens.cli import network_options, options
 from filterlens.cli.console import Terminal, result
 
 
@@ -17,6 +17,8 @@ def attribute(
     pair: options.PairName = None,
     baseline: options.Baseline = None,
     target: options.Target = None,
+    architecture: network_options.Architecture = None,
+    linear: network_options.Linear = "rows",
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,6 +68,9 @@ def attribute(
 ) -> None:
     """Rank every filter of a network for each degradation.
 
+    Checkpoints may be of any architecture that filterlens or, once installed (pip install "filterlens[archs]"),
+    spandrel recognises, or of your own code (--architecture).
+
     Writes filters.csv (degradation,layer,out,in,score,rank), scores.safetensors, distribution.csv and run.json. Killed
     at any moment, the same command goes on where it stopped. Several processes or machines that see the same folder:
     `torchrun --nproc-per-node 2 -m filterlens attribute …`.
@@ -86,7 +91,7 @@ def attribute(
     rule = rule_from(quadrature, nodes, tolerance, usual) if given else None
     processes = processes_of_this_job()
     facts = attribute_to_folder(
-        open_pair(pair, baseline, target).to(resolve_device(device)),
+        open_pair(pair, baseline, target, architecture=architecture, linear=linear).to(resolve_device(device)),
         images,
         degradation,
         output,

@@ -8,6 +8,7 @@ import typer
 
 from filterlens.cli import options
 from filterlens.cli.console import Terminal, result
+from filterlens.errors import UsageError
 
 
 def train(
@@ -15,7 +16,7 @@ def train(
         list[Path], typer.Option("--images", help="Folder of HR training images; repeat it.", show_default=False)
     ],
     recipe: Annotated[
-        str, typer.Option("--recipe", help="cpu, reference, smoke, gpu, dan, dasr, or a path to a .toml file.")
+        str, typer.Option("--recipe", help="cpu, reference, smoke, gpu, dan, dasr, denoise, or a path to a .toml file.")
     ] = "cpu",
     output: Annotated[
         Path | None,
@@ -37,10 +38,37 @@ def train(
             show_default="trained first",
         ),
     ] = None,
-    architecture: Annotated[
-        str | None, typer.Option("--architecture", help="srresnet, srcnn-style, dan or dasr.", show_default="recipe's")
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="As --baseline, of any architecture, which then is that network's, as is the scale: makes a target "
+            "for a network that has none.",
+            show_default=False,
+        ),
     ] = None,
-    scale: Annotated[int | None, typer.Option("--scale", help="2, 3 or 4.", show_default="recipe's")] = None,
+    degradation: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--degradation",
+            help="What the target learns to remove; repeat it. Each falls on every second sample.",
+            show_default="recipe's",
+        ),
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", help="Steps of the target's stage.", show_default="recipe's")
+    ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--architecture",
+            help="srresnet, srcnn-style, dan, dasr or dncnn; with --from also your own code, package.module:factory.",
+            show_default="recipe's",
+        ),
+    ] = None,
+    scale: Annotated[
+        int | None, typer.Option("--scale", help="2, 3 or 4; 1 for dncnn.", show_default="recipe's")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Decides everything random.", show_default="recipe's")
     ] = None,
@@ -52,20 +80,28 @@ def train(
     """Train a baseline on clean inputs and fine-tune a target from it on degraded ones.
 
     Killed at any moment, the same command goes on where it stopped, with the same numbers. Several targets from one
-    baseline: `--baseline FILE` and another `--seed` for each. Several processes:
+    baseline: `--baseline FILE` and another `--seed` for each. A target for a network of any architecture:
+    `--from model.safetensors --degradation blur:2 --degradation noise:0.1`. Several processes:
     `torchrun --nproc-per-node 2 -m filterlens train …`.
     """
-    from filterlens.training.recipe import load_recipe
-    from filterlens.workflow.train import leads_processes, train_to_folder
+    from filterlens.models.user_module import is_factory
+    from filterlens.training.recipe import load_recipe, with_target
+    from filterlens.workflow.train import leads_processes, recipe_from, train_to_folder
 
-    chosen = load_recipe(recipe, architecture=architecture, scale=scale, seed=seed)
+    if start is not None and baseline is not None:
+        raise UsageError("Give either --from or --baseline: both name the network to start from.")
+    if start is not None:
+        chosen = recipe_from(start, recipe, architecture=architecture, scale=scale, seed=seed)
+    else:
+        chosen = load_recipe(recipe, architecture=architecture, scale=scale, seed=seed)
+    chosen = with_target(chosen, degradation or (), iterations)
     folder = output or Path("runs") / f"train-{chosen.name}"
     written = train_to_folder(
         chosen,
         images,
         folder,
         validation=validation,
-        baseline=baseline,
+        baseline=baseline or start,
         device=device,
         precision=precision,
         fresh=fresh,
@@ -75,5 +111,6 @@ def train(
         return
     value = {role: str(path) for role, path in written.items()} | {"log": str(folder / "log.jsonl")}
     text = "\n".join(str(path) for path in written.values())
-    next_line = f"Next: filterlens attribute --baseline {written['baseline']} --target {written['target']} …"
+    code = f" --architecture {chosen.architecture}" if is_factory(chosen.architecture) else ""
+    next_line = f"Next: filterlens attribute --baseline {written['baseline']} --target {written['target']}{code} …"
     result(value, f"{text}\n{next_line}", json)

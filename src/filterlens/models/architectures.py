@@ -10,6 +10,7 @@ from torch import nn
 from filterlens.errors import unknown
 from filterlens.models.dan import DAN
 from filterlens.models.dasr import DASR
+from filterlens.models.dncnn import DnCNN
 from filterlens.models.srcnn_style import SRCNNStyle
 from filterlens.models.srresnet import SRResNet
 
@@ -18,6 +19,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "srcnn-style": SRCNNStyle,
     "dan": DAN,
     "dasr": DASR,
+    "dncnn": DnCNN,
 }
 
 

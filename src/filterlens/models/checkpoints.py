@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError
 from filterlens.files import sha256_of, whole_file
-from filterlens.models.architectures import build
+from filterlens.models.identification import network_of
 from filterlens.models.published_names import in_our_names
-from filterlens.models.recognition import recognise
 from filterlens.version import __version__
 
 _CARD = "filterlens"
@@ -30,7 +29,8 @@ class LoadedNetwork:
 
     Attributes:
         network: On the CPU, float32, in evaluation mode.
-        architecture: Its name in :data:`filterlens.models.architectures.ARCHITECTURES`.
+        architecture: Its name in :data:`filterlens.models.architectures.ARCHITECTURES`; ``spandrel:NAME`` for what
+            spandrel recognised; or the user's factory, ``package.module:factory``.
         options: What the architecture was built with, for example ``{"scale": 2}``.
         card: The file's own card; empty for foreign files.
         path: Where it came from.
@@ -84,13 +84,15 @@ def load_network(path: Path | str, architecture: str | None = None, scale: int |
     Args:
         path: ``.safetensors``, or a ``.pth``/``.pt``/``.ckpt`` with bare weights, ``params_ema``, ``params`` or
             ``state_dict``, with or without a ``module.`` prefix (``params_ema`` is preferred); also the published
-            files of DAN v1 and DASR.
-        architecture: Overrides what the card or the shapes say.
+            files of DAN v1 and DASR, and of whatever spandrel knows.
+        architecture: Overrides what the card or the shapes say; or a factory of your own that builds the network,
+            ``package.module:factory`` or ``package.module:factory,option=value``. Its code runs.
         scale: Overrides what the card or the shapes say.
 
     Raises:
         FilterlensError: The file is missing, truncated, would run code, holds NaN, or fits no known architecture;
             the message names what is missing and what would fit.
+        UsageError: The scale is not the network's.
     """
     path = Path(path)
     if not path.is_file():
@@ -99,29 +101,9 @@ def load_network(path: Path | str, architecture: str | None = None, scale: int |
     if not weights:
         raise FilterlensError(f"Checkpoint '{path}' holds no tensors.")
     weights = in_our_names(weights, str(path))
-    name, options = _identify(weights, header, path, architecture)
-    if scale is not None:
-        options["scale"] = scale
-    network = build(name, **options)
-    options.setdefault("scale", network.scale)
-    _load_strictly(network, weights, path, name)
-    return LoadedNetwork(network.eval(), name, options, path, sha256_of(path), dict(header.get("card", {})))
-
-
-def _identify(
-    weights: Mapping[str, Tensor], header: Mapping[str, Any], path: Path, asked: str | None
-) -> tuple[str, dict[str, Any]]:
-    """Return architecture and options: from the header, else from the shapes; ``asked`` overrides the name."""
-    if header.get("architecture") is not None:
-        name, options = header["architecture"], dict(header.get("options", {}))
-    else:
-        try:
-            name, options = recognise(weights, str(path))
-        except FilterlensError:
-            if asked is None:
-                raise
-            return asked, {}
-    return (name, options) if asked in (None, name) else (asked, {})
+    found = network_of(weights, header, str(path), architecture, scale)
+    card = dict(header.get("card", {}))
+    return LoadedNetwork(found.network.eval(), found.architecture, found.options, path, sha256_of(path), card)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -181,27 +163,3 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
             "looked for params_ema, params, state_dict, model_state_dict, model, or bare tensors."
         )
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
-
-
-def _load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path, architecture: str) -> None:
-    wanted = network.state_dict()
-    missing = [name for name in wanted if name not in weights]
-    unexpected = [name for name in weights if name not in wanted]
-    unfit = [
-        f"{name} is {tuple(weights[name].shape)}, not {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    problems = [
-        f"{title}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
-        for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", unfit))
-        if names
-    ]
-    if problems:
-        raise FilterlensError(f"Checkpoint '{path}' does not fit {architecture}: {'; '.join(problems)}.")
-    broken = [name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if broken:
-        raise FilterlensError(
-            f"Checkpoint '{path}' holds NaN or infinity in '{broken[0]}'. Take an earlier checkpoint."
-        )
-    network.load_state_dict(weights)

@@ -13,6 +13,8 @@ from filterlens.models.architectures import ARCHITECTURES
 
 SCALES = (2, 3, 4)
 
+_DNCNN = re.compile(r"model\.\d*[02468]\.(weight|bias)")
+
 
 def recognise(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[str, Any]]:
     """Return architecture and options that fit the weights.
@@ -22,7 +24,7 @@ def recognise(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[str
     Raises:
         FilterlensError: Nothing fits; the message says what was found and what would fit.
     """
-    for architecture, fit in (("srresnet", _srresnet), ("srcnn-style", _srcnn_style), ("dan", _dan), ("dasr", _dasr)):
+    for architecture, fit in _FITS.items():
         options = fit(weights)
         if options is not None:
             return architecture, options
@@ -32,7 +34,7 @@ def recognise(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[str
         "A fitting SRResNet has conv_first, body.N.conv1/conv2, upconv1, conv_hr, conv_last; "
         "a fitting SRCNN-style network has features.0 … features.17; DAN has restorer.body.N, estimator.body.N and "
         "basis, or the published Restorer and Estimator; DASR has encoder.layers.N and restorer.groups.N, or the "
-        "published E and G."
+        "published E and G; DnCNN has model.0, model.2, … alone."
     )
 
 
@@ -78,6 +80,16 @@ def _dasr(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
     }
 
 
+def _dncnn(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    first, layers = weights.get("model.0.weight"), _count(weights, r"model\.(\d+)\.weight")
+    last = weights.get(f"model.{2 * layers - 2}.weight")
+    if first is None or last is None or any(_DNCNN.fullmatch(name) is None for name in weights):
+        return None
+    shapes = (first.shape[0], 3, 3, 3), (3, first.shape[0], 3, 3)
+    fits = layers >= 3 and (tuple(first.shape), tuple(last.shape)) == shapes
+    return {"scale": 1, "features": first.shape[0], "layers": layers} if fits else None
+
+
 def _trunk(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """Return scale and features of a network whose restorer has a head and pixel shuffles."""
     if not _are_convolutions(weights, "restorer.head.weight", "restorer.upconvs.0.weight"):
@@ -95,3 +107,6 @@ def _are_convolutions(weights: Mapping[str, Tensor], *names: str) -> bool:
 def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
     """Count the distinct numbers at the group of a pattern."""
     return len({found[1] for found in (re.fullmatch(pattern, name) for name in weights) if found})
+
+
+_FITS = {"srresnet": _srresnet, "srcnn-style": _srcnn_style, "dan": _dan, "dasr": _dasr, "dncnn": _dncnn}

@@ -29,6 +29,7 @@ from filterlens.models.architectures import build
 from filterlens.models.checkpoints import LoadedNetwork, load_network, save_network
 from filterlens.models.dan import DAN
 from filterlens.models.initialisation import start_near_identity
+from filterlens.models.user_module import is_factory
 from filterlens.progress import SILENT, Bar, Progress
 from filterlens.training.baseline import check_baseline
 from filterlens.training.batches import Batches
@@ -111,7 +112,7 @@ class Trainer:
     def _taken_over(self, given: LoadedNetwork) -> nn.Module:
         """Write an existing baseline beside the target and return a copy of it."""
         path = self._weights_path("baseline")
-        is_other = path.exists() and load_network(path).card.get("source_sha256") != given.sha256
+        is_other = path.exists() and self._read(path).card.get("source_sha256") != given.sha256
         if is_other or self._state_path("baseline").exists():
             raise another_training(self.output)
         if self.accelerator.is_main_process and not path.exists():
@@ -130,11 +131,16 @@ class Trainer:
                 degradation.apply(truth, self.recipe.scale, resampler=self.recipe.resampler)
 
     def _already_trained(self, role: str, path: Path) -> nn.Module:
-        loaded = load_network(path)
+        loaded = self._read(path)
         if not self._is_of_this_training(loaded.card):
             raise another_training(self.output)
         self.progress.note(f"{role}: already trained, {path}")
         return loaded.network
+
+    def _read(self, path: Path) -> LoadedNetwork:
+        """Read a network of this training; the code that builds it was named when the training was started."""
+        architecture = self.recipe.architecture
+        return load_network(path, architecture if is_factory(architecture) else None)
 
     def _is_of_this_training(self, card: Mapping[str, Any]) -> bool:
         if "fingerprint" in card:
@@ -146,7 +152,7 @@ class Trainer:
 
     def _stage(self, role: str, stage: Stage, network: nn.Module) -> nn.Module:
         """Train one stage and return the averaged network."""
-        loss = loss_for(network, self.recipe, role, self.precision)
+        loss = loss_for(network, self.recipe, role, self.precision, shared=self.accelerator.num_processes > 1)
         running = self._begin(role, network, loss)
         shared = self.accelerator.prepare(loss)
         batches = Batches(
@@ -177,6 +183,8 @@ class Trainer:
     def _begin(self, role: str, network: nn.Module, loss: RestorationLoss) -> Running:
         """Start a stage, or go on where a checkpoint stopped."""
         running = Running.start(network, self.recipe, self.device, loss.training_only)
+        if self.recipe.is_foreign:
+            running.network.eval()  # no dropout, and statistics that stay: both ends of the pair compute alike
         path = self._state_path(role)
         state = load_state(path, self.fingerprint)
         if state is not None:
@@ -326,7 +334,10 @@ def train(
     """
     if baseline is not None:
         check_baseline(baseline, recipe, Path(output))
-    unused = [DistributedDataParallelKwargs(find_unused_parameters=True)] if recipe.architecture == "dasr" else []
+    elif recipe.is_foreign:
+        raise UsageError(f"{recipe.architecture} cannot be built here. Give the network to start from: --from FILE.")
+    some_unused = recipe.architecture == "dasr" or recipe.is_foreign
+    unused = [DistributedDataParallelKwargs(find_unused_parameters=True)] if some_unused else []
     on_cpu = device is not None and device.type == "cpu"
     accelerator = Accelerator(cpu=on_cpu, mixed_precision="no", kwargs_handlers=unused)
     if recipe.batch % accelerator.num_processes:

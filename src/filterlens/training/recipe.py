@@ -2,6 +2,7 @@
 """A recipe says everything that decides the trained weights; it is read from TOML and refuses unknown settings."""
 
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.models.architectures import ARCHITECTURES, check_options
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+ForeignName = Annotated[str, Field(pattern=":")]
 
 
 class _Settings(BaseModel):
@@ -67,9 +69,10 @@ class Recipe(_Settings):
 
     Attributes:
         name: What the card of the trained networks calls it.
-        architecture: ``srresnet``, ``srcnn-style``, ``dan`` or ``dasr``.
+        architecture: ``srresnet``, ``srcnn-style``, ``dan``, ``dasr`` or ``dncnn``; of a given baseline also what
+            spandrel recognised, ``spandrel:NAME``, or your own code, ``package.module:factory``.
         network: Options of the architecture besides the scale, for example ``{features = 32, blocks = 8}``.
-        scale: 2, 3 or 4.
+        scale: 2, 3 or 4; 1 for networks that keep the size (``dncnn``).
         resampler: ``bicubic`` (antialiased, the default protocol) or ``bilinear`` (the reference's).
         patch: Side of the HR patches in pixels; a multiple of ``scale``.
         batch: Patches a step, over all processes together.
@@ -86,9 +89,9 @@ class Recipe(_Settings):
     """
 
     name: str
-    architecture: Literal["srresnet", "srcnn-style", "dan", "dasr"] = "srresnet"
+    architecture: Literal["srresnet", "srcnn-style", "dan", "dasr", "dncnn"] | ForeignName = "srresnet"
     network: dict[str, int] = Field(default_factory=dict)
-    scale: Literal[2, 3, 4] = 2
+    scale: Literal[1, 2, 3, 4] = 2
     resampler: Literal["bicubic", "bilinear"] = "bicubic"
     patch: Annotated[int, Field(ge=16)] = 64
     batch: Annotated[int, Field(ge=1)] = 16
@@ -101,6 +104,11 @@ class Recipe(_Settings):
     checkpoint_every: Annotated[int, Field(ge=1)] = 500
     baseline: Stage
     target: Stage
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the network is none of filterlens: it cannot be built here, only taken over."""
+        return self.architecture not in ARCHITECTURES
 
     @property
     def options(self) -> dict[str, int]:
@@ -151,10 +159,30 @@ def load_recipe(name: str | Path, **changes: Any) -> Recipe:
     return validated(settings, str(name))
 
 
+def with_target(recipe: Recipe, degradations: Sequence[str] = (), iterations: int | None = None) -> Recipe:
+    """Return the recipe with another target stage.
+
+    Args:
+        recipe: What to change.
+        degradations: What the target learns, each falling on every second sample; nothing leaves the recipe's.
+        iterations: Steps; None leaves the recipe's.
+
+    Raises:
+        UsageError: A degradation or the number is not legal.
+    """
+    settings = recipe.model_dump()
+    if degradations:
+        settings["target"]["degradations"] = [(text, 0.5) for text in degradations]
+    if iterations is not None:
+        settings["target"]["iterations"] = iterations
+        settings["target"]["warmup"] = min(recipe.target.warmup, iterations // 10)
+    return validated(settings, recipe.name)
+
+
 def validated(settings: dict[str, Any], source: str) -> Recipe:
     """Check settings into a recipe; errors quote the value and the nearest legal name."""
     architecture = str(settings.get("architecture", "srresnet"))
-    if architecture not in ARCHITECTURES:
+    if architecture not in ARCHITECTURES and ":" not in architecture:
         raise unknown("architecture", architecture, ARCHITECTURES)
     try:
         recipe = Recipe.model_validate(settings)
@@ -168,7 +196,7 @@ def validated(settings: dict[str, Any], source: str) -> Recipe:
         if first["type"] == "missing":
             raise UsageError(f"Recipe '{source}': {place} is missing.") from None
         raise UsageError(f"Recipe '{source}': {place} = {first.get('input')!r}: {first['msg']}.") from None
-    check_options(recipe.architecture, recipe.network)
+    _check_network(recipe, source)
     if recipe.contrast is not None and recipe.architecture != "dasr":
         raise UsageError(f"Recipe '{source}': contrast is a setting of dasr, not of {recipe.architecture}.")
     if recipe.patch % recipe.scale:
@@ -176,6 +204,17 @@ def validated(settings: dict[str, Any], source: str) -> Recipe:
     for stage in (recipe.baseline, recipe.target):
         _check_blurs_fit(recipe, stage, source)
     return recipe
+
+
+def _check_network(recipe: Recipe, source: str) -> None:
+    if recipe.is_foreign:
+        if recipe.network:
+            raise UsageError(f"Recipe '{source}': network has no meaning for {recipe.architecture}: it is taken over.")
+        return
+    check_options(recipe.architecture, recipe.network)
+    if (recipe.scale == 1) != (recipe.architecture == "dncnn"):
+        legal = "1" if recipe.architecture == "dncnn" else "2, 3 or 4"
+        raise UsageError(f"Recipe '{source}': scale = {recipe.scale}: {recipe.architecture} has scale {legal}.")
 
 
 def _check_blurs_fit(recipe: Recipe, stage: Stage, source: str) -> None:

@@ -36,6 +36,7 @@ from filterlens.workflow.run_folder import (
 from filterlens.workflow.shared_runner import SharedRunner, identity_of
 
 PERCENTS = (1.0, 3.0, 5.0, 10.0)
+SHOWN = 8  # names of weights without filters in one note
 
 
 def attribute_to_folder(
@@ -92,8 +93,9 @@ def attribute_to_folder(
     described = [sample.provenance() for sample in samples]  # reads every image once: a bad one fails before the work
     if not allow_small:
         _refuse_small_images(pair, described)
-    if pair.space.left_out:
-        progress.note(f"not attributed, since they are no filters: {', '.join(pair.space.left_out)}")
+    if left_out := pair.space.left_out:
+        more = f" and {len(left_out) - SHOWN} more (run.json names them)" if len(left_out) > SHOWN else ""
+        progress.note(f"not attributed, since they are no filters: {', '.join(left_out[:SHOWN])}{more}")
     path_settings: dict[str, Any] = {"objective": objective, "contrast": contrast}
     if quadrature is not None:
         path_settings["quadrature"] = quadrature

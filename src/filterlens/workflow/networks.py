@@ -16,6 +16,7 @@ def network_to_run(
     *,
     pair: str | None = None,
     model: Path | None = None,
+    architecture: str | None = None,
     network: str = "target",
     run: Path | None = None,
     without: str | None = None,
@@ -27,6 +28,7 @@ def network_to_run(
     Args:
         pair: Name of a shipped pair; the default is ``srresnet-x2``.
         model: One checkpoint.
+        architecture: Of that checkpoint; see :func:`filterlens.models.checkpoints.load_network`.
         network: ``target`` or ``baseline`` of the pair.
         run: A run folder, whose pair is used.
         without: Degradation whose top filters are dialled to ``strength``; needs ``run``.
@@ -43,7 +45,7 @@ def network_to_run(
     if model is not None:
         from filterlens.models.checkpoints import load_network
 
-        return load_network(model).network
+        return load_network(model, architecture).network
     if run is None:
         shipped = ModelPair.pretrained(pair or "srresnet-x2")
         return shipped.network(getattr(shipped, network))

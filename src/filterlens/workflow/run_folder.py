@@ -15,6 +15,7 @@ from typing import Any
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import read_json, write_text
 from filterlens.pair import ModelPair
+from filterlens.units import ROWS
 from filterlens.version import __version__
 
 RUN, SCORES, FILTERS = "run.json", "scores.safetensors", "filters.csv"
@@ -75,8 +76,24 @@ def describe_pair(pair: ModelPair) -> dict[str, Any]:
     }
 
 
-def open_pair(name: str | None, baseline: Path | None, target: Path | None, default: str | None = None) -> ModelPair:
+def open_pair(
+    name: str | None,
+    baseline: Path | None,
+    target: Path | None,
+    default: str | None = None,
+    *,
+    architecture: str | None = None,
+    linear: str = ROWS,
+) -> ModelPair:
     """Load the pair that the user named: a shipped one, or two checkpoints.
+
+    Args:
+        name: Of a shipped pair.
+        baseline: Checkpoint before fine-tuning.
+        target: And after it.
+        default: The shipped pair where nothing is named.
+        architecture: Of the checkpoints; see :func:`filterlens.models.checkpoints.load_network`.
+        linear: What a filter of their linear layers is.
 
     Raises:
         UsageError: Neither, both, or only one checkpoint is given.
@@ -86,7 +103,9 @@ def open_pair(name: str | None, baseline: Path | None, target: Path | None, defa
     if (baseline is None) != (target is None):
         raise UsageError(f"--{'target' if baseline else 'baseline'} is missing: a pair needs both checkpoints.")
     if baseline and target:
-        return ModelPair.load(baseline, target)
+        return ModelPair.load(baseline, target, architecture=architecture, linear=linear)
+    if architecture is not None or linear != ROWS:
+        raise UsageError("--architecture and --linear are for your own checkpoints: give --baseline and --target.")
     if name is None and default is None:
         raise UsageError("Which pair? Give --pair NAME (one that ships) or --baseline FILE --target FILE.")
     return ModelPair.pretrained(name or str(default))
@@ -96,13 +115,15 @@ def reopen_pair(run: Path) -> ModelPair:
     """Load the pair of a run folder again and check that it is still the same.
 
     Raises:
-        FilterlensError: A checkpoint was moved or changed since.
+        FilterlensError: A checkpoint was moved or changed since. A factory of the user's code is called again.
     """
     facts = read_json(run / RUN)["pair"]
     if facts["name"]:
         pair = ModelPair.pretrained(facts["name"])
     else:
-        pair = ModelPair.load(facts["baseline"]["path"], facts["target"]["path"])
+        paths = (facts[role]["path"] for role in ("baseline", "target"))
+        linear = facts.get("linear", ROWS)
+        pair = ModelPair.load(*paths, architecture=facts.get("architecture"), linear=linear)
     for role in ("baseline", "target"):
         if pair.facts[role]["sha256"] != facts[role]["sha256"]:
             raise FilterlensError(

@@ -10,9 +10,10 @@ from filterlens.errors import FilterlensError
 from filterlens.files import write_json
 from filterlens.hardware import resolve_device, resolve_precision
 from filterlens.models.checkpoints import load_network
+from filterlens.models.user_module import is_factory
 from filterlens.progress import SILENT, Progress
 from filterlens.training.baseline import check_baseline
-from filterlens.training.recipe import Recipe
+from filterlens.training.recipe import Recipe, load_recipe
 from filterlens.workflow.run_folder import provenance
 
 HELD_OUT_EVERY = 20
@@ -22,6 +23,24 @@ VALIDATION_IMAGES = 10
 def leads_processes() -> bool:
     """Whether this is the process that writes and speaks, among those that ``torchrun`` started."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def recipe_from(start: Path, recipe: str, *, architecture: str | None, scale: int | None, seed: int | None) -> Recipe:
+    """Return the recipe for a target of a given network: architecture and scale are the network's.
+
+    Args:
+        start: The checkpoint.
+        recipe: Name or file of the recipe whose stages are taken.
+        architecture: Of the checkpoint, where it cannot be read off it.
+        scale: As the user knows it.
+        seed: Instead of the recipe's.
+
+    Raises:
+        FilterlensError: The checkpoint cannot be read.
+        UsageError: The scale is not the network's, or the recipe does not fit it.
+    """
+    given = load_network(start, architecture, scale)
+    return load_recipe(recipe, architecture=given.architecture, scale=given.scale, seed=seed, network={})
 
 
 def train_to_folder(
@@ -54,7 +73,8 @@ def train_to_folder(
     """
     from filterlens.training.loop import train
 
-    given = None if baseline is None else load_network(baseline)
+    code = recipe.architecture if is_factory(recipe.architecture) else None
+    given = None if baseline is None else load_network(baseline, code)
     if given is not None:
         check_baseline(given, recipe, output)  # before anything is deleted
     paths = [path for folder in images for path in list_images(folder)[0]]

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of the architectures that spandrel knows: ESRGAN, RCAN, SwinIR, OmniSR, SPAN, Compact, DAT, HAT, etc.
+
+The weights are read by filterlens, which runs no code of a file; spandrel only says which network they are of.
+"""
+
+import importlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+from torch import Tensor, nn
+
+from filterlens.errors import FilterlensError
+from filterlens.models.fitted import GRAY, RGB, Needs, fitted
+from filterlens.models.strict import refuse_broken
+from filterlens.models.torchvision_stand_in import torchvision_or_stand_in
+
+PREFIX = "spandrel:"
+REMEDY = 'pip install "filterlens[archs]"'
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A network that was built from its weights.
+
+    Attributes:
+        network: Takes RGB images of any size.
+        architecture: How a card or ``run.json`` calls it.
+        options: What it was built with, ``scale`` among them.
+    """
+
+    network: nn.Module
+    architecture: str
+    options: dict[str, Any]
+
+
+def recognise_foreign(weights: Mapping[str, Tensor], source: str) -> Recognised | None:
+    """Build the network that spandrel recognises; None where spandrel knows none that fits.
+
+    Args:
+        weights: Name → tensor.
+        source: The file, for messages.
+
+    Raises:
+        FilterlensError: spandrel is not installed or broken, the weights do not fit the network that they look like, or
+            it maps no RGB image to one.
+    """
+    descriptor = _described(weights, source)
+    if descriptor is None:
+        return None
+    name = str(descriptor.architecture.id)
+    _check_images(descriptor, source, name)
+    refuse_broken(weights, source)
+    wanted = descriptor.size_requirements
+    needs = Needs(wanted.multiple_of, max(1, wanted.minimum), wanted.square, descriptor.input_channels)
+    call = getattr(descriptor, "_call_fn", None)
+    network = fitted(descriptor.model, int(descriptor.scale), needs, call=call)
+    return Recognised(network, PREFIX + name, _options(descriptor))
+
+
+def is_installed() -> bool:
+    """Whether spandrel can be looked for."""
+    return find_spec("spandrel") is not None
+
+
+@cache
+def spandrel() -> Any:
+    """Import spandrel, with or without torchvision.
+
+    Raises:
+        FilterlensError: It is broken.
+    """
+    try:
+        with torchvision_or_stand_in(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of code that is neither the user's nor ours
+            return importlib.import_module("spandrel")
+    except Exception as error:  # a broken installation may fail in any way
+        raise FilterlensError(f"spandrel cannot be imported ({_first_line(error)}). Try: {REMEDY}") from error
+
+
+def _described(weights: Mapping[str, Tensor], source: str) -> Any:
+    package = spandrel()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of code that is neither the user's nor ours
+            return package.MAIN_REGISTRY.load(dict(weights))
+    except package.UnsupportedModelError:
+        return None
+    except Exception as error:  # a network that is almost the recognised one fails in its own way
+        raise FilterlensError(
+            f"Checkpoint '{source}' looks like an architecture of spandrel but does not fit ({_first_line(error)}). "
+            "For a network of your own give --architecture package.module:factory."
+        ) from error
+
+
+def _check_images(descriptor: Any, source: str, name: str) -> None:
+    channels = descriptor.input_channels, descriptor.output_channels
+    if descriptor.purpose == "Inpainting" or channels not in ((RGB, RGB), (GRAY, GRAY)):
+        what = "an image and a mask" if descriptor.purpose == "Inpainting" else f"{channels[0]} channels"
+        raise FilterlensError(
+            f"Checkpoint '{source}' is {name}, which maps {what} to {channels[1]} channels; "
+            "filterlens needs networks from RGB to RGB, or from gray to gray."
+        )
+
+
+def _options(descriptor: Any) -> dict[str, Any]:
+    hyperparameters = getattr(descriptor.model, "hyperparameters", {})
+    written: dict[str, Any] = json.loads(json.dumps(hyperparameters, default=str))
+    return written | {"scale": int(descriptor.scale)}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The three names of torchvision that spandrel imports, for machines where torchvision is absent or broken."""
+
+import contextlib
+import enum
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_NAMES = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
+
+
+@contextlib.contextmanager
+def torchvision_or_stand_in() -> Iterator[None]:
+    """Let ``torchvision.transforms.functional`` be imported inside the block, if need be from here.
+
+    Afterwards other programs find torchvision as it was: absent or broken.
+    """
+    before = _torchvision_modules()
+    try:
+        importlib.import_module(_NAMES[-1])
+    except Exception:  # of whatever kind: a build for another PyTorch fails in its own way
+        _forget(before)
+    else:
+        yield
+        return
+    sys.modules.update(_stand_in())
+    try:
+        yield
+    finally:
+        _forget(before)
+
+
+def _torchvision_modules() -> dict[str, ModuleType]:
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == _NAMES[0]}
+
+
+def _forget(before: dict[str, ModuleType]) -> None:
+    for name in _torchvision_modules():
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def _stand_in() -> dict[str, ModuleType]:
+    package, transforms, functional = (ModuleType(name) for name in _NAMES)
+    contents: dict[str, Any] = {"InterpolationMode": _InterpolationMode, "normalize": _normalize, "rotate": _rotate}
+    vars(functional).update(contents)
+    vars(transforms)["functional"], vars(package)["transforms"] = functional, transforms
+    return dict(zip(_NAMES, (package, transforms, functional), strict=True))
+
+
+class _InterpolationMode(enum.Enum):
+    NEAREST, BILINEAR, BICUBIC = "nearest", "bilinear", "bicubic"
+
+
+def _normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    centre, width = (torch.tensor(each, dtype=images.dtype, device=images.device) for each in (mean, std))
+    return (images - centre.view(-1, 1, 1)) / width.view(-1, 1, 1)
+
+
+def _rotate(*_: object, **__: object) -> Tensor:
+    raise NotImplementedError("rotating needs torchvision, which cannot be imported here")

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks of the user's own code, named ``package.module:factory``; nothing is imported that the user did not name."""
+
+import importlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from filterlens.errors import FilterlensError, UsageError, unknown
+
+_NAME = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<factory>[A-Za-z_][\w.]*)(?P<options>(,[A-Za-z_]\w*=[^,]+)*)")
+_EXAMPLE = "my_package.networks:build or my_package.networks:build,features=32"
+
+
+@dataclass(frozen=True)
+class Factory:
+    """What builds a network: a class or function of a module, with keyword options.
+
+    Attributes:
+        module: Its dotted name.
+        factory: A name in it; dots go on inside.
+        options: Keyword arguments; numbers, true, false and null as in JSON, anything else is text.
+    """
+
+    module: str
+    factory: str
+    options: dict[str, Any]
+
+    @classmethod
+    def parse(cls, text: str) -> "Factory":
+        """Read ``package.module:factory,option=value``.
+
+        Raises:
+            UsageError: It is written otherwise.
+        """
+        match = _NAME.fullmatch(text)
+        if match is None:
+            raise UsageError(f"'{text}' names no factory; it looks like {_EXAMPLE}.")
+        options = [each.split("=", 1) for each in match["options"].split(",") if each]
+        return cls(match["module"], match["factory"], {name: _value(value) for name, value in options})
+
+    def build(self) -> nn.Module:
+        """Import and call it: runs the user's code.
+
+        Raises:
+            UsageError: There is no such module or no such name in it.
+            FilterlensError: It failed, or returned no network.
+        """
+        called = self._function()
+        try:
+            network = called(**self.options)
+        except Exception as error:  # of the user's code
+            raise FilterlensError(f"'{self}' failed: {type(error).__name__}: {_first_line(error)}") from error
+        if not isinstance(network, nn.Module):
+            raise FilterlensError(f"'{self}' returned {type(network).__name__}, not a torch.nn.Module.")
+        return network
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.factory}"
+
+    def _function(self) -> Callable[..., Any]:
+        try:
+            found: Any = importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{self.module}.".startswith(f"{error.name}."):
+                raise FilterlensError(f"'{self.module}' cannot be imported: {_first_line(error)}.") from error
+            raise UsageError(
+                f"There is no module '{error.name}' for '{self}'. Install it, or say where it lies: "
+                "PYTHONPATH=FOLDER filterlens …"
+            ) from error
+        except Exception as error:  # of the user's code
+            raise FilterlensError(f"'{self.module}' cannot be imported: {_first_line(error)}") from error
+        for part in self.factory.split("."):
+            if not hasattr(found, part):
+                raise unknown(f"name in '{self.module}'", part, [each for each in vars(found) if each[0] != "_"])
+            found = getattr(found, part)
+        if not callable(found):
+            raise UsageError(f"'{self}' is {type(found).__name__}, not a class or function that builds a network.")
+        return found  # type: ignore[no-any-return]
+
+
+def is_factory(architecture: str | None) -> bool:
+    """Whether the name of an architecture is a user's factory."""
+    return architecture is not None and ":" in architecture and not architecture.startswith("spandrel:")
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]
