@@ -12,6 +12,7 @@ import typer
 
 from filterlens.cli import console
 from filterlens.cli.adapter import adapter
+from filterlens.cli.app import app as app_command
 from filterlens.cli.attribute import attribute
 from filterlens.cli.classify import classify
 from filterlens.cli.data import data
@@ -22,6 +23,7 @@ from filterlens.cli.paper import paper
 from filterlens.cli.report import report
 from filterlens.cli.restore import restore
 from filterlens.cli.retrain import retrain
+from filterlens.cli.schema import schema
 from filterlens.cli.train import train
 from filterlens.errors import FilterlensError
 from filterlens.version import __version__
@@ -36,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, attribute, mask, report, restore, degrade, classify, train, retrain, paper):
+for command in (demo, attribute, mask, report, restore, degrade, classify, train, retrain, paper, app_command, schema):
     app.command()(command)
 app.add_typer(data, name="data")
 app.add_typer(adapter, name="adapter")

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the visitor chose, as values instead of a list of component contents."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from filterlens.degradations import Degradation
+from filterlens.degradations.blur import GaussianBlur
+from filterlens.degradations.noise import GaussianNoise
+from filterlens.workflow.studio.scene import Handling
+
+MOST_BLUR, MOST_NOISE, LEAST_QUALITY = 4.0, 0.2, 5
+
+
+@dataclass(frozen=True)
+class Controls:
+    """All controls of the page.
+
+    Attributes:
+        source: Name of a photograph, or ``upload:N``.
+        handling: What happens to it before the network sees it.
+        percent: Share of the filters that belong to each function.
+        strengths: Degradation → λ.
+    """
+
+    source: str
+    handling: Handling
+    percent: float
+    strengths: Mapping[str, float]
+
+    @classmethod
+    def of(cls, values: Sequence[Any], degradations: Sequence[str]) -> "Controls":
+        """Read the contents of the components, in their order on the page."""
+        source, lowered, blur, noise, quality, percent, *strengths = values
+        handling = Handling(True) if lowered else Handling(False, float(blur), float(noise), int(quality))
+        return cls(source, handling, float(percent), dict(zip(degradations, map(float, strengths), strict=True)))
+
+    @property
+    def scene(self) -> tuple[str, Handling]:
+        """What decides the network's input; the rest decides the network."""
+        return self.source, self.handling
+
+
+def first_handling(degradations: Sequence[str]) -> Handling:
+    """Return what the page does to a picture at first: the degradation of the first function that sliders can make.
+
+    Blur with σ = 2 where there is none.
+    """
+    for name in degradations:
+        degradation = Degradation.parse(name)
+        blur, noise, jpeg = degradation.blur, degradation.noise, degradation.jpeg
+        if isinstance(blur, GaussianBlur) and blur.is_isotropic and blur.kernel == GaussianBlur(1).kernel:
+            return Handling(blur=min(MOST_BLUR, blur.sigma))
+        if isinstance(noise, GaussianNoise):
+            return Handling(noise=min(MOST_NOISE, noise.sigma))
+        if jpeg is not None:
+            return Handling(quality=max(LEAST_QUALITY, jpeg.quality))
+    return Handling(blur=2.0)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The map: every filter of the network as one cell, layer by layer, with the functions in colour."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+import torch
+from torch import Tensor
+
+from filterlens.app import words
+from filterlens.app.assets import asset
+from filterlens.app.colours import colours
+from filterlens.diagnosis.found_filters import filter_count
+from filterlens.filters import ranking
+from filterlens.report.labels import function_of
+from filterlens.workflow.studio.explanation import Explanation
+from filterlens.workflow.studio.studio import Studio
+
+SHOWN = 5.0  # percent of the filters whose ranks and shares the page gets
+
+
+def filter_map(studio: Studio) -> gr.HTML:
+    """Return the component; clicking a function in its legend fires ``select`` with ``{"degradation": …}``."""
+    most = filter_count(len(studio.pair.space), SHOWN)
+    names = studio.degradations
+    return gr.HTML(
+        None,
+        html_template=asset("map.html"),
+        css_template=asset("map.css"),
+        js_on_load=asset("map.js"),
+        apply_default_css=False,
+        elem_id="map",
+        total=len(studio.pair.space),
+        layers=[
+            [layer.parameter, layer.out_channels, layer.in_channels, layer.row] for layer in studio.pair.space.layers
+        ],
+        functions=[
+            {
+                "degradation": name,
+                "title": function_of(name),
+                "verb": words.labels(names)[name],
+                "colour": colours(names)[name],
+                "ranking": packed(studio.found.rankings[name][:most].to(torch.int32)),
+            }
+            for name in names
+        ],
+    )
+
+
+def map_value(percent: float, strengths: Mapping[str, float], explanation: Explanation | None = None) -> dict[str, Any]:
+    """Return what the map shows; without an explanation it keeps what it knows of the input."""
+    value: dict[str, Any] = {"percent": percent, "strengths": dict(strengths)}
+    if explanation is not None:
+        best = ranking(explanation.shares)[: filter_count(len(explanation.shares), SHOWN)]
+        shares = explanation.shares[best].float()
+        value["used"] = {
+            "percent": explanation.percent,
+            "filters": packed(best.to(torch.int32)),
+            "shares": packed(shares),
+        }
+    return value
+
+
+def packed(numbers: Tensor) -> str:
+    """Return a tensor of 4-byte numbers as base64, little-endian, which a page unpacks at once."""
+    values = numbers.contiguous().numpy()
+    return base64.b64encode(values.astype(values.dtype.newbyteorder("<")).tobytes()).decode("ascii")

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The photographs that ship, to choose from, and a button to send one of one's own."""
+
+import base64
+import io
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from filterlens.app.assets import asset
+from filterlens.data.photographs import PHOTOGRAPHS, photograph
+
+SIDE = 200  # of a thumbnail, in pixels
+
+
+def photographs(first: str) -> gr.HTML:
+    """Return the component; its value is the chosen name, empty for a picture of the visitor.
+
+    Choosing fires ``select`` with ``{"name": …}``, sending ``upload`` with ``{"path": …}`` or ``{"error": …}``.
+    """
+    pictures = [{"name": name, "picture": _thumbnail(name)} for name in PHOTOGRAPHS]
+    return gr.HTML(
+        first,
+        html_template=asset("photographs.html"),
+        css_template=asset("photographs.css"),
+        js_on_load=asset("photographs.js"),
+        apply_default_css=False,
+        elem_id="photographs",
+        pictures=pictures,
+    )
+
+
+def chosen(data: Any) -> str:
+    """Return the name in an event of the component; the first photograph for what is none."""
+    name = data.get("name") if isinstance(data, dict) else None
+    return name if name in PHOTOGRAPHS else next(iter(PHOTOGRAPHS))
+
+
+def _thumbnail(name: str) -> str:
+    image = Image.fromarray(photograph(name).permute(1, 2, 0).contiguous().numpy())
+    image.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The temporary folder from which the page loads pictures."""
+
+import re
+import secrets
+from pathlib import Path
+from urllib.parse import quote
+
+from PIL import Image
+from torch import Tensor
+
+from filterlens.app.session import Session
+from filterlens.errors import UsageError
+
+KEPT = 4  # per page: the browser may still be loading an older one
+ROUTE = "gradio_api/file="
+
+
+class Shelf:
+    """Pictures as files with addresses.
+
+    Args:
+        folder: An existing temporary folder; whoever made it removes it.
+        uploads: Where the server puts what visitors send.
+    """
+
+    def __init__(self, folder: Path, uploads: Path) -> None:
+        self.folder, self.uploads = folder, uploads
+
+    def put(self, kept: list[Path], stem: str, pixels: Tensor) -> str:
+        """Write ``(3, H, W)`` uint8 as PNG and return its address.
+
+        Args:
+            kept: The earlier ones of the same page; the oldest is dropped when there are many.
+            stem: Name of the file without its suffix.
+            pixels: The picture.
+        """
+        kept.append(self._write(stem, pixels))
+        while len(kept) > KEPT:
+            _drop(kept.pop(0))
+        return address(kept[-1])
+
+    def received(self, path: str | None) -> Path:
+        """Return the path of an upload.
+
+        Raises:
+            UsageError: Nothing arrived, or the path is none that an upload has: pages could be forged.
+        """
+        found = Path((path or "").replace("\0", "")).resolve()
+        if not path or not found.is_relative_to(self.uploads.resolve()) or not found.is_file():
+            raise UsageError("No picture arrived. Choose a file again.")
+        return found
+
+    def clear(self, session: Session) -> None:
+        """Drop what a closed page left."""
+        for path in [*session.inputs, *session.results]:
+            _drop(path)
+
+    def _write(self, stem: str, pixels: Tensor) -> Path:
+        place = self.folder / secrets.token_hex(8)  # nobody guesses another page's pictures
+        place.mkdir()
+        path = place / f"{safe_name(stem)}.png"
+        Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path, "PNG", compress_level=1)
+        return path
+
+
+def address(path: Path) -> str:
+    """Return where the page finds a file."""
+    return ROUTE + quote(str(path))
+
+
+def safe_name(text: str) -> str:
+    """Return a file name without anything that a shell, a path or a page could misread."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip(".-")[:60] or "picture"
+
+
+def _drop(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.parent.rmdir()

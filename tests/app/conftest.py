@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A studio around a small random pair, and the app's handlers on it."""
+
+import pytest
+import torch
+
+from filterlens.diagnosis.found_filters import FoundFilters
+from filterlens.filters import ranking
+from filterlens.models.srresnet import SRResNet
+from filterlens.pair import ModelPair
+from filterlens.workflow.studio.studio import Studio
+
+DEGRADATIONS = ("blur:2", "noise:0.1")
+
+
+@pytest.fixture(scope="package")
+def studio():
+    return small_studio()
+
+
+def small_studio():
+    """A narrow SRResNet with random rankings."""
+    torch.manual_seed(0)
+    baseline, target = SRResNet(features=8, blocks=2), SRResNet(features=8, blocks=2)
+    with torch.no_grad():
+        for old, new in zip(baseline.parameters(), target.parameters(), strict=True):
+            new.copy_(old + 0.5 * new)
+    pair = ModelPair(baseline, target, name="small")
+    generator = torch.Generator().manual_seed(1)
+    rankings = {name: ranking(torch.rand(len(pair.space), generator=generator)) for name in DEGRADATIONS}
+    return Studio(pair, FoundFilters(rankings))

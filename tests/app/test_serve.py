@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the app listens, and what it says when it cannot."""
+
+import importlib.util
+import re
+import socket
+
+import pytest
+
+from filterlens.app import serve
+from filterlens.app.serve import check_gradio, free_port, scratch_folder
+from filterlens.errors import FilterlensError, UsageError
+
+
+@pytest.fixture
+def taken():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_port_in_use_is_one_clear_line(taken):
+    message = f"Port {taken} on 127.0.0.1 is in use. Choose another with --port, or leave --port out."
+    with pytest.raises(FilterlensError, match=f"^{re.escape(message)}$"):
+        free_port("127.0.0.1", taken)
+
+
+def test_without_a_port_the_next_free_one_is_taken(taken, monkeypatch):
+    monkeypatch.setattr(serve, "FIRST_PORT", taken)
+    assert taken < free_port("127.0.0.1", None) < taken + serve.PORTS
+
+
+def test_when_all_are_taken_that_is_said(taken, monkeypatch):
+    monkeypatch.setattr(serve, "FIRST_PORT", taken)
+    monkeypatch.setattr(serve, "PORTS", 1)
+    with pytest.raises(FilterlensError, match="are all in use"):
+        free_port("127.0.0.1", None)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_ports_that_are_none_are_refused(port):
+    with pytest.raises(UsageError, match="1 to 65535"):
+        free_port("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])  # the first is reserved for documentation
+def test_an_address_of_another_machine_is_refused(host):
+    with pytest.raises(FilterlensError, match=f"Cannot listen on {host}"):
+        free_port(host, None)
+
+
+def test_gradio_missing_is_said_with_the_remedy(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FilterlensError, match=r"pip install 'filterlens\[app\]'"):
+        check_gradio()
+
+
+def test_the_scratch_folder_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with scratch_folder() as folder:
+        (folder / "picture.png").write_bytes(b"x")
+        assert folder.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
