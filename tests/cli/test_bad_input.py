@@ -166,6 +166,7 @@ def test_ctrl_c_ends_a_running_job_with_130_and_one_line(checkpoints, images, tm
         stdout=theirs,
         stderr=theirs,
         env={**os.environ, "TERM": "xterm", "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # else ignored in the background
     )
     os.close(theirs)
     shown = b""
