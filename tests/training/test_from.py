@@ -144,6 +144,13 @@ def test_another_target_stage_changes_nothing_else() -> None:
     assert changed.target.degradations == (("jpeg:30", 0.5),)
     assert (changed.target.iterations, changed.target.warmup) == (50, 5)
     assert changed.baseline == recipe.baseline
+    assert with_target(recipe, ["clean"]).target.degradations == ()
+    for wrong, message in (
+        (["clean", "blur:2"], "samples on which none falls are clean"),
+        (["blur:2+noise:0.1"], "by itself"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            with_target(recipe, wrong).mixture(with_target(recipe, wrong).target)
     with pytest.raises(UsageError, match="iterations = 0"):
         with_target(recipe, iterations=0)
 

@@ -51,7 +51,7 @@ def train(
         list[str] | None,
         typer.Option(
             "--degradation",
-            help="What the target learns to remove; repeat it. Each falls on every second sample.",
+            help="What the target learns to remove; repeat it. Each falls on every second sample. clean: nothing.",
             show_default="recipe's",
         ),
     ] = None,

@@ -19,8 +19,13 @@ class Coin:
     probability: float
 
     def __post_init__(self) -> None:
-        if isinstance(self.degradation, Degradation) and ("+" in str(self.degradation) or self.degradation.is_clean):
-            raise UsageError(f"A coin carries one effect, not '{self.degradation}'.")
+        if isinstance(self.degradation, Degradation) and self.degradation.is_clean:
+            raise UsageError("A training mixture names effects alone: samples on which none falls are clean.")
+        if "+" in str(self.degradation):
+            raise UsageError(
+                f"'{self.degradation}' is more than one effect. Name each by itself: they fall independently, "
+                "so some samples have all of them."
+            )
         if not 0 < self.probability <= 1:
             raise UsageError(f"Probability {self.probability} of '{self.degradation}' is not in (0, 1].")
 

@@ -2,6 +2,7 @@
 """One experiment as files: a Markdown page, JSON, one CSV per table, one PNG per figure."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,25 +75,28 @@ def as_json(experiment: Experiment, outcome: Outcome, origin: Origin, settings: 
 
 
 def write_index(folder: Path, experiments: Sequence[Experiment]) -> Path:
-    """Write ``index.md``: every page in the folder and what became of its claims."""
+    """Write ``index.md``: every page in the folder, what became of its claims, and each claim with its evidence."""
     from filterlens.files import read_json
 
-    lines = ["# Results", "", _GENERATED, ""]
-    known = {each.name: read_json(folder / f"{each.name}.json") for each in experiments
+    known = {each: read_json(folder / f"{each.name}.json") for each in experiments
              if (folder / f"{each.name}.json").is_file()}  # fmt: skip
-    lines += ["| page | claim | | what was measured |", "|---|---|---|---|"]
-    for experiment in experiments:
-        record = known.get(experiment.name)
-        for claim in record["claims"] if record else ():
+    marks = [f"{MARKS[verdict]} {verdict}" for verdict in MARKS]
+    lines = ["# Results", "", _GENERATED, ""]
+    lines += [
+        f"| page | what it shows | {' | '.join(marks)} | recipe | seconds |",
+        f"|---|---|{'---|' * len(marks)}---|---|",
+    ]
+    for experiment, record in known.items():
+        counted = Counter(claim["verdict"] for claim in record["claims"])
+        counts = " | ".join(str(counted[verdict] or "") for verdict in MARKS)
+        row = f"{experiment.summary} | {counts} | {record['recipe']} | {record['seconds']:.0f}"
+        lines.append(f"| [{experiment.title}]({experiment.name}.md) | {row} |")
+    for experiment, record in known.items():
+        if record["claims"]:
+            lines += ["", f"## {experiment.title}", "", "| claim | here | what was measured |", "|---|---|---|"]
+        for claim in record["claims"]:
             mark = f"{MARKS[Verdict(claim['verdict'])]} {claim['verdict']}"
-            place = f"[{experiment.name}]({experiment.name}.md)"
-            lines.append(f"| {place} | {claim['text']} | {mark} | {claim['evidence']} |")
-    lines += ["", "| page | what it shows | recipe | seconds |", "|---|---|---|---|"]
-    for experiment in experiments:
-        record = known.get(experiment.name)
-        if record:
-            row = f"{experiment.summary} | {record['recipe']} | {record['seconds']:.0f}"
-            lines.append(f"| [{experiment.title}]({experiment.name}.md) | {row} |")
+            lines.append(f"| {claim['text']} | {mark} | {claim['evidence']} |")
     path = folder / "index.md"
     write_text(path, "\n".join(lines) + "\n")
     return path

@@ -164,7 +164,8 @@ def with_target(recipe: Recipe, degradations: Sequence[str] = (), iterations: in
 
     Args:
         recipe: What to change.
-        degradations: What the target learns, each falling on every second sample; nothing leaves the recipe's.
+        degradations: What the target learns, each falling on every second sample; nothing leaves the recipe's, and
+            ``clean`` alone means none.
         iterations: Steps; None leaves the recipe's.
 
     Raises:
@@ -172,7 +173,7 @@ def with_target(recipe: Recipe, degradations: Sequence[str] = (), iterations: in
     """
     settings = recipe.model_dump()
     if degradations:
-        settings["target"]["degradations"] = [(text, 0.5) for text in degradations]
+        settings["target"]["degradations"] = [(text, 0.5) for text in degradations if list(degradations) != ["clean"]]
     if iterations is not None:
         settings["target"]["iterations"] = iterations
         settings["target"]["warmup"] = min(recipe.target.warmup, iterations // 10)
