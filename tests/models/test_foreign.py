@@ -2,6 +2,8 @@
 """Checkpoints of other people's architectures load, and compute what they compute elsewhere."""
 
 import importlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +17,7 @@ from filterlens.models import foreign
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import save_network
 from filterlens.models.fitted import padded
-from filterlens.models.torchvision_stand_in import torchvision_or_stand_in
+from filterlens.torchvision_stand_in import torchvision_or_stand_in
 from tests.models.foreign_networks import SCALES, SMALL, network_of, write_pair
 
 with_spandrel = pytest.mark.skipif(not foreign.is_installed(), reason="the extra 'archs' (spandrel) is not installed")
@@ -198,6 +200,35 @@ def test_the_stand_in_leaves_also_after_an_error(monkeypatch: pytest.MonkeyPatch
         raise KeyError
     assert sys.modules["torchvision"] is None
     assert names_of_torchvision() == ["torchvision"]
+
+
+def test_metrics_do_not_notice_a_broken_torchvision(tmp_path: Path) -> None:
+    """torchmetrics asks for the installed package, not whether it works."""
+    fake_torchvision(tmp_path, "raise RuntimeError('operator torchvision::nms does not exist')")
+    (tmp_path / "torchvision-0.28.0.dist-info").mkdir()
+    (tmp_path / "torchvision-0.28.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: torchvision\nVersion: 0.28.0\n"
+    )
+    code = """
+import sys
+import torch
+from filterlens.diagnosis.classification_metrics import area_under_roc
+from filterlens.evaluation.image_metrics import psnr, ssim
+x = torch.rand(1, 3, 24, 24)
+area = area_under_roc(torch.tensor([0.1, 0.9]), torch.tensor([0, 1]))
+print(float(psnr(x, x, crop=0)), float(ssim(x, x, crop=0)), area)
+print([name for name in sys.modules if name.startswith("torchvision")])
+import torchmetrics.utilities.imports as imports
+print(bool(imports._TORCHVISION_AVAILABLE))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split("\n") == ["inf 1.0 1.0", "[]", "True", ""], done.stderr
 
 
 @with_spandrel

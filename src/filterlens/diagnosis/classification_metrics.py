@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from filterlens.torchvision_stand_in import import_beside_torchvision
+
+_METRICS = "torchmetrics.functional.classification"
+
 
 @dataclass(frozen=True, eq=False)
 class RocCurve:
@@ -26,16 +30,12 @@ class RocCurve:
 
 def roc_curve(scores: Tensor, present: Tensor) -> RocCurve:
     """Return the ROC curve of scores in [0, 1] ``(n,)`` against which inputs have the degradation, ``(n,)`` bool."""
-    from torchmetrics.functional.classification import binary_roc
-
-    return RocCurve(*binary_roc(scores.double(), present.long()))
+    return RocCurve(*import_beside_torchvision(_METRICS).binary_roc(scores.double(), present.long()))
 
 
 def area_under_roc(scores: Tensor, present: Tensor) -> float:
     """Return the probability that a random input with the degradation scores above one without; ties count half."""
-    from torchmetrics.functional.classification import binary_auroc
-
-    return float(binary_auroc(scores.double(), present.long()))
+    return float(import_beside_torchvision(_METRICS).binary_auroc(scores.double(), present.long()))
 
 
 def accuracy(scores: Tensor, present: Tensor, threshold: float) -> float:

@@ -5,9 +5,11 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import UsageError, unknown
+from filterlens.torchvision_stand_in import import_beside_torchvision
 
 CHANNELS = ("rgb", "y")
 WINDOW_RADIUS = 5
+_METRICS = "torchmetrics.functional.image"
 
 
 def quantised(images: Tensor) -> Tensor:
@@ -36,8 +38,7 @@ def psnr(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> T
     Raises:
         UsageError: Unknown channel, different shapes, or nothing is left inside the border.
     """
-    from torchmetrics.functional.image import peak_signal_noise_ratio
-
+    peak_signal_noise_ratio = import_beside_torchvision(_METRICS).peak_signal_noise_ratio
     first, second = _prepared(images, truth, crop, channel)
     return torch.stack(
         [peak_signal_noise_ratio(a, b, data_range=1.0) for a, b in zip(first.double(), second.double(), strict=True)]
@@ -53,13 +54,12 @@ def ssim(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> T
     Raises:
         UsageError: As in :func:`psnr`, or no window fits.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
+    structural_similarity = import_beside_torchvision(_METRICS).structural_similarity_index_measure
     first, second = _prepared(images, truth, crop, channel)
     if min(first.shape[-2:]) <= 2 * WINDOW_RADIUS:
         shape = f"{tuple(images.shape)} with {crop} border pixels cropped"
         raise UsageError(f"SSIM needs images of at least 11x11 pixels, not {shape}.")
-    _, full = structural_similarity_index_measure(first, second, data_range=1.0, return_full_image=True)
+    _, full = structural_similarity(first, second, data_range=1.0, return_full_image=True)
     whole: Tensor = full[..., WINDOW_RADIUS:-WINDOW_RADIUS, WINDOW_RADIUS:-WINDOW_RADIUS]
     return whole.mean((1, 2, 3))
 

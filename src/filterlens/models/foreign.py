@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from filterlens.errors import FilterlensError
 from filterlens.models.fitted import GRAY, RGB, Needs, fitted
 from filterlens.models.strict import refuse_broken
-from filterlens.models.torchvision_stand_in import torchvision_or_stand_in
+from filterlens.torchvision_stand_in import torchvision_or_stand_in
 
 PREFIX = "spandrel:"
 REMEDY = 'pip install "filterlens[archs]"'

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.hardware import autocast, is_out_of_memory
+from filterlens.near_tiling import near_tiling_of
 from filterlens.tiling import Tiling, tiling_of
 from filterlens.workflow.blending import blended
 
@@ -24,8 +25,9 @@ class Restorer:
     """A network that restores one image after another, of any size, and knows how long that took.
 
     An image of more LR pixels than a tile is run in tiles with all that their outputs see, so the result is that of the
-    whole image; a network for which tiles are not exact sees it whole, unless blended seams are asked for. Where
-    memory runs out, tiles become half as large, also for later images.
+    whole image. A network that sees too far for that gets tiles with a halo beyond which nothing changes an output
+    visibly (:mod:`filterlens.near_tiling`), and a network that has no such halo sees the image whole, unless blended
+    seams are asked for. Where memory runs out, tiles become half as large, also for later images.
 
     Args:
         network: LR ``(1, 3, h, w)`` → HR ``(1, 3, h·s, w·s)``; it is copied.
@@ -33,8 +35,8 @@ class Restorer:
         precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
         tile: Side in LR pixels of a square with as many pixels as the largest tile, halo included; 0 for none.
             Default: 512 on a CPU, 1024 on a GPU.
-        blend: LR pixels over which tiles are cross-faded where they are not exact; 0 runs such a network whole.
-        note: Told in one line when memory ran out, or when seams were blended.
+        blend: LR pixels over which tiles are cross-faded for a network that has neither halo; 0 runs it whole.
+        note: Told in one line when memory ran out, and when tiles are not exact.
 
     Attributes:
         seconds: Network time: from LR images in memory to HR images in memory.
@@ -123,7 +125,15 @@ class Restorer:
 
     @cached_property
     def _tiling(self) -> Tiling | None:
-        return tiling_of(self._network, self._scale)
+        exact = tiling_of(self._network, self._scale)
+        near = near_tiling_of(self._network, self._scale) if exact is None else None
+        if near is not None:
+            self._note(
+                f"tiles of this network agree with the whole image to {near.error:.0e} of the range "
+                f"(measured, with {near.tiling.halo} LR pixels around each); --tile 0 avoids them"
+            )
+            return near.tiling
+        return exact
 
     def _shrink(self, pixels: int) -> None:
         """Halve the tiles after an image of that many LR pixels was too large, or give up."""

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three names of torchvision that spandrel imports, for machines where torchvision is absent or broken."""
+"""What others import of torchvision without need, for machines where torchvision is absent or broken.
+
+spandrel imports three names of ``torchvision.transforms.functional`` and calls one; torchmetrics imports several where
+torchvision is installed, for metrics that filterlens does not use. A torchvision that was built for another PyTorch is
+common: pip installs one along with spandrel.
+"""
 
 import contextlib
 import enum
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +19,15 @@ import torch
 from torch import Tensor
 
 _NAMES = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
+_UNUSED = ("torchvision.ops", "torchvision.models")
+
+
+def import_beside_torchvision(name: str) -> ModuleType:
+    """Import a module that imports torchvision where that is installed, even if it is broken."""
+    if name in sys.modules or find_spec(_NAMES[0]) is None:
+        return importlib.import_module(name)
+    with torchvision_or_stand_in():
+        return importlib.import_module(name)
 
 
 @contextlib.contextmanager
@@ -48,10 +63,21 @@ def _forget(before: dict[str, ModuleType]) -> None:
 
 def _stand_in() -> dict[str, ModuleType]:
     package, transforms, functional = (ModuleType(name) for name in _NAMES)
-    contents: dict[str, Any] = {"InterpolationMode": _InterpolationMode, "normalize": _normalize, "rotate": _rotate}
+    contents: dict[str, Any] = {"InterpolationMode": _InterpolationMode, "normalize": _normalize, "rotate": _not_here}
     vars(functional).update(contents)
     vars(transforms)["functional"], vars(package)["transforms"] = functional, transforms
-    return dict(zip(_NAMES, (package, transforms, functional), strict=True))
+    unused = {name: _Unused(name) for name in _UNUSED}
+    vars(package).update({name.rpartition(".")[2]: module for name, module in unused.items()})
+    return dict(zip(_NAMES, (package, transforms, functional), strict=True)) | unused
+
+
+class _Unused(ModuleType):
+    """Has every name, for those who import it; none can be called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _not_here
 
 
 class _InterpolationMode(enum.Enum):
@@ -63,5 +89,5 @@ def _normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     return (images - centre.view(-1, 1, 1)) / width.view(-1, 1, 1)
 
 
-def _rotate(*_: object, **__: object) -> Tensor:
-    raise NotImplementedError("rotating needs torchvision, which cannot be imported here")
+def _not_here(*_: object, **__: object) -> Tensor:
+    raise NotImplementedError("this needs torchvision, which cannot be imported here")

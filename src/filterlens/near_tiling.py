@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiles for pictures where exact ones would be too small to help: with a halo beyond which nothing can be seen.
+
+A deep network's outputs see hundreds of pixels to each side, but most of it so weakly that no picture shows it. How
+weakly is measured on the network itself. Attribution never uses these tiles: it needs exact sums.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from filterlens.tiling import MULTIPLES, THICKNESS, Tiling
+
+TOLERANCE = 1e-4  # of the range: a fortieth of a level of 8 bits
+HALOS = (16, 32, 48, 64, 96, 128)
+_CORE = 32
+
+
+@dataclass(frozen=True)
+class NearTiling:
+    """A tiling, and how well its tiles agree with the whole image.
+
+    Attributes:
+        tiling: How to cut.
+        error: Largest change of an output, as a fraction of the range, that anything beyond the halo made on trial.
+    """
+
+    tiling: Tiling
+    error: float
+
+
+def near_tiling_of(network: nn.Module, scale: int, tolerance: float = TOLERANCE) -> NearTiling | None:
+    """Find out from which halo on the rest of the image changes outputs by less than the tolerance.
+
+    Strips of random pixels are cut beyond the halo, and filled with black and with white there: what depends on the
+    whole image, such as channel attention with its global means, changes however far that is. The halo is one step
+    wider than the first that suffices, as other images may reach farther.
+
+    Args:
+        network: LR ``(1, 3, h, w)`` in [0, 1] → HR ``(1, 3, h·scale, w·scale)``, in evaluation mode; run where it is.
+        scale: HR size over LR size.
+        tolerance: Largest legal change of an output, as a fraction of the range.
+
+    Returns:
+        None where no halo up to 96 LR pixels suffices, or the network refuses such strips.
+    """
+    found = []
+    for axis in (-1, -2):
+        along = _along(axis, network, scale, tolerance)
+        if along is None:
+            return None
+        found.append(along)
+    halo, multiple = (max(getattr(each.tiling, name) for each in found) for name in ("halo", "multiple"))
+    return NearTiling(Tiling(halo, multiple), max(each.error for each in found))
+
+
+def _along(axis: int, network: nn.Module, scale: int, tolerance: float) -> NearTiling | None:
+    trial = _Trial(axis, network, scale)
+    for halo, wider in pairwise(HALOS):
+        for multiple in MULTIPLES:
+            error = trial.error(halo, multiple, tolerance)
+            if error is not None:
+                return NearTiling(Tiling(wider, multiple), error)
+    return None
+
+
+class _Trial:
+    """A strip along one axis and its outputs; the core is in its middle."""
+
+    def __init__(self, axis: int, network: nn.Module, scale: int) -> None:
+        self._axis, self._network, self._scale = axis, network, scale
+        self._start = HALOS[-2] + MULTIPLES[-1]
+        length = 2 * self._start + _CORE
+        weight = next(network.parameters(), torch.empty(0))
+        strip = torch.rand(1, 3, THICKNESS, length, generator=torch.Generator().manual_seed(0))
+        self._strip = strip.transpose(axis, -1).contiguous().to(weight.device, weight.dtype)
+        self._whole = self._run(self._strip)
+
+    def error(self, halo: int, multiple: int, most: float) -> float | None:
+        """Return by how much the core changes at most, or None where that is too much."""
+        largest = 0.0
+        for error in self._errors(halo, multiple):
+            if not error <= most:
+                return None
+            largest = max(largest, error)
+        return largest
+
+    def _errors(self, halo: int, multiple: int) -> Iterator[float]:
+        """Yield by how much the core changes when all beyond the halo is cut off, is black, or is white.
+
+        The window begins at a multiple of ``multiple`` pixels and of no more, so a coarser grid is noticed.
+        """
+        first, length = self._start - halo - multiple, _CORE + 2 * (halo + multiple)
+        yield self._difference(self._run(self._strip.narrow(self._axis, first, length)), self._start - first)
+        for value in (0.0, 1.0):
+            filled = torch.full_like(self._strip, value)
+            kept = self._start - halo, _CORE + 2 * halo
+            filled.narrow(self._axis, *kept).copy_(self._strip.narrow(self._axis, *kept))
+            yield self._difference(self._run(filled), self._start)
+
+    def _difference(self, output: Tensor | None, start: int) -> float:
+        if output is None or self._whole is None:
+            return math.inf
+        core, whole = (
+            each.narrow(self._axis, place * self._scale, _CORE * self._scale)
+            for each, place in ((output, start), (self._whole, self._start))
+        )
+        return float((core - whole).abs().max())
+
+    @torch.no_grad()
+    def _run(self, images: Tensor) -> Tensor | None:
+        """Return the output; None where the network refuses that size, whichever way it says so."""
+        try:
+            output: Tensor = self._network(images.contiguous(memory_format=torch.channels_last))
+        except Exception:
+            return None
+        return output if output.shape[-2:] == tuple(side * self._scale for side in images.shape[-2:]) else None
