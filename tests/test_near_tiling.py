@@ -20,11 +20,11 @@ REACH = 127
 class Fading(nn.Module):
     """Every output is a mean over 255 × 255 pixels whose weights fade exponentially: ``rate ** distance``."""
 
-    def __init__(self, rate, offset=0.0):
+    def __init__(self, rate, side=8):
         super().__init__()
+        self.side = side
         weights = rate ** torch.arange(-REACH, REACH + 1).abs().double()
         self.weights = nn.Parameter((weights / weights.sum()).float())
-        self.offset = nn.Parameter(torch.tensor(offset))
 
     def forward(self, x):
         line = self.weights.to(x).expand(3, 1, 1, -1)
@@ -36,7 +36,8 @@ class Gridded(Fading):
     """The same on an image in which every cell of a grid has its mean added, as attention in windows has."""
 
     def forward(self, x):
-        cells = F.interpolate(F.avg_pool2d(x, 8, ceil_mode=True, count_include_pad=False), scale_factor=8.0)
+        cells = F.avg_pool2d(x, self.side, ceil_mode=True, count_include_pad=False)
+        cells = F.interpolate(cells, scale_factor=float(self.side))
         return super().forward(x + cells[..., : x.shape[-2], : x.shape[-1]])
 
 
@@ -49,7 +50,7 @@ class Weighing(Fading):
 
 def beyond(network, halo):
     """The most that pixels of [0, 1] beyond a halo, on both sides, can change an output along one axis."""
-    return float(2 * network.weights[REACH + halo + 1 :].sum())
+    return float(2 * network.weights[REACH + halo + 1 :].detach().sum())
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.8, 0.87, 0.9])
@@ -74,8 +75,10 @@ def test_what_depends_on_the_whole_image_is_noticed(network):
     assert near_tiling_of(network.eval(), scale) is None
 
 
-def test_a_grid_is_noticed():
-    assert near_tiling_of(Gridded(0.5), 1).tiling == Tiling(32, 8)
+def test_a_grid_is_kept_to_and_a_coarser_one_is_noticed():
+    assert near_tiling_of(Gridded(0.5, 8), 1).tiling == Tiling(32, 16)
+    assert near_tiling_of(Gridded(0.5, 16), 1).tiling == Tiling(32, 16)
+    assert near_tiling_of(Gridded(0.5, 32), 1) is None
 
 
 def test_a_network_that_refuses_strips_has_none():

@@ -26,8 +26,13 @@ class FilterAddress:
     in_channel: int
     row: bool = False
 
+    @property
+    def column(self) -> str:
+        """The second index as it is written: a number, or ``:`` for a whole row."""
+        return ":" if self.row else str(self.in_channel)
+
     def __str__(self) -> str:
-        return f"{weight_of(self.layer)}[{self.out_channel}, {':' if self.row else self.in_channel}]"
+        return f"{weight_of(self.layer)}[{self.out_channel}, {self.column}]"
 
 
 def weight_of(layer: str) -> str:

@@ -13,10 +13,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from filterlens.tiling import MULTIPLES, THICKNESS, Tiling
+from filterlens.tiling import THICKNESS, Tiling, tiling_of
 
 TOLERANCE = 1e-4  # of the range: a fortieth of a level of 8 bits
-HALOS = (16, 32, 48, 64, 96, 128)
+HALOS = (16, 32, 48, 64, 96, 128)  # LR pixels
+GRID = 16  # tiles begin at multiples: windows of attention and levels that reduce lie as they do in the whole image
 _CORE = 32
 
 
@@ -54,17 +55,21 @@ def near_tiling_of(network: nn.Module, scale: int, tolerance: float = TOLERANCE)
         if along is None:
             return None
         found.append(along)
-    halo, multiple = (max(getattr(each.tiling, name) for each in found) for name in ("halo", "multiple"))
-    return NearTiling(Tiling(halo, multiple), max(each.error for each in found))
+    return NearTiling(Tiling(max(each.tiling.halo for each in found), GRID), max(each.error for each in found))
+
+
+def tiling_for_pictures(network: nn.Module, scale: int) -> NearTiling | None:
+    """Return exact tiles (with an error of 0) where a network has them, else near ones, else None."""
+    exact = tiling_of(network, scale)
+    return near_tiling_of(network, scale) if exact is None else NearTiling(exact, 0.0)
 
 
 def _along(axis: int, network: nn.Module, scale: int, tolerance: float) -> NearTiling | None:
     trial = _Trial(axis, network, scale)
     for halo, wider in pairwise(HALOS):
-        for multiple in MULTIPLES:
-            error = trial.error(halo, multiple, tolerance)
-            if error is not None:
-                return NearTiling(Tiling(wider, multiple), error)
+        error = trial.error(halo, tolerance)
+        if error is not None:
+            return NearTiling(Tiling(wider, GRID), error)
     return None
 
 
@@ -73,28 +78,30 @@ class _Trial:
 
     def __init__(self, axis: int, network: nn.Module, scale: int) -> None:
         self._axis, self._network, self._scale = axis, network, scale
-        self._start = HALOS[-2] + MULTIPLES[-1]
+        self._start = HALOS[-2] + 2 * GRID
         length = 2 * self._start + _CORE
         weight = next(network.parameters(), torch.empty(0))
         strip = torch.rand(1, 3, THICKNESS, length, generator=torch.Generator().manual_seed(0))
         self._strip = strip.transpose(axis, -1).contiguous().to(weight.device, weight.dtype)
         self._whole = self._run(self._strip)
 
-    def error(self, halo: int, multiple: int, most: float) -> float | None:
+    def error(self, halo: int, most: float) -> float | None:
         """Return by how much the core changes at most, or None where that is too much."""
         largest = 0.0
-        for error in self._errors(halo, multiple):
+        for error in self._errors(halo):
             if not error <= most:
                 return None
             largest = max(largest, error)
         return largest
 
-    def _errors(self, halo: int, multiple: int) -> Iterator[float]:
+    def _errors(self, halo: int) -> Iterator[float]:
         """Yield by how much the core changes when all beyond the halo is cut off, is black, or is white.
 
-        The window begins at a multiple of ``multiple`` pixels and of no more, so a coarser grid is noticed.
+        The window begins at an odd multiple of ``GRID`` pixels, so a coarser grid is noticed.
         """
-        first, length = self._start - halo - multiple, _CORE + 2 * (halo + multiple)
+        steps = (self._start - halo - 1) // GRID
+        first = (steps if steps % 2 else steps - 1) * GRID
+        length = _CORE + 2 * (self._start - first)
         yield self._difference(self._run(self._strip.narrow(self._axis, first, length)), self._start - first)
         for value in (0.0, 1.0):
             filled = torch.full_like(self._strip, value)

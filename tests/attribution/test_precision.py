@@ -12,15 +12,7 @@ from filterlens import FAIG, ModelPair, Taylor, UsageError
 from filterlens.attribution.path import rounding_on_path
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.models.srresnet import SRResNet
-from filterlens.progress import Silent
-
-
-class Notes(Silent):
-    def __init__(self):
-        self.lines = []
-
-    def note(self, text):
-        self.lines.append(text)
+from tests.noting import Noting
 
 
 class Plain(nn.Module):
@@ -60,23 +52,23 @@ DEGRADATIONS = ["blur:2", "noise:0.1"]
 
 def test_the_reached_overlap_is_recorded_where_bf16_ranks_alike(monkeypatch):
     monkeypatch.setattr("filterlens.attribution.path_method.LEAST_OVERLAP", 0.8)  # random networks have no clear top
-    notes = Notes()
+    notes = Noting()
     found = FAIG(pair_with(0.5)).attribute(IMAGES, DEGRADATIONS, progress=notes)
     assert found.settings["precision"] == "bf16" and found.settings["overlap_with_fp32"] >= 0.8
-    assert notes.lines == []
+    assert notes.notes == []
 
 
 def test_where_bf16_ranks_otherwise_float32_takes_over_with_a_warning(monkeypatch):
     monkeypatch.setattr("filterlens.attribution.path_method.LEAST_OVERLAP", 1.01)
-    notes, pair = Notes(), pair_with(0.5)
+    notes, pair = Noting(), pair_with(0.5)
     method = FAIG(pair)
     found = method.attribute(IMAGES, DEGRADATIONS, progress=notes)
     assert found.settings["precision"] == "fp32"
-    assert len(notes.lines) == 1 and "warning: on '0' the top 1% in bf16 overlaps" in notes.lines[0]
+    assert len(notes.notes) == 1 and "warning: on '0' the top 1% in bf16 overlaps" in notes.notes[0]
     plain = FAIG(pair, precision="fp32").attribute(IMAGES, DEGRADATIONS)
     assert torch.equal(found.of("blur:2"), plain.of("blur:2"))
     again = method.attribute(IMAGES, DEGRADATIONS, progress=notes)
-    assert torch.equal(again.of("blur:2"), plain.of("blur:2")) and len(notes.lines) == 1
+    assert torch.equal(again.of("blur:2"), plain.of("blur:2")) and len(notes.notes) == 1
 
 
 def test_the_overlap_is_small_where_the_change_drowns_in_rounding():
@@ -97,10 +89,10 @@ def test_float32_takes_over_where_rounding_alone_exceeds_the_tolerance(monkeypat
     with torch.no_grad():
         for old, new in zip(baseline.parameters(), target.parameters(), strict=True):
             new.copy_(old + 0.03 * new)
-    pair, notes = ModelPair(baseline, target), Notes()
+    pair, notes = ModelPair(baseline, target), Noting()
     found = FAIG(pair).attribute(IMAGES, DEGRADATIONS, progress=notes)
     assert found.settings["precision"] == "fp32" and found.settings["rounding_of_bf16"] > 0.02
-    assert len(notes.lines) == 1 and "warning: on '0' bf16 rounds the loss by" in notes.lines[0]
+    assert len(notes.notes) == 1 and "warning: on '0' bf16 rounds the loss by" in notes.notes[0]
     assert torch.equal(found.of("blur:2"), FAIG(pair, precision="fp32").attribute(IMAGES, DEGRADATIONS).of("blur:2"))
     assert max(entry.nodes for entry in found.completeness) < 16
     fixed = FAIG(pair, quadrature=Quadrature("midpoint", 4)).attribute(IMAGES, DEGRADATIONS)

@@ -6,10 +6,12 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from filterlens import FAIG, Attribution, FilterlensError, UsageError
 from filterlens.attribution.methods import attribute_with
 from filterlens.attribution.result import load_attributions, save_attributions
+from filterlens.filters import FilterSpace
 from tests.attribution.small_networks import make_pair, photographs
 
 DEGRADATIONS = ["blur:1", "noise:0.1"]
@@ -43,6 +45,17 @@ def test_several_methods_share_one_file(tmp_path):
     assert torch.equal(loaded["ig"].of("noise:0.1"), found["ig"].of("noise:0.1"))
     with pytest.raises(FilterlensError, match="holds 3 methods"):
         Attribution.load(tmp_path / "s.safetensors")
+
+
+def test_the_table_writes_whole_rows_as_pytorch_does(tmp_path):
+    space = FilterSpace(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Linear(5, 3)))
+    found = Attribution(method="faig", space=space, scores={"blur:1": torch.arange(9.0)}, settings={})
+    found.to_csv(tmp_path / "filters.csv")
+    with (tmp_path / "filters.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    addresses = [f"{row['layer']}.weight[{row['out']}, {row['in']}]" for row in rows]
+    assert addresses[:4] == ["1.weight[2, :]", "1.weight[1, :]", "1.weight[0, :]", "0.weight[1, 2]"]
+    assert [space.index(address) for address in addresses] == list(range(8, -1, -1))
 
 
 def test_csv_holds_every_filter_once_with_its_rank(attribution, tmp_path):

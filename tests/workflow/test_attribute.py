@@ -5,14 +5,16 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
-from filterlens import FilterlensError
+from filterlens import FilterlensError, ModelPair
 from filterlens.attribution.result import as_scores
 from filterlens.report.build import build_report
 from filterlens.workflow.attribute import attribute_to_folder
 from filterlens.workflow.mask import mask_to_folder
 from filterlens.workflow.run_folder import describe_pair
 from tests.attribution.small_networks import make_pair, photographs
+from tests.noting import Noting
 
 
 @pytest.fixture
@@ -52,6 +54,19 @@ def test_a_new_ranking_never_stands_beside_an_old_proof(pair, tmp_path):
 def test_a_scale_of_one_with_receptive_field_check(pair, tmp_path):
     with pytest.raises(FilterlensError, match=r"'tiny' is 8x8.*receptive field of 7"):
         attribute_to_folder(pair, {"tiny": photographs(1, 8, 8)[0]}, ["noise:0.1", "clean"], tmp_path)
+
+
+def test_nobody_is_asked_for_images_as_large_as_a_huge_receptive_field(tmp_path):
+    """Deep networks could see hundreds of pixels; the outer ones hardly count."""
+    torch.manual_seed(0)
+    networks = [nn.Sequential(*(nn.Conv2d(3, 3, 17, padding=8) for _ in range(7))) for _ in "bt"]  # sees 113
+    deep, told = ModelPair(*networks, scale=1), Noting()
+    deep.facts = {role: {"path": role, "sha256": role, "card": {}} for role in ("baseline", "target")}
+    image = {"a": photographs(1, 96, 100)[0]}
+    attribute_to_folder(deep, image, ["noise:0.1"], tmp_path, methods=["change-absolute"], progress=told)
+    assert any("1 of 1 images are smaller than the network's receptive field of 113" in note for note in told.notes)
+    with pytest.raises(FilterlensError, match=r"receptive field of 113.*at least 96 pixels"):
+        attribute_to_folder(deep, {"a": photographs(1, 95, 100)[0]}, ["noise:0.1"], tmp_path)
 
 
 def test_scores_that_are_not_finite_are_an_error():

@@ -16,21 +16,13 @@ from filterlens.diagnosis.overlap import Reading, input_magnitudes, overlap_scor
 from filterlens.files import read_json, write_json
 from filterlens.models.checkpoints import save_network
 from filterlens.models.srresnet import SRResNet
-from filterlens.progress import Silent
 from filterlens.workflow.calibrate import calibrate_on_images, calibration_kinds
 from filterlens.workflow.classify import CACHE, classify_images, filters_of_run, rankings_of
 from filterlens.workflow.run_folder import RUN, SCORES, describe_pair
+from tests.noting import Noting
 
 CPU = torch.device("cpu")
 BLUR, NOISE = "blur:2", "noise:0.1"
-
-
-class Noting(Silent):
-    def __init__(self):
-        self.notes = []
-
-    def note(self, text):
-        self.notes.append(text)
 
 
 def save_png(path, pixels):

@@ -8,18 +8,10 @@ from PIL import Image
 from filterlens import FilterlensError
 from filterlens.data.images import read_image, to_float, to_uint8
 from filterlens.models.srresnet import SRResNet
-from filterlens.progress import Silent
 from filterlens.workflow.transform import degrade_folder, restore_folder
+from tests.noting import Noting
 
 CPU = torch.device("cpu")
-
-
-class Noting(Silent):
-    def __init__(self):
-        self.notes = []
-
-    def note(self, text):
-        self.notes.append(text)
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ class Attribution:
         return Selection.top(self.space, scores, percent, name=str(Degradation.parse(degradation)))
 
     def to_csv(self, path: Path | str) -> None:
-        """Write ``degradation,layer,out,in,score,rank`` for every filter, best first."""
+        """Write ``degradation,layer,out,in,score,rank`` of every filter, best first; ``in`` of a whole row is ``:``."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(CSV_HEADER)
@@ -101,7 +101,7 @@ class Attribution:
             order = ranking(scores)
             places = zip(self.space.addresses(order), scores[order].tolist(), strict=True)
             writer.writerows(
-                (degradation, address.layer, address.out_channel, address.in_channel, f"{score:.9g}", rank)
+                (degradation, address.layer, address.out_channel, address.column, f"{score:.9g}", rank)
                 for rank, (address, score) in enumerate(places, start=1)
             )
         write_text(path, stream.getvalue())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import options
+from filterlens.cli import network_options, options
 from filterlens.cli.console import Terminal
 
 
@@ -18,6 +18,8 @@ def app(
     ] = None,
     baseline: options.Baseline = None,
     target: options.Target = None,
+    architecture: network_options.Architecture = None,
+    linear: network_options.Linear = "rows",
     degradations: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,6 +56,8 @@ def app(
             run=run,
             baseline=baseline,
             target=target,
+            architecture=architecture,
+            linear=linear,
             degradations=degradations or (),
             scratch=scratch,
             device=resolve_device(device),

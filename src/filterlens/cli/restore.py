@@ -59,8 +59,8 @@ def restore(
         typer.Option(
             "--blend",
             metavar="PIXELS",
-            help="Only for networks for which tiles are not exact (those that see the whole image): cut images all "
-            "the same and cross-fade the seams over so many LR pixels, e.g. 32. 0: such a network sees images whole.",
+            help="Only for networks whose outputs depend on the whole image (channel attention): cut images all the same "
+            "and cross-fade the seams over so many LR pixels, e.g. 32. 0: such a network sees images whole.",
         ),
     ] = 0,
     most_megapixels: Annotated[

@@ -19,7 +19,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class RankedFilter:
-    """A filter with its score for one degradation; rank 1 is the highest score."""
+    """A filter with its score for one degradation; rank 1 is the highest score.
+
+    A filter that is a whole row of a linear layer has ``in_channel`` 0 and ``row`` set.
+    """
 
     degradation: str
     layer: str
@@ -27,11 +30,14 @@ class RankedFilter:
     in_channel: int
     score: float
     rank: int
+    row: bool = False
 
     @property
     def address(self) -> str:
         """The filter as PyTorch writes it, for example ``body.3.conv1.weight[17, 4]``."""
-        return f"{self.layer}.weight[{self.out_channel}, {self.in_channel}]"
+        from filterlens.filters import FilterAddress  # imports torch, which reading a run does not need
+
+        return str(FilterAddress(self.layer, self.out_channel, self.in_channel, self.row))
 
 
 @dataclass(frozen=True)

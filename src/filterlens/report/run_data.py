@@ -100,8 +100,9 @@ def _top(path: Path, count: int) -> dict[str, tuple[RankedFilter, ...]]:
     for row in read_rows(path, ("degradation", "layer", "out", "in", "score", "rank")):
         rank = row.integer("rank")
         if rank <= max(count, TOP_TEN):
-            place = row.text("layer"), row.integer("out"), row.integer("in")
-            found = RankedFilter(row.text("degradation"), *place, row.number("score"), rank)
+            whole = row.text("in") == ":"
+            place = row.text("layer"), row.integer("out"), 0 if whole else row.integer("in")
+            found = RankedFilter(row.text("degradation"), *place, row.number("score"), rank, whole)
             kept.setdefault(found.degradation, []).append(found)
     return {name: tuple(sorted(found, key=lambda each: each.rank)) for name, found in kept.items()}
 

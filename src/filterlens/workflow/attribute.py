@@ -36,6 +36,7 @@ from filterlens.workflow.run_folder import (
 from filterlens.workflow.shared_runner import SharedRunner, identity_of
 
 PERCENTS = (1.0, 3.0, 5.0, 10.0)
+ENOUGH = 96  # LR pixels of an image that no receptive field needs more of
 SHOWN = 8  # names of weights without filters in one note
 
 
@@ -92,7 +93,7 @@ def attribute_to_folder(
     samples = as_samples(images)
     described = [sample.provenance() for sample in samples]  # reads every image once: a bad one fails before the work
     if not allow_small:
-        _refuse_small_images(pair, described)
+        _check_sizes(pair, described, progress)
     if left_out := pair.space.left_out:
         more = f" and {len(left_out) - SHOWN} more (run.json names them)" if len(left_out) > SHOWN else ""
         progress.note(f"not attributed, since they are no filters: {', '.join(left_out[:SHOWN])}{more}")
@@ -147,16 +148,28 @@ def attribute_to_folder(
     return facts
 
 
-def _refuse_small_images(pair: ModelPair, described: Sequence[dict[str, Any]]) -> None:
+def _check_sizes(pair: ModelPair, described: Sequence[dict[str, Any]], progress: Progress) -> None:
+    """Refuse images that are mostly border to the network, and note those that hold less than it could see.
+
+    The outer part of a large receptive field hardly counts, so nobody is asked for more than ``ENOUGH`` LR pixels.
+    """
     field = receptive_field(pair.network(pair.target))
-    for image in described:
-        side = min(image["width"], image["height"]) // pair.scale
-        if field is not None and side < field:
+    if field is None:
+        return
+    sides = [min(image["width"], image["height"]) // pair.scale for image in described]
+    for image, side in zip(described, sides, strict=True):
+        if side < min(field, ENOUGH):
             raise FilterlensError(
                 f"Image '{image['name']}' is {image['width']}x{image['height']}, that is {side} LR pixels at "
                 f"x{pair.scale}, smaller than the network's receptive field of {field}: its scores would be mostly "
-                f"border. Use images of at least {field * pair.scale} pixels, or allow it with --allow-small."
+                f"border. Use images of at least {min(field, ENOUGH) * pair.scale} pixels, or allow it with "
+                "--allow-small."
             )
+    if small := [side for side in sides if side < field]:
+        progress.note(
+            f"{len(small)} of {len(sides)} images are smaller than the network's receptive field of {field} LR pixels "
+            f"(the smallest has {min(small)}): their borders count for more than those of large ones"
+        )
 
 
 def _distribution_rows(attributions: Iterable[Attribution]) -> Iterator[tuple[object, ...]]:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.hardware import autocast, is_out_of_memory
-from filterlens.near_tiling import near_tiling_of
-from filterlens.tiling import Tiling, tiling_of
+from filterlens.near_tiling import tiling_for_pictures
+from filterlens.tiling import Tiling
 from filterlens.workflow.blending import blended
 
 TILE_ON_CPU = 512
@@ -125,15 +125,13 @@ class Restorer:
 
     @cached_property
     def _tiling(self) -> Tiling | None:
-        exact = tiling_of(self._network, self._scale)
-        near = near_tiling_of(self._network, self._scale) if exact is None else None
-        if near is not None:
+        found = tiling_for_pictures(self._network, self._scale)
+        if found is not None and found.error:
             self._note(
-                f"tiles of this network agree with the whole image to {near.error:.0e} of the range "
-                f"(measured, with {near.tiling.halo} LR pixels around each); --tile 0 avoids them"
+                f"tiles of this network agree with the whole image to {found.error:.0e} of the range "
+                f"(measured, with {found.tiling.halo} LR pixels around each); --tile 0 avoids them"
             )
-            return near.tiling
-        return exact
+        return found.tiling if found else None
 
     def _shrink(self, pixels: int) -> None:
         """Halve the tiles after an image of that many LR pixels was too large, or give up."""

@@ -34,15 +34,18 @@ def test_a_picture_is_that_of_the_edited_network(studio, scene):
 
 def test_tiles_come_one_by_one_and_join_to_the_whole_picture(pair, scene):
     vector = dialled(pair, [])
-    (whole,) = restoring(pair, vector, scene.image, tile=1000)
-    steps = list(restoring(pair, vector, scene.image, tile=pair.tiling.least + 12))
+    (whole,) = restoring(pair, vector, scene.image, lambda: pair.tiling, tile=1000)
+    steps = list(restoring(pair, vector, scene.image, lambda: pair.tiling, tile=pair.tiling.least + 12))
     assert len(steps) == steps[-1].total > 1
     assert [step.picture is None for step in steps] == [True] * (len(steps) - 1) + [False]
     torch.testing.assert_close(steps[-1].picture, whole.picture, rtol=0, atol=1e-5)
 
 
 def test_a_tile_below_the_least_is_taken_as_the_least(pair, scene):
-    least, tiny = (restoring(pair, dialled(pair, []), scene.image, tile=tile) for tile in (pair.tiling.least, 4))
+    least, tiny = (
+        restoring(pair, dialled(pair, []), scene.image, lambda: pair.tiling, tile=tile)
+        for tile in (pair.tiling.least, 4)
+    )
     assert next(tiny).total == next(least).total
 
 
@@ -106,6 +109,8 @@ def test_an_adapter_holds_the_filters_of_one_function(tmp_path):
         ({"pair": "srresnet-x2", "run": "x"}, "Give one of --pair, --run"),
         ({"baseline": "a.pth"}, "--target is missing"),
         ({"degradations": ["blur:2"]}, "--degradation goes with --baseline"),
+        ({"architecture": "my.module:build"}, "are for your own checkpoints"),
+        ({"run": "x", "linear": "weights"}, "are for your own checkpoints"),
         ({"pair": "srresnet-x3"}, "Did you mean"),
     ],
 )

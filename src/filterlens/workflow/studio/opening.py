@@ -13,8 +13,10 @@ from filterlens.errors import UsageError
 from filterlens.hardware import resolve_precision
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.units import ROWS
 from filterlens.workflow.attribute import attribute_to_folder
 from filterlens.workflow.classify import filters_of_run, shipped_filters
+from filterlens.workflow.run_folder import open_pair
 from filterlens.workflow.studio.studio import Studio
 
 SHIPPED = "srresnet-x2"
@@ -29,6 +31,8 @@ def open_studio(
     run: Path | None = None,
     baseline: Path | None = None,
     target: Path | None = None,
+    architecture: str | None = None,
+    linear: str = ROWS,
     degradations: Sequence[str] = (),
     scratch: Path,
     device: torch.device,
@@ -42,6 +46,8 @@ def open_studio(
         run: Instead, a run folder of ``filterlens attribute``.
         baseline: Instead, a checkpoint, together with ``target``; the filters are found on two photographs that ship.
         target: The checkpoint after fine-tuning.
+        architecture: Of checkpoints that do not say it themselves.
+        linear: What a filter of a linear layer of the checkpoints is.
         degradations: With checkpoints, what to find filters for; default: blur:2 and noise:0.1.
         scratch: A folder for what is found.
         device: Where to compute.
@@ -53,15 +59,14 @@ def open_studio(
         FilterlensError: A file is missing or damaged.
     """
     resolved = resolve_precision(precision, device)
-    if (baseline is None) != (target is None):
-        raise UsageError(f"--{'target' if baseline else 'baseline'} is missing: a pair needs both checkpoints.")
-    if sum(choice is not None for choice in (pair, run, baseline)) > 1:
+    if sum(choice is not None for choice in (pair, run, baseline or target)) > 1:
         raise UsageError("Give one of --pair, --run, and --baseline with --target.")
     if degradations and baseline is None:
         raise UsageError("--degradation goes with --baseline and --target: shipped pairs and runs have their own.")
-    if baseline is not None and target is not None:
+    if baseline or target or architecture is not None or linear != ROWS:
+        own = open_pair(None, baseline, target, architecture=architecture, linear=linear)
         run = scratch / "run"
-        _find(ModelPair.load(baseline, target).to(device), run, degradations or DEGRADATIONS, progress)
+        _find(own.to(device), run, degradations or DEGRADATIONS, progress)
     if run is not None:
         opened, found = filters_of_run(run, 1.0, device, progress=progress)
         return Studio(opened, found, resolved, run)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Restoring one picture step by step, so that a face can show how far it is, or stop in between."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,14 +31,22 @@ class Step:
 
 
 def restoring(
-    pair: ModelPair, vector: Tensor, image: Tensor, *, precision: str = "fp32", tile: int = TILE
+    pair: ModelPair,
+    vector: Tensor,
+    image: Tensor,
+    tiling: Callable[[], Tiling | None],
+    *,
+    precision: str = "fp32",
+    tile: int = TILE,
 ) -> Iterator[Step]:
-    """Restore an image in exact tiles, one step each; the result is that of the whole image.
+    """Restore an image in tiles, one step each; the result is that of the whole image.
 
     Args:
-        pair: Whose network is run; a network for which tiles are not exact sees the image whole.
+        pair: Whose network is run.
         vector: Its parameters, flat.
         image: LR ``(1, 3, h, w)`` in [0, 1].
+        tiling: Says how the network may be tiled, in seconds; asked only for images that are larger than a tile. Where
+            it says None, the network sees the image whole.
         precision: ``fp32`` or ``bf16``.
         tile: Side in LR pixels of a square with as many pixels as the largest tile, halo included.
 
@@ -50,17 +58,18 @@ def restoring(
         UsageError: The tile is smaller than what one output sees.
     """
     height, width = image.shape[-2:]
-    tiles = _tiles(pair, height, width, tile)
+    small = height * width <= tile**2
+    tiles = _tiles(None if small else tiling(), height, width, tile)
     picture = torch.empty(1, 3, height * pair.scale, width * pair.scale, dtype=pair.dtype)
     for done, each in enumerate(tiles, 1):
         each.place(picture, pair.scale).copy_(each.core(_run(pair, vector, each.window(image), precision), pair.scale))
         yield Step(done, len(tiles), picture if done == len(tiles) else None)
 
 
-def _tiles(pair: ModelPair, height: int, width: int, tile: int) -> list[Tile]:
-    if height * width <= tile**2 or pair.tiling is None:
+def _tiles(tiling: Tiling | None, height: int, width: int, tile: int) -> list[Tile]:
+    if tiling is None:
         return Tiling(0).split(height, width, height * width)
-    return pair.tiling.split(height, width, max(tile**2, pair.tiling.least**2))
+    return tiling.split(height, width, max(tile**2, tiling.least**2))
 
 
 def _run(pair: ModelPair, vector: Tensor, image: Tensor, precision: str) -> Tensor:

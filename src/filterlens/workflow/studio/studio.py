@@ -13,7 +13,9 @@ from filterlens.diagnosis.found_filters import FoundFilters, filter_count
 from filterlens.errors import UsageError
 from filterlens.evaluation.image_metrics import psnr
 from filterlens.filters import Selection
+from filterlens.near_tiling import tiling_for_pictures
 from filterlens.pair import ModelPair
+from filterlens.tiling import Tiling
 from filterlens.workflow.adapter_export import found_adapter
 from filterlens.workflow.studio.dialling import dialled
 from filterlens.workflow.studio.explanation import Explanation, explaining
@@ -67,7 +69,13 @@ class Studio:
             FilterlensError: Out of memory.
         """
         dials = [(selection, strengths.get(name, 1.0)) for name, selection in self.selections(percent).items()]
-        return restoring(self.pair, dialled(self.pair, dials), scene.image, precision=self.precision)
+        vector = dialled(self.pair, dials)
+        return restoring(self.pair, vector, scene.image, lambda: self._tiling, precision=self.precision)
+
+    @cached_property
+    def _tiling(self) -> Tiling | None:
+        found = tiling_for_pictures(self.pair.network(self.pair.target), self.pair.scale)
+        return found.tiling if found else None
 
     def explaining(self, scene: Scene) -> Iterator[Explanation | None]:
         """Say what a scene has and why; see :func:`filterlens.workflow.studio.explanation.explaining`."""
