@@ -72,7 +72,7 @@ def export(
     if retrained is None:
         if baseline is not None:
             raise UsageError("--baseline goes with --retrained. Otherwise give --run RUN or --pair NAME.")
-        made = found_adapter(degradations or [], percent, run=run, pair=pair, method=method)
+        made = found_adapter(degradations or [], percent, run=run, pair=pair, method=method, architecture=architecture)
     else:
         if degradations or method:
             raise UsageError("--retrained takes what was re-trained: leave --degradation and --method out.")

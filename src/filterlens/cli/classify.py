@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from filterlens.cli import options
+from filterlens.cli import network_options, options
 from filterlens.cli.console import Terminal, error, result
 from filterlens.errors import UsageError
 
@@ -27,6 +27,7 @@ def classify(
         Path | None,
         typer.Option("--run", help="Run folder whose pair and ranking to use instead.", show_default=False),
     ] = None,
+    architecture: network_options.RunArchitecture = None,
     percent: Annotated[float, typer.Option("--percent", help="Share of the filters that both sets hold.")] = 1.0,
     thresholds: Annotated[
         str,
@@ -54,6 +55,8 @@ def classify(
 
     if pair and run:
         raise UsageError("Give either --pair or --run, not both.")
+    if architecture is not None and run is None:
+        raise UsageError("--architecture goes with --run.")
     if thresholds not in THRESHOLDS:
         raise unknown("set of thresholds", thresholds, THRESHOLDS)
     reading, where, terminal = Reading(precision=precision, whole=whole), resolve_device(device), Terminal()
@@ -61,7 +64,9 @@ def classify(
         opened, found = shipped_filters(pair or "srresnet-x2", where)
     else:
         calibrated = thresholds == "calibrated"
-        opened, found = filters_of_run(run, percent, where, calibrated=calibrated, progress=terminal)
+        opened, found = filters_of_run(
+            run, percent, where, architecture=architecture, calibrated=calibrated, progress=terminal
+        )
         if calibrated and not found.calibrations:
             terminal.note("Using the paper's thresholds; confidence is not known.")
             thresholds = "paper"

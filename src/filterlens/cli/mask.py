@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import options
+from filterlens.cli import network_options, options
 from filterlens.cli.console import Terminal, result
 from filterlens.cli.matrix import own_cross_matrix
 
@@ -21,6 +21,7 @@ def mask(
     pictures: Annotated[
         int, typer.Option("--pictures", help="Of how many images pictures are kept for the report.")
     ] = 2,
+    architecture: network_options.RunArchitecture = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "fp32",
     json: options.Json = False,
@@ -39,6 +40,7 @@ def mask(
         run,
         images,
         percents=percents,
+        architecture=architecture,
         device=str(resolve_device(device)),
         precision=precision,
         controls=controls,

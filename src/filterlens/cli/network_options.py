@@ -14,6 +14,14 @@ Architecture = Annotated[
         show_default=False,
     ),
 ]
+RunArchitecture = Annotated[
+    str | None,
+    typer.Option(
+        "--architecture",
+        help="Of a run of your own code: its package.module:factory again, as code is only run if you name it.",
+        show_default=False,
+    ),
+]
 Linear = Annotated[
     str,
     typer.Option(

@@ -59,7 +59,7 @@ def restore(
         typer.Option(
             "--blend",
             metavar="PIXELS",
-            help="Only for networks whose outputs depend on the whole image (channel attention): cut images all the same "
+            help="Only for networks whose outputs depend on the whole image (channel attention): cut them all the same "
             "and cross-fade the seams over so many LR pixels, e.g. 32. 0: such a network sees images whole.",
         ),
     ] = 0,
@@ -92,15 +92,21 @@ def restore(
         raise UsageError("--adapter needs --base: the network that it was taken from, or its target.")
     if base is not None and (pair or model or run or without or network != "target"):
         raise UsageError("--base names the network: leave --pair, --model, --network, --run and --without out.")
-    if architecture is not None and base is None and model is None:
-        raise UsageError("--architecture says what --base or --model is of: give one of them.")
+    if architecture is not None and base is None and model is None and run is None:
+        raise UsageError("--architecture says what --base, --model or --run is of: give one of them.")
     progress = Terminal()
-    named = str(model) if model is not None and architecture is not None else base
     chosen = (
-        adapted_network(named, adapters or [], architecture=architecture, any_base=any_base, note=progress.note)
-        if named is not None
+        adapted_network(base, adapters or [], architecture=architecture, any_base=any_base, note=progress.note)
+        if base is not None
         else network_to_run(
-            pair=pair, model=model, network=network, run=run, without=without, percent=percent, strength=strength
+            pair=pair,
+            model=model,
+            architecture=architecture,
+            network=network,
+            run=run,
+            without=without,
+            percent=percent,
+            strength=strength,
         )
     )
     where = resolve_device(device)

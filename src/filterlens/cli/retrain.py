@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from filterlens.cli import options
+from filterlens.cli import network_options, options
 from filterlens.cli.console import Terminal, result
 
 
@@ -48,6 +48,7 @@ def retrain(
             "--output", "-o", help="A .safetensors file, or a folder.", show_default="RUN/retrained.safetensors"
         ),
     ] = None,
+    architecture: network_options.RunArchitecture = None,
     seed: options.Seed = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming what --output holds.")] = False,
     device: options.Device = "auto",
@@ -75,6 +76,7 @@ def retrain(
         found_for=found_for,
         validation=validation,
         output=output,
+        architecture=architecture,
         device=device,
         precision=precision,
         fresh=fresh,

@@ -33,6 +33,7 @@ def found_adapter(
     run: Path | None = None,
     pair: str | None = None,
     method: str | None = None,
+    architecture: str | None = None,
 ) -> Adapter:
     """Take the filters that were found for one or more degradations, with the target's values.
 
@@ -42,6 +43,7 @@ def found_adapter(
         run: Run folder of ``filterlens attribute``.
         pair: Instead, a shipped pair with the rankings beside it (the top 5 %).
         method: Whose ranking of the run; default: the first one's.
+        architecture: Of a run of the user's own code; see :func:`filterlens.workflow.run_folder.reopen_pair`.
 
     Raises:
         UsageError: Both or neither of run and pair, nothing to take, or an unknown name.
@@ -53,7 +55,9 @@ def found_adapter(
         raise UsageError("Whose filters? Give --degradation, for example --degradation blur:2.")
     names = list(parse_degradations(degradations))
     network, selections, scores = (
-        _of_run(run, names, percent, method) if run is not None else _of_shipped(str(pair), names, percent)
+        _of_run(run, names, percent, method, architecture)
+        if run is not None
+        else _of_shipped(str(pair), names, percent)
     )
     card = {
         "holds": FOUND,
@@ -104,7 +108,7 @@ def retrained_adapter(
 
 
 def _of_run(
-    run: Path, names: Sequence[str], percent: float, method: str | None
+    run: Path, names: Sequence[str], percent: float, method: str | None, architecture: str | None
 ) -> tuple[ModelPair, list[Selection], dict[str, Any]]:
     facts = require_run(run)
     rankings = load_attributions(run / SCORES)
@@ -112,7 +116,7 @@ def _of_run(
         raise unknown("method of this run", method, rankings)
     ranking = rankings[method or next(iter(rankings))]
     scores = _scores(ranking.method, ranking.settings, facts["images"]) | {"created": facts.get("created")}
-    return reopen_pair(run), [ranking.select(name, percent) for name in names], scores
+    return reopen_pair(run, architecture), [ranking.select(name, percent) for name in names], scores
 
 
 def _of_shipped(pair: str, names: Sequence[str], percent: float) -> tuple[ModelPair, list[Selection], dict[str, Any]]:

@@ -63,7 +63,13 @@ def shipped_filters(name: str, device: torch.device) -> tuple[ModelPair, FoundFi
 
 
 def filters_of_run(
-    run: Path, percent: float, device: torch.device, *, calibrated: bool = True, progress: Progress = SILENT
+    run: Path,
+    percent: float,
+    device: torch.device,
+    *,
+    architecture: str | None = None,
+    calibrated: bool = True,
+    progress: Progress = SILENT,
 ) -> tuple[ModelPair, FoundFilters]:
     """Load the pair and rankings of a run folder, calibrated on the run's own images if these are still there.
 
@@ -73,11 +79,12 @@ def filters_of_run(
         run: A folder of ``filterlens attribute``.
         percent: What must be calibrated.
         device: Where to compute.
+        architecture: Of a run of the user's own code; see :func:`filterlens.workflow.run_folder.reopen_pair`.
         calibrated: Whether a calibration is wanted; without one the paper's thresholds remain.
         progress: Where bar and notes go.
     """
     facts = require_run(run)
-    pair = reopen_pair(run).to(device)
+    pair = reopen_pair(run, architecture).to(device)
     attributions = load_attributions(run / SCORES)
     found = rankings_of(attributions.get("faig") or next(iter(attributions.values())))
     found.selections(pair, percent)  # an impossible percentage is told before the work

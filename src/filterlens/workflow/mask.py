@@ -49,6 +49,7 @@ def mask_to_folder(
     *,
     percents: Sequence[float] = (1, 3, 5, 10),
     pair: ModelPair | None = None,
+    architecture: str | None = None,
     device: str = "cpu",
     precision: str = "fp32",
     controls: bool = True,
@@ -62,6 +63,7 @@ def mask_to_folder(
         images: HR images to judge on; best ones that were not used to find the filters.
         percents: How many of the filters to replace.
         pair: The run's pair, if it is loaded already.
+        architecture: Of a run of the user's own code; see :func:`filterlens.workflow.run_folder.reopen_pair`.
         device: Where to compute.
         precision: ``fp32`` by default: the judge rounds nothing away.
         controls: Add the methods that need no image (changes, random, layer-matched random).
@@ -77,7 +79,7 @@ def mask_to_folder(
     started = time.monotonic()
     facts = require_run(run)
     settings = facts["settings"]
-    pair = (pair or reopen_pair(run)).to(device)
+    pair = (pair or reopen_pair(run, architecture)).to(device)
     found = load_attributions(run / SCORES)
     if next(iter(found.values())).space != pair.space:
         raise FilterlensError(

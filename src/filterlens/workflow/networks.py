@@ -28,7 +28,8 @@ def network_to_run(
     Args:
         pair: Name of a shipped pair; the default is ``srresnet-x2``.
         model: One checkpoint.
-        architecture: Of that checkpoint; see :func:`filterlens.models.checkpoints.load_network`.
+        architecture: Of that checkpoint (see :func:`filterlens.models.checkpoints.load_network`), or of a run of the
+            user's own code (see :func:`filterlens.workflow.run_folder.reopen_pair`).
         network: ``target`` or ``baseline`` of the pair.
         run: A run folder, whose pair is used.
         without: Degradation whose top filters are dialled to ``strength``; needs ``run``.
@@ -50,7 +51,7 @@ def network_to_run(
         shipped = ModelPair.pretrained(pair or "srresnet-x2")
         return shipped.network(getattr(shipped, network))
     require_run(run)
-    opened = reopen_pair(run)
+    opened = reopen_pair(run, architecture)
     if without is None:
         return opened.network(getattr(opened, network))
     ranking = next(iter(load_attributions(run / SCORES).values()))

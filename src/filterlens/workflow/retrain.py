@@ -79,6 +79,7 @@ def retrain_to_folder(
     found_for: str | None = None,
     validation: Path | None = None,
     output: Path | None = None,
+    architecture: str | None = None,
     device: str = "auto",
     precision: str = "auto",
     fresh: bool = False,
@@ -95,6 +96,7 @@ def retrain_to_folder(
         found_for: Degradation whose filters are trained; by default the one that they are trained on.
         validation: Folder of HR images for the PSNR; None holds out every 20th training image.
         output: A ``.safetensors`` file, or a folder for ``retrained.safetensors``; by default the run folder.
+        architecture: Of a run of the user's own code; see :func:`filterlens.workflow.run_folder.reopen_pair`.
         device: ``auto``, ``cpu``, ``cuda``.
         precision: ``auto``, ``fp32`` or ``bf16``.
         fresh: Replace an earlier result or state of another re-training.
@@ -109,7 +111,7 @@ def retrain_to_folder(
         FilterlensError: No run folder, unreadable or too small images, or the loss diverged.
     """
     require_run(run)
-    pair = reopen_pair(run)
+    pair = reopen_pair(run, architecture)
     trained = _part(run, part, found_for or _name(settings), percent, settings.seed)
     where, path = resolve_device(device), _weights_path(output or run)
     chosen = resolve_precision(precision, where)

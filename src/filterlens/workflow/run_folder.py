@@ -14,6 +14,7 @@ from typing import Any
 
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import read_json, write_text
+from filterlens.models.user_module import is_factory
 from filterlens.pair import ModelPair
 from filterlens.units import ROWS
 from filterlens.version import __version__
@@ -111,19 +112,33 @@ def open_pair(
     return ModelPair.pretrained(name or str(default))
 
 
-def reopen_pair(run: Path) -> ModelPair:
+def reopen_pair(run: Path, architecture: str | None = None) -> ModelPair:
     """Load the pair of a run folder again and check that it is still the same.
 
+    Args:
+        run: The folder.
+        architecture: Of a run of the user's own code: its factory, named again. Run folders travel, and nothing is
+            imported because a file says so.
+
     Raises:
-        FilterlensError: A checkpoint was moved or changed since. A factory of the user's code is called again.
+        UsageError: The run is of a factory that is not named, or of another architecture than the one named.
+        FilterlensError: A checkpoint was moved or changed since.
     """
     facts = read_json(run / RUN)["pair"]
+    said = facts.get("architecture")
+    if is_factory(said) and architecture is None:
+        raise UsageError(
+            f"'{run}' is of a network of your own code. filterlens imports nothing that you did not name: "
+            f"if you trust it, give --architecture {said}."
+        )
+    if architecture not in (None, said):
+        raise UsageError(f"'{run}' is of '{said}', not of '{architecture}'.")
     if facts["name"]:
         pair = ModelPair.pretrained(facts["name"])
     else:
         paths = (facts[role]["path"] for role in ("baseline", "target"))
         linear = facts.get("linear", ROWS)
-        pair = ModelPair.load(*paths, architecture=facts.get("architecture"), linear=linear)
+        pair = ModelPair.load(*paths, architecture=said, linear=linear)
     for role in ("baseline", "target"):
         if pair.facts[role]["sha256"] != facts[role]["sha256"]:
             raise FilterlensError(

@@ -110,7 +110,7 @@ def test_an_adapter_holds_the_filters_of_one_function(tmp_path):
         ({"baseline": "a.pth"}, "--target is missing"),
         ({"degradations": ["blur:2"]}, "--degradation goes with --baseline"),
         ({"architecture": "my.module:build"}, "are for your own checkpoints"),
-        ({"run": "x", "linear": "weights"}, "are for your own checkpoints"),
+        ({"run": "x", "linear": "weights"}, "a run knows its own"),
         ({"pair": "srresnet-x3"}, "Did you mean"),
     ],
 )

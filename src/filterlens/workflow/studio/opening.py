@@ -46,7 +46,7 @@ def open_studio(
         run: Instead, a run folder of ``filterlens attribute``.
         baseline: Instead, a checkpoint, together with ``target``; the filters are found on two photographs that ship.
         target: The checkpoint after fine-tuning.
-        architecture: Of checkpoints that do not say it themselves.
+        architecture: Of checkpoints that do not say it themselves, or of a run of the user's own code.
         linear: What a filter of a linear layer of the checkpoints is.
         degradations: With checkpoints, what to find filters for; default: blur:2 and noise:0.1.
         scratch: A folder for what is found.
@@ -63,12 +63,14 @@ def open_studio(
         raise UsageError("Give one of --pair, --run, and --baseline with --target.")
     if degradations and baseline is None:
         raise UsageError("--degradation goes with --baseline and --target: shipped pairs and runs have their own.")
-    if baseline or target or architecture is not None or linear != ROWS:
+    if run is not None and linear != ROWS:
+        raise UsageError("--linear is for your own checkpoints: a run knows its own.")
+    if run is None and (baseline or target or architecture is not None or linear != ROWS):
         own = open_pair(None, baseline, target, architecture=architecture, linear=linear)
         run = scratch / "run"
         _find(own.to(device), run, degradations or DEGRADATIONS, progress)
     if run is not None:
-        opened, found = filters_of_run(run, 1.0, device, progress=progress)
+        opened, found = filters_of_run(run, 1.0, device, architecture=architecture, progress=progress)
         return Studio(opened, found, resolved, run)
     opened, found = shipped_filters(pair or SHIPPED, device)
     return Studio(opened, found, resolved)

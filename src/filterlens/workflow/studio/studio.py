@@ -109,5 +109,6 @@ class Studio:
         path = folder / f"{self.pair.name or 'pair'}-{name}-{percent:g}-percent.safetensors"
         if not path.exists():
             shipped = None if self.run else self.pair.name
-            found_adapter([degradation], percent, run=self.run, pair=shipped).save(path)
+            code = self.pair.facts.get("architecture") if self.run else None
+            found_adapter([degradation], percent, run=self.run, pair=shipped, architecture=code).save(path)
         return path
