@@ -62,11 +62,11 @@ def test_nobody_is_asked_for_images_as_large_as_a_huge_receptive_field(tmp_path)
     networks = [nn.Sequential(*(nn.Conv2d(3, 3, 17, padding=8) for _ in range(7))) for _ in "bt"]  # sees 113
     deep, told = ModelPair(*networks, scale=1), Noting()
     deep.facts = {role: {"path": role, "sha256": role, "card": {}} for role in ("baseline", "target")}
-    image = {"a": photographs(1, 96, 100)[0]}
+    image = {"a": photographs(1, 48, 60)[0]}
     attribute_to_folder(deep, image, ["noise:0.1"], tmp_path, methods=["change-absolute"], progress=told)
     assert any("1 of 1 images are smaller than the network's receptive field of 113" in note for note in told.notes)
-    with pytest.raises(FilterlensError, match=r"receptive field of 113.*at least 96 pixels"):
-        attribute_to_folder(deep, {"a": photographs(1, 95, 100)[0]}, ["noise:0.1"], tmp_path)
+    with pytest.raises(FilterlensError, match=r"receptive field of 113.*at least 48 pixels"):
+        attribute_to_folder(deep, {"a": photographs(1, 47, 60)[0]}, ["noise:0.1"], tmp_path)
 
 
 def test_scores_that_are_not_finite_are_an_error():

@@ -36,7 +36,7 @@ from filterlens.workflow.run_folder import (
 from filterlens.workflow.shared_runner import SharedRunner, identity_of
 
 PERCENTS = (1.0, 3.0, 5.0, 10.0)
-ENOUGH = 96  # LR pixels of an image that no receptive field needs more of
+ENOUGH = 48  # LR pixels of an image that no receptive field needs more of
 SHOWN = 8  # names of weights without filters in one note
 
 
