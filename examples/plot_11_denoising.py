@@ -10,74 +10,35 @@ and a single function, whose filters are told from those that clean images need.
 # %%
 # A denoiser, trained on the spot
 # -------------------------------
-# As DnCNN (Zhang et al. 2017) it predicts the noise and subtracts it. The baseline has seen
-# weak noise, the target strong one.
+# As DnCNN (Zhang et al. 2017) it predicts the noise and subtracts it. The recipe `denoise` ships;
+# `filterlens train --recipe denoise` does the same on a folder of images. The baseline learns to
+# leave clean images alone, the target to remove noise.
 
-import copy
+import tempfile
 
 import matplotlib.pyplot as plt
 import torch
-from torch import nn
 
 from filterlens import FAIG, Degradation, ModelPair, modulate
 from filterlens.data.images import to_float, to_uint8
 from filterlens.data.photographs import photograph, square
 from filterlens.evaluation.image_metrics import psnr
+from filterlens.training.loop import train
+from filterlens.training.recipe import load_recipe
 
-STEPS = 600  # of the fine-tuning
+STEPS = 700  # of the fine-tuning
 SIDE = 128  # pixels of the picture at the end
 
-
-class Denoiser(nn.Module):
-    """Subtracts what it takes for noise."""
-
-    scale = 1
-
-    def __init__(self, features=32, depth=6):
-        super().__init__()
-        middle = [
-            layer
-            for _ in range(depth - 2)
-            for layer in (nn.Conv2d(features, features, 3, padding=1), nn.ReLU())
-        ]
-        first, last = nn.Conv2d(3, features, 3, padding=1), nn.Conv2d(features, 3, 3, padding=1)
-        self.noise = nn.Sequential(first, nn.ReLU(), *middle, last)
-
-    def forward(self, images):
-        return images - self.noise(images)
-
-
-def train(network, degradations, steps, learning_rate):
-    """Train on patches of two photographs."""
-    truths = [to_float(photograph(name)) for name in ("astronaut", "coffee")]
-    pairs = [
-        (truth, Degradation.parse(each).apply(truth, 1))
-        for truth in truths
-        for each in degradations
-    ]
-    optimiser = torch.optim.Adam(network.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
-    for _ in range(steps):
-        patches = []
-        for number in torch.randint(len(pairs), (8,)).tolist():
-            top, left = (
-                int(torch.randint(side - 24, ())) for side in pairs[number][0].shape[-2:]
-            )
-            patches.append(
-                [image[..., top : top + 24, left : left + 24] for image in pairs[number]]
-            )
-        wanted, inputs = map(torch.cat, zip(*patches, strict=True))
-        loss = (network(inputs) - wanted).abs().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-    return network.eval()
-
-
-torch.manual_seed(0)
-baseline = train(Denoiser(), ["noise:0.02", "clean"], STEPS // 3, 3e-3)
-target = train(copy.deepcopy(baseline), ["noise:0.1"], STEPS, 3e-3)
+target = {
+    "iterations": STEPS,
+    "learning_rate": 3e-3,
+    "warmup": 50,
+    "degradations": [["noise:0.1", 1.0]],  # on every patch
+}
+network = {"features": 32, "layers": 6}
+recipe = load_recipe("denoise", network=network, patch=24, target=target)
+photographs = [photograph("astronaut"), photograph("coffee")]
+files = train(recipe, photographs, tempfile.mkdtemp(), device=torch.device("cpu"))
 
 # %%
 # Find
@@ -85,17 +46,16 @@ target = train(copy.deepcopy(baseline), ["noise:0.1"], STEPS, 3e-3)
 # With one degradation there is nothing to eliminate but what a clean input needs as well;
 # filterlens does that by itself.
 
-pair = ModelPair(baseline, target)
+pair = ModelPair.load(files["baseline"], files["target"])
+print(pair.space)
 images = [
     square(photograph("astronaut"), 64, 60, 170),
     square(photograph("coffee"), 64, 200, 280),
 ]
 found = FAIG(pair).attribute(images, ["noise:0.1"])
 denoising = found.select("noise:0.1", percent=3)
-print(
-    f"{len(denoising)} of {len(pair.space)} filters,",
-    f"completeness gap {found.completeness_gap:.2%}",
-)
+gap = max(each.gap for each in found.completeness if each.degradation == "noise:0.1")
+print(f"{len(denoising)} of {len(pair.space)} filters, completeness gap on noise {gap:.2%}")
 
 # %%
 # Dial
