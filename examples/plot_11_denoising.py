@@ -10,9 +10,9 @@ and a single function, whose filters are told from those that clean images need.
 # %%
 # A denoiser, trained on the spot
 # -------------------------------
-# As DnCNN (Zhang et al. 2017) it predicts the noise and subtracts it. The recipe `denoise` ships;
-# `filterlens train --recipe denoise` does the same on a folder of images. The baseline learns to
-# leave clean images alone, the target to remove noise.
+# As DnCNN (Zhang et al. 2017) it predicts the noise and subtracts it. The recipe `denoise`
+# ships; `filterlens train --recipe denoise` does the same on a folder of images. The baseline
+# learns to leave clean images alone, the target to remove noise.
 
 import tempfile
 
