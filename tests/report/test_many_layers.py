@@ -22,9 +22,10 @@ def deep(blocks=42):
     return [{"name": name, "out": 4, "in": 3, "filters": 12} for name in ("restorer.head", *names, "estimator.out")]
 
 
-def test_long_names_are_cut_between_parts_and_short_ones_kept():
+def test_long_names_are_cut_in_the_middle_between_parts_and_short_ones_kept():
     assert shortened("body.15.conv2") == "body.15.conv2"
-    assert shortened("restorer.groups.3.blocks.1.da_conv2.ca.2") == "restorer.groups.3…"
+    assert shortened("restorer.groups.3.blocks.1.da_conv2.ca.2") == "restorer.groups…ca.2"
+    assert shortened("layers.0.residual_group.blocks.1.attn.qkv") == "layers.0…1.attn.qkv"
     assert shortened("a" * 30) == "a" * 19 + "…"
 
 

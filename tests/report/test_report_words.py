@@ -68,6 +68,16 @@ def test_specificity_compares_damages_on_the_same_input(make_run, edit):
     assert "not specific on noise:0.1" in said.headline and "blur:2" not in said.headline
 
 
+def test_a_function_that_was_hardly_learned_is_said_before_all_else(make_run, edit):
+    folder = make_run()
+    assert not any("hardly" in finding.headline for finding in find(read_run(folder)))
+    weak = {"network": "target", "input": "blur:2"}
+    edit(folder / "networks.csv", lambda row: row | ({"psnr": "22.85"} if weak.items() <= row.items() else {}))
+    first = find(read_run(folder))[0]
+    assert (first.verdict, first.headline) == ("note", "Fine-tuning hardly taught the network deblurring.")
+    assert "On blur:2 the target gains 0.15 dB over the baseline" in first.detail
+
+
 def test_many_degradations_are_summed_up_in_one_finding(make_run):
     folder = make_run(degradations=("blur:2", "noise:0.1", "jpeg:30"))
     assert find(read_run(folder))[0].headline.startswith("For 3 of 3 degradations")

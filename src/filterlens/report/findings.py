@@ -19,6 +19,8 @@ from filterlens.report.records import Damage, Judgement, RunData
 
 MOST = 0.5
 """A function counts as removed, or as kept, from this R or P on."""
+LEAST_GAIN = 0.5
+"""A function counts as learned from this gain in PSNR on, in dB."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,27 @@ def find(run: RunData) -> tuple[Finding, ...]:
     if not owns:
         return (_held_out(judged),)
     found = [*_functions(run, judged, owns), *_specificity(judged, owns), *_methods(run, judged, owns)]
-    return (*found, _held_out(judged))
+    return (*_hardly_learned(run, judged), *found, _held_out(judged))
+
+
+def _hardly_learned(run: RunData, judged: Judgement) -> list[Finding]:
+    """Say for which degradations there was hardly a function to find, before anything is said about its filters."""
+    quality = {(each.network, each.input): each.psnr for each in judged.networks}
+    gains = {
+        name: quality["target", name] - quality["baseline", name]
+        for name in run.degradations
+        if ("target", name) in quality and ("baseline", name) in quality
+    }
+    little = {name: gain for name, gain in gains.items() if gain < LEAST_GAIN}
+    if not little:
+        return []
+    headline = f"Fine-tuning hardly taught the network {listed([function_of(name) for name in little])}."
+    numbers = "; ".join(
+        f"on {name} the target gains {fixed(gain)} dB over the baseline" for name, gain in little.items()
+    )
+    return [
+        Finding("note", headline, f"{numbers[0].upper()}{numbers[1:]}. What follows on it is about next to nothing.")
+    ]
 
 
 def statement(run: RunData) -> str:

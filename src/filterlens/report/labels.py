@@ -36,11 +36,13 @@ def architecture_label(architecture: str) -> str:
 
 
 def shortened(layer: str, most: int = 20) -> str:
-    """Return a layer's name, cut behind one of its parts where it is long: ``restorer.groups.3…``."""
+    """Return a layer's name, without parts of its middle where it is long: ``restorer.groups…ca.2``."""
     if len(layer) <= most:
         return layer
-    cut = layer.rfind(".", 0, most)
-    return f"{layer[: cut if cut > 0 else most - 1]}…"
+    parts = layer.split(".")
+    cuts = [(head, tail) for head in range(1, len(parts)) for tail in range(1, len(parts) - head)]
+    texts = [f"{'.'.join(parts[:head])}…{'.'.join(parts[-tail:])}" for head, tail in cuts]
+    return max((text for text in texts if len(text) <= most), key=len, default=f"{layer[: most - 1]}…")
 
 
 def function_of(degradation: str) -> str:
