@@ -16,7 +16,8 @@ from filterlens.errors import FilterlensError, UsageError
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.progress import SILENT, Progress
-from filterlens.training import loop
+from filterlens.training import loop, start, trainer
+from filterlens.training import validation as validations
 from filterlens.training.recipe import Recipe
 from tests.training.small import Killed, Killer, small_recipe
 
@@ -97,7 +98,7 @@ def test_a_kill_inside_a_validation_costs_no_line_of_the_log(
     tmp_path: Path, noise_images: list[Tensor], straight: Path, monkeypatch: pytest.MonkeyPatch, validation: int
 ) -> None:
     left = iter(range(validation - 1, -1, -1))
-    measure = loop.psnr_per_degradation
+    measure = validations.psnr_per_degradation
 
     def kill_later(*arguments: Any, **settings: Any) -> dict[str, float]:
         if next(left) == 0:
@@ -105,7 +106,7 @@ def test_a_kill_inside_a_validation_costs_no_line_of_the_log(
         return measure(*arguments, **settings)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop, "psnr_per_degradation", kill_later)
+        patch.setattr(validations, "psnr_per_degradation", kill_later)
         train(tmp_path, noise_images)
     train(tmp_path, noise_images)
     assert_equal(tmp_path, straight)
@@ -133,7 +134,7 @@ def test_a_kill_while_the_result_is_written_is_mended(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop, "save_network", kill)
+        patch.setattr(trainer, "save_network", kill)
         train(tmp_path, noise_images)
     train(tmp_path, noise_images)
     assert_equal(tmp_path, straight)
@@ -237,7 +238,7 @@ def test_a_training_that_diverges_stops_with_the_step_and_writes_no_network(
         nn.init.constant_(network.conv_last.bias, torch.nan)  # type: ignore[union-attr]
         return network
 
-    monkeypatch.setattr(loop, "build", broken)
+    monkeypatch.setattr(start, "build", broken)
     with pytest.raises(FilterlensError, match=r"diverged at step 4 of the baseline: .* Lower the learning rate"):
         train(tmp_path, noise_images)
     assert not list(tmp_path.glob("*.safetensors"))

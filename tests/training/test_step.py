@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from filterlens.models.checkpoints import load_network
 from filterlens.models.srresnet import SRResNet
-from filterlens.training import loop
+from filterlens.training import loop, trainer
 from filterlens.training.batches import Batch
 from filterlens.training.losses import RestorationLoss
 from filterlens.training.running import Running
@@ -181,7 +181,7 @@ def test_bfloat16_reaches_the_network() -> None:
 def test_a_training_with_captured_steps_resumes_bit_identical(
     tmp_path: Path, noise_images: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "EagerStep", lambda update: CapturedStep(update, Recorder(), str))
+    monkeypatch.setattr(trainer, "EagerStep", lambda update: CapturedStep(update, Recorder(), str))
     arguments = (small_recipe(), noise_images)
     loop.train(*arguments, tmp_path / "straight", device=CPU)
     with pytest.raises(Killed):

@@ -1,300 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: a baseline on clean inputs, then a target fine-tuned from it on degraded ones.
+"""Training a pair: a baseline on clean inputs, then a target fine-tuned from it on degraded ones."""
 
-Every step's random numbers are keyed by (seed, stage, step, process), so a run that was killed and resumed sees the
-same patches and the same noise as one that was not.
-"""
-
-import copy
 import hashlib
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
-from filterlens.data.images import center_crop, crop_to_multiple, to_float
 from filterlens.data.patches import PatchBank
-from filterlens.degradations.kernel_code import kernel_basis
-from filterlens.degradations.randomness import derive_seed
-from filterlens.degradations.ranges import BlurRange
-from filterlens.errors import FilterlensError, UsageError
-from filterlens.models.architectures import build
-from filterlens.models.checkpoints import LoadedNetwork, load_network, save_network
-from filterlens.models.dan import DAN
-from filterlens.models.initialisation import start_near_identity
-from filterlens.models.user_module import is_factory
-from filterlens.progress import SILENT, Bar, Progress
+from filterlens.errors import UsageError
+from filterlens.models.checkpoints import LoadedNetwork
+from filterlens.progress import SILENT, Progress
 from filterlens.training.baseline import check_baseline
-from filterlens.training.batches import Batches
-from filterlens.training.checkpointing import another_training, append_log, load_state, rewind_log, save_state
-from filterlens.training.cuda_graph import CudaGraphRecorder
-from filterlens.training.losses import RestorationLoss, loss_for
-from filterlens.training.recipe import Contrast, Recipe, Stage
-from filterlens.training.running import Running
-from filterlens.training.schedule import learning_rate, learning_rate_of_phases
-from filterlens.training.step import CapturedStep, EagerStep, Step, Update
-from filterlens.training.validation import psnr_per_degradation, validation_degradations
-
-VALIDATION_CROP = 192
-LOG_EVERY = 100
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """What every stage of one training shares.
-
-    Attributes:
-        recipe: All settings that decide the weights.
-        bank: The training patches.
-        validation: HR images for the PSNR, none of them in the bank.
-        output: Folder of weights, log and checkpoints.
-        accelerator: The processes; one is the embedded default.
-        precision: ``fp32`` or ``bf16``.
-        baseline: An existing baseline, of which only the target is fine-tuned; None trains both.
-        fingerprint: Hash of recipe, images, processes and given baseline; a checkpoint of another training is refused.
-        data: What the card says of the training images.
-        progress: Where bars go.
-    """
-
-    recipe: Recipe
-    bank: PatchBank
-    validation: Sequence[Tensor]
-    output: Path
-    accelerator: Accelerator
-    precision: str
-    baseline: LoadedNetwork | None
-    fingerprint: str
-    data: str
-    progress: Progress
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network and the patches live."""
-        return self.bank.device
-
-    def run(self) -> dict[str, Path]:
-        """Train both stages, skipping what is already done; return role → safetensors file."""
-        self._check_validation()
-        given = self.baseline
-        baseline = self._trained("baseline", self._untrained()) if given is None else self._taken_over(given)
-        self._trained("target", baseline)
-        return {role: self._weights_path(role) for role in ("baseline", "target")}
-
-    def _untrained(self) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
-            torch.manual_seed(self.recipe.seed)
-            network = build(self.recipe.architecture, **self.recipe.options)
-        if isinstance(network, DAN):
-            network.set_basis(self._kernel_basis(network))
-        if self.recipe.start == "identity":
-            start_near_identity(network)
-        return network
-
-    def _kernel_basis(self, network: DAN) -> Tensor:
-        """Return the basis of the kernels that the target will see, or of DAN's own range where those are fixed."""
-        drawn = self.recipe.mixture(self.recipe.target).blur_range or BlurRange((0.2, 4.0))
-        return kernel_basis(replace(drawn, kernel=network.kernel), network.code, seed=self.recipe.seed)
-
-    def _trained(self, role: str, start: nn.Module) -> nn.Module:
-        """Return the network of a stage: read it where it is finished, else train it from ``start``."""
-        path = self._weights_path(role)
-        if path.exists() and not self._state_path(role).exists():
-            return self._already_trained(role, path)
-        return self._stage(role, getattr(self.recipe, role), start)
-
-    def _taken_over(self, given: LoadedNetwork) -> nn.Module:
-        """Write an existing baseline beside the target and return a copy of it."""
-        path = self._weights_path("baseline")
-        is_other = path.exists() and self._read(path).card.get("source_sha256") != given.sha256
-        if is_other or self._state_path("baseline").exists():
-            raise another_training(self.output)
-        if self.accelerator.is_main_process and not path.exists():
-            card = given.card | {"role": "baseline", "source_sha256": given.sha256}
-            save_network(path, given.network, given.architecture, given.options, card)
-        self.accelerator.wait_for_everyone()
-        self.progress.note(f"baseline: taken from '{given.path}'")
-        return copy.deepcopy(given.network)
-
-    def _check_validation(self) -> None:
-        """Refuse now the images that would otherwise stop the training hours later, at the first validation."""
-        if self.validation:
-            smallest = min(self.validation, key=lambda image: min(image.shape[-2:]))
-            truth = to_float(crop_to_multiple(center_crop(smallest, VALIDATION_CROP), self.recipe.scale))
-            for degradation in validation_degradations(self.recipe).values():
-                degradation.apply(truth, self.recipe.scale, resampler=self.recipe.resampler)
-
-    def _already_trained(self, role: str, path: Path) -> nn.Module:
-        loaded = self._read(path)
-        if not self._is_of_this_training(loaded.card):
-            raise another_training(self.output)
-        self.progress.note(f"{role}: already trained, {path}")
-        return loaded.network
-
-    def _read(self, path: Path) -> LoadedNetwork:
-        """Read a network of this training; the code that builds it was named when the training was started."""
-        architecture = self.recipe.architecture
-        return load_network(path, architecture if is_factory(architecture) else None)
-
-    def _is_of_this_training(self, card: Mapping[str, Any]) -> bool:
-        if "fingerprint" in card:
-            return bool(card["fingerprint"] == self.fingerprint)
-        try:  # cards of earlier versions hold the recipe alone
-            return Recipe.model_validate_json(json.dumps(card.get("recipe"))) == self.recipe
-        except ValidationError:
-            return False
-
-    def _stage(self, role: str, stage: Stage, network: nn.Module) -> nn.Module:
-        """Train one stage and return the averaged network."""
-        loss = loss_for(network, self.recipe, role, self.precision, shared=self.accelerator.num_processes > 1)
-        running = self._begin(role, network, loss)
-        shared = self.accelerator.prepare(loss)
-        batches = Batches(
-            self.bank,
-            self.recipe.mixture(stage),
-            scale=self.recipe.scale,
-            size=self.recipe.batch // self.accelerator.num_processes,
-            seed_of=lambda done: derive_seed(self.recipe.seed, role, done, self.accelerator.process_index),
-            kernels=loss.needs_kernels,
-            keys=loss.needs_keys,
-        )
-        with self.progress.bar(f"train {role}", stage.iterations, running.done) as bar:
-            for end in (loss.encoder_iterations, stage.iterations):
-                loss.encoder_alone = end == loss.encoder_iterations
-                step = self._step(running, loss, shared)  # another recording: what a step computes has changed
-                while running.done < end:
-                    step(batches.draw(running.done), self._rate(role, stage, running.done))
-                    running.count()
-                    bar.advance()
-                    self._after_step(running, role, stage, bar)
-        return self._finish(role, stage, running.average.module)
-
-    def _rate(self, role: str, stage: Stage, step: int) -> float:
-        if self.recipe.architecture != "dasr":
-            return learning_rate(stage, step)
-        return learning_rate_of_phases(stage, self.recipe.contrast or Contrast(), role, step)
-
-    def _begin(self, role: str, network: nn.Module, loss: RestorationLoss) -> Running:
-        """Start a stage, or go on where a checkpoint stopped."""
-        running = Running.start(network, self.recipe, self.device, loss.training_only)
-        if self.recipe.is_foreign:
-            running.network.eval()  # no dropout, and statistics that stay: both ends of the pair compute alike
-        path = self._state_path(role)
-        state = load_state(path, self.fingerprint)
-        if state is not None:
-            running.restore(state)
-            self.progress.note(f"resumed '{path}' at step {running.done}")
-        if self.accelerator.is_main_process:
-            rewind_log(self.log_path, role, running.done)
-        self.accelerator.wait_for_everyone()
-        return running
-
-    def _step(self, running: Running, loss: RestorationLoss, shared: RestorationLoss) -> Step:
-        """Choose how steps run: recorded on one GPU, eagerly elsewhere (processes exchange gradients inside a step)."""
-        update = Update(running, shared, self.accelerator.backward)
-        if self.device.type == "cuda" and shared is loss:  # else it is wrapped for several processes
-            return CapturedStep(update, CudaGraphRecorder(self.device), self.progress.note)
-        return EagerStep(update)
-
-    def _after_step(self, running: Running, role: str, stage: Stage, bar: Bar) -> None:
-        """Log, validate and save when due; saving comes last, so that a resumed run repeats what it did not log."""
-        if self._is_due(running.done, LOG_EVERY, stage):
-            self._log_loss(running, role, stage, bar)
-        if self._is_due(running.done, self.recipe.validate_every, stage):
-            self._validate(role, running.done, running.average.module)
-            running.meter.restart_clock()
-        if self._is_due(running.done, self.recipe.checkpoint_every, stage):
-            self._save(running, role)
-
-    @staticmethod
-    def _is_due(done: int, every: int, stage: Stage) -> bool:
-        return done == stage.iterations or (every > 0 and done % every == 0)
-
-    def _weights_path(self, role: str) -> Path:
-        return self.output / f"{role}.safetensors"
-
-    def _state_path(self, role: str) -> Path:
-        return self.output / f"{role}.state.pt"
-
-    @property
-    def log_path(self) -> Path:
-        """One JSON line per logged loss or validation."""
-        return self.output / "log.jsonl"
-
-    def _loss_total(self, running: Running) -> Tensor:
-        """Return the sum of losses since the last log line, averaged over the processes."""
-        total: Tensor = self.accelerator.reduce(running.meter.total, "mean")
-        return total
-
-    def _log_loss(self, running: Running, role: str, stage: Stage, bar: Bar) -> None:
-        mean = float(self._loss_total(running)) / running.meter.steps
-        if not math.isfinite(mean):
-            raise _diverged(role, running.done, f"the loss is {mean}")
-        rate, speed = self._rate(role, stage, running.done - 1), running.meter.steps_per_second
-        self._log({"stage": role, "step": running.done, "loss": mean, "lr": rate, "it_s": speed})
-        bar.describe(f"train {role}, loss {mean:.4f}")
-        running.meter.reset()
-
-    def _save(self, running: Running, role: str) -> None:
-        if not running.is_finite():
-            raise _diverged(role, running.done, "a weight is not finite")
-        total = self._loss_total(running)
-        if self.accelerator.is_main_process:
-            save_state(self._state_path(role), {"fingerprint": self.fingerprint} | running.state(total))
-        self.accelerator.wait_for_everyone()
-
-    def _log(self, entry: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
-            append_log(self.log_path, entry)
-
-    def _validate(self, role: str, step: int, network: nn.Module) -> dict[str, float]:
-        """Log the PSNR on clean inputs, on each degradation alone, and on all of them together."""
-        if not self.accelerator.is_main_process or not self.validation:
-            return {}
-        network.eval()
-        values = psnr_per_degradation(
-            network,
-            self.validation,
-            validation_degradations(self.recipe),
-            scale=self.recipe.scale,
-            resampler=self.recipe.resampler,
-            seed=self.recipe.seed,
-            precision=self.precision,
-            crop=VALIDATION_CROP,
-        )
-        self._log({"stage": role, "step": step, "psnr": values})
-        shown = "  ".join(f"{name} {value:.2f}" for name, value in values.items())
-        self.progress.note(f"{role} {step}: PSNR {shown}")
-        return values
-
-    def _finish(self, role: str, stage: Stage, network: nn.Module) -> nn.Module:
-        network = copy.deepcopy(network).to("cpu").eval()
-        if self.accelerator.is_main_process:
-            card = {
-                "role": role,
-                "recipe": self.recipe.model_dump(mode="json"),
-                "iterations": stage.iterations,
-                "precision": self.precision,
-                "training_data": self.data,
-                "fingerprint": self.fingerprint,
-            }
-            options: dict[str, Any] = self.recipe.options
-            if self.baseline is not None:
-                card["baseline_sha256"], options = self.baseline.sha256, self.baseline.options
-            save_network(self._weights_path(role), network, self.recipe.architecture, options, card)
-            self._state_path(role).unlink(missing_ok=True)
-        self.accelerator.wait_for_everyone()
-        return network
-
-
-def _diverged(role: str, step: int, evidence: str) -> FilterlensError:
-    return FilterlensError(f"Training diverged at step {step} of the {role}: {evidence}. Lower the learning rate.")
+from filterlens.training.recipe import Recipe
+from filterlens.training.trainer import Trainer
+from filterlens.training.validation import Validation
 
 
 def train(
@@ -343,23 +65,28 @@ def train(
     if recipe.batch % accelerator.num_processes:
         raise UsageError(f"A batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes.")
     bank = PatchBank(images, recipe.patch, accelerator.device if device is None or device.type == "cuda" else device)
-    parts = [recipe.model_dump_json(), str(accelerator.num_processes), precision]
-    if baseline is not None:
-        parts.append(baseline.sha256)
-    digest = hashlib.sha256("\n".join(parts).encode())
-    for image in images:
-        digest.update(image.contiguous().numpy().tobytes())
     trainer = Trainer(
         recipe=recipe,
         bank=bank,
-        validation=list(validation),
+        validation=Validation(recipe, list(validation)),
         output=Path(output),
         accelerator=accelerator,
         precision=precision,
         baseline=baseline,
-        fingerprint=digest.hexdigest(),
+        fingerprint=_fingerprint(recipe, accelerator.num_processes, precision, baseline, images),
         data=data,
         progress=progress if accelerator.is_main_process else SILENT,
     )
     trainer.output.mkdir(parents=True, exist_ok=True)
     return trainer.run()
+
+
+def _fingerprint(
+    recipe: Recipe, processes: int, precision: str, baseline: LoadedNetwork | None, images: Sequence[Tensor]
+) -> str:
+    """Hash all that decides the weights."""
+    given = [] if baseline is None else [baseline.sha256]
+    digest = hashlib.sha256("\n".join([recipe.model_dump_json(), str(processes), precision, *given]).encode())
+    for image in images:
+        digest.update(image.contiguous().numpy().tobytes())
+    return digest.hexdigest()

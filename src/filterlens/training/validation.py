@@ -3,6 +3,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,44 @@ from filterlens.errors import UsageError
 from filterlens.evaluation.image_metrics import psnr
 from filterlens.hardware import autocast
 from filterlens.training.recipe import Recipe
+
+CROP = 192
+"""Side of the central square of every image that is validated on during a training, in pixels, for speed."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The PSNR of a training on clean inputs, on each degradation alone, and on all of them together.
+
+    Attributes:
+        recipe: Scale, seed, resampler and degradations.
+        images: HR images ``(3, H, W)`` uint8; with none nothing is measured.
+    """
+
+    recipe: Recipe
+    images: Sequence[Tensor]
+
+    def check(self) -> None:
+        """Refuse now the images that would otherwise stop the training hours later, at the first validation."""
+        if not self.images:
+            return
+        smallest = min(self.images, key=lambda image: min(image.shape[-2:]))
+        truth = to_float(crop_to_multiple(center_crop(smallest, CROP), self.recipe.scale))
+        for degradation in validation_degradations(self.recipe).values():
+            degradation.apply(truth, self.recipe.scale, resampler=self.recipe.resampler)
+
+    def measure(self, network: nn.Module, precision: str) -> dict[str, float]:
+        """Return degradation → PSNR in dB; see :func:`psnr_per_degradation`."""
+        return psnr_per_degradation(
+            network,
+            self.images,
+            validation_degradations(self.recipe),
+            scale=self.recipe.scale,
+            resampler=self.recipe.resampler,
+            seed=self.recipe.seed,
+            precision=precision,
+            crop=CROP,
+        )
 
 
 def validation_degradations(recipe: Recipe) -> dict[str, Degradation]:

@@ -25,8 +25,7 @@ from filterlens.retraining.parts import AllFilters, LastLayers, LowRank, Selecte
 from filterlens.retraining.retrain import fingerprint_of, retrain
 from filterlens.retraining.retrained import ROLE, Retrained, save_retrained
 from filterlens.retraining.settings import RetrainSettings
-from filterlens.training.loop import VALIDATION_CROP
-from filterlens.training.validation import psnr_per_degradation
+from filterlens.training.validation import CROP, psnr_per_degradation
 from filterlens.workflow.run_folder import SCORES, provenance, reopen_pair, require_run
 from filterlens.workflow.train import HELD_OUT_EVERY
 
@@ -168,7 +167,7 @@ class _Judge:
             scale=self._pair.scale,
             resampler=self._settings.resampler,
             seed=self._settings.seed,
-            crop=VALIDATION_CROP,
+            crop=CROP,
         )
 
 
