@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The site builds without a warning, and asks no other machine for anything."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +23,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Build a copy of the documentation, examples included."""
+    """Build a copy of the documentation, examples included; ``FILTERLENS_SITE=DIR`` names one that was built."""
     require_checkout()
+    if built := os.environ.get("FILTERLENS_SITE"):
+        return Path(built)
     root = tmp_path_factory.mktemp("checkout")
     made = shutil.ignore_patterns("_build", "gallery", "api", "generated", "__pycache__")
     for folder in ("docs", "examples"):
