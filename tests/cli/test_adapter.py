@@ -12,16 +12,11 @@ from PIL import Image
 
 from filterlens import Adapter, adapt, load_network
 from filterlens.attribution.result import load_attributions
-from filterlens.cli.adapter import adapter as adapter_commands
-from filterlens.cli.main import app
 from filterlens.data.images import read_image, to_float, to_uint8
 from filterlens.editing.modulate import modulate
 from filterlens.models.checkpoints import save_network
 from filterlens.pair import ModelPair
 from tests.cli.test_bad_input import refused
-
-if not any(group.name == "adapter" for group in app.registered_groups):
-    app.add_typer(adapter_commands, name="adapter")
 
 SHIPPED = ("adapter", "export", "--pair", "srresnet-x2", "--degradation", "blur:2")
 
@@ -69,6 +64,12 @@ def test_from_a_ranking_to_restored_images_and_a_merged_checkpoint(run, exported
     assert run("restore", images, tmp_path / "again", "--model", merged).code == 0
     for name in ("astronaut.png", "chelsea.png"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "high" / name).read_bytes()
+
+
+def test_an_adapter_is_no_base_and_a_base_no_adapter(run, exported, checkpoints, images, tmp_path):
+    adapter, network = tmp_path / "deblur.safetensors", checkpoints / "target.safetensors"
+    refused(run("restore", images, tmp_path / "o", "--base", adapter), 1, "is an adapter, not a network", "--adapter")
+    refused(run("restore", images, tmp_path / "o", "--base", network, "--adapter", network), 1, "is no adapter")
 
 
 def test_on_the_target_a_strength_is_the_same_as_restore_without(run, exported, checkpoints, images, tmp_path):

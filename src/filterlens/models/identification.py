@@ -36,6 +36,11 @@ def network_of(
         FilterlensError: Nothing fits the weights, or what fits must not be imported.
         UsageError: The architecture is unknown, or the scale is not the network's.
     """
+    if header.get("kind") == "adapter":
+        raise FilterlensError(
+            f"'{source}' is an adapter, not a network. Give it as --adapter, and as --base the network that "
+            "`filterlens adapter show` names."
+        )
     said = header.get("architecture")
     if is_factory(said) and said != architecture:
         raise FilterlensError(
