@@ -58,6 +58,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "remove_config_comments": True,
     "show_memory": False,
+    "write_computation_times": False,  # its page loads scripts from other machines
     "show_signature": False,
     "download_all_examples": False,
     "min_reported_time": 10_000,
