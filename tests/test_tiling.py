@@ -48,6 +48,21 @@ class Strict(Reducing):
         return super().forward(x)
 
 
+class Strided(nn.Module):
+    """Cells of 4 × 4 pixels, which see their neighbours: what an output sees depends on its place in the cell."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 4, stride=4)
+        self.middle = nn.Conv2d(8, 8, 3, padding=1)
+        self.up = nn.ConvTranspose2d(8, 3, 4, stride=4)
+
+    def forward(self, x):
+        height, width = x.shape[-2:]
+        cells = torch.tanh(self.down(F.pad(x, (0, -width % 4, 0, -height % 4))))
+        return self.up(self.middle(cells))[..., :height, :width]
+
+
 class Pooled(nn.Module):
     """Each output pixel sees the mean of the whole image."""
 
@@ -162,6 +177,8 @@ def test_a_large_image_is_cut_at_once():
         (nn.Conv2d(3, 3, 1), 1, 0, 1),
         (nn.Conv2d(3, 3, 3, padding=4, dilation=4), 1, 4, 1),
         (nn.Sequential(nn.Conv2d(3, 48, 4, stride=4), nn.PixelShuffle(4)), 1, 0, 4),
+        (Strided(), 1, 4, 4),
+        (nn.Conv2d(3, 3, 3, padding=111, dilation=111), 1, 111, 1),
     ],
 )
 def test_halo_and_multiple_are_those_of_the_architecture(network, scale, halo, multiple):
@@ -178,10 +195,21 @@ def test_a_network_that_reduces_is_cut_on_its_grid(kind, levels):
 
 
 @pytest.mark.parametrize(
-    "network", [Pooled(), Positioned(), nn.Conv2d(1, 1, 1), nn.Conv2d(3, 3, 3, padding=120, dilation=120)]
+    "network", [Pooled(), Positioned(), nn.Conv2d(1, 1, 1), nn.Conv2d(3, 3, 3, padding=112, dilation=112)]
 )
 def test_networks_that_cannot_be_cut_exactly_are_known(network):
     assert tiling_of(network, 2 if isinstance(network, Pooled) else 1) is None
+
+
+def test_tiles_of_cells_are_exact():
+    torch.manual_seed(0)
+    network, x = Strided().double(), torch.rand(1, 3, 61, 75, dtype=torch.float64)
+    tiling = tiling_of(network, 1)
+    rebuilt = torch.full_like(x, torch.nan)
+    with torch.no_grad():
+        for tile in tiling.split(61, 75, 24 * 24):
+            tile.place(rebuilt).copy_(tile.core(network(tile.window(x))))
+        torch.testing.assert_close(rebuilt, network(x), rtol=0, atol=1e-12)
 
 
 def test_the_network_is_left_as_it_was():

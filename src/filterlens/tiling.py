@@ -17,7 +17,7 @@ from filterlens.errors import UsageError
 
 MULTIPLES = (1, 2, 4, 8, 16)
 THICKNESS = MULTIPLES[-1]
-LENGTHS = (128, 256)  # of the strips on which a network is tried, the next if its halo does not fit
+LENGTHS = (144, 288)  # of the strips on which a network is tried, the next if its halo does not fit
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def tiling_of(network: nn.Module, scale: int) -> Tiling | None:
 
     Returns:
         None where tiles cannot be exact: an output sees more than 111 pixels to a side, what it sees depends on where
-        it lies, or the network refuses strips of 16 x 128 pixels.
+        it lies, or the network refuses strips of 16 x 144 pixels.
     """
     probe = copy.deepcopy(network).to("cpu", torch.float64).eval().requires_grad_(False)
     across = _tiling_along(-1, probe, scale)
@@ -159,7 +159,7 @@ def _tiling_along(axis: int, probe: nn.Module, scale: int) -> Tiling | None:
         if output is None:
             return None
         halo = _halo(axis, strip, output, scale)
-        if 2 * (halo + MULTIPLES[-1]) < length:
+        if 2 * (halo + 2 * MULTIPLES[-1]) < length:  # leaves some core for every multiple
             break
     else:
         return None
@@ -168,10 +168,11 @@ def _tiling_along(axis: int, probe: nn.Module, scale: int) -> Tiling | None:
         cut = _try(probe, strip.detach().narrow(axis, first, last - first), scale)
         if cut is None:
             continue
-        start, size = halo * scale, (last - first - 2 * halo) * scale
+        tiling = Tiling(halo, multiple)
+        start, size = tiling.margin * scale, (last - first - 2 * tiling.margin) * scale
         expected = output.detach().narrow(axis, first * scale + start, size)
         if torch.allclose(cut.narrow(axis, start, size), expected, rtol=1e-9, atol=1e-12):
-            return Tiling(halo, multiple)
+            return tiling
     return None
 
 

@@ -63,9 +63,12 @@ def test_samples_that_no_coin_fell_on_stay_clean(photograph: Tensor) -> None:
     assert 0 < sum(is_clean) < 16
 
 
-@pytest.mark.parametrize(
-    ("text", "probability"), [("blur:2+noise:0.1", 0.5), ("clean", 0.5), ("blur:2", 0), ("blur:2", 1.1)]
-)
+@pytest.mark.parametrize(("text", "probability"), [("blur:2+noise:0.1", 0.5), ("blur:2", 0), ("blur:2", 1.1)])
 def test_an_illegal_coin_is_refused_with_its_value(text: str, probability: float) -> None:
     with pytest.raises(UsageError, match=f"'{text}'".replace("+", r"\+")):
         Coin(Degradation.parse(text), probability)
+
+
+def test_clean_is_no_coin() -> None:
+    with pytest.raises(UsageError, match="samples on which none falls are clean"):
+        Coin(Degradation(), 0.5)

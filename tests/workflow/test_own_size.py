@@ -44,8 +44,8 @@ def test_attribute_mask_report_and_restore_at_scale_one(place: Path, architectur
     run("attribute", *pair, *named, *wanted, *there, "-o", place / "run")
     facts = json.loads((place / "run" / "run.json").read_text())["pair"]
     assert (facts["architecture"], facts["scale"]) == (architecture or "dncnn", 1)
-    run("mask", place / "run", *there, "--percent", "10")
+    run("mask", place / "run", *there, *named, "--percent", "10")
     run("report", place / "run")
-    edited = ["--run", place / "run", "--without", "noise:0.1", "--device", "cpu"]
+    edited = ["--run", place / "run", *named, "--without", "noise:0.1", "--device", "cpu"]
     run("restore", place / "images", place / "out", *edited)
     assert read_image(place / "out" / "one.png").shape == (3, 51, 67)

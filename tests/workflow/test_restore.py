@@ -128,7 +128,7 @@ def test_tiles_become_half_as_large_where_memory_runs_out_and_stay_so(error):
     ],
 )
 def test_where_no_tile_is_small_enough_the_error_says_what_to_do(network, tile, words):
-    counting = Counting(network.double(), limit=4096, error=MemoryError())
+    counting = Counting(network.double(), limit=5000, error=MemoryError())
     restorer = Restorer(counting, CPU, tile=tile)
     with pytest.raises(FilterlensError, match=f"Out of memory on cpu.*{words}"):
         restorer(image(90, 100))
