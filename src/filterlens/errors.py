@@ -17,6 +17,11 @@ class UsageError(FilterlensError):
     exit_code = 2
 
 
+def first_line(error: Exception, most: int = 200) -> str:
+    """Return the beginning of what foreign code said of its failure; empty where it said nothing."""
+    return (str(error).splitlines() or [""])[0][:most]
+
+
 def unknown(kind: str, value: str, legal: Iterable[str]) -> UsageError:
     """Build the error for a name that is not among the legal ones, with the nearest legal name.
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from filterlens.tiling import THICKNESS, Tiling, tiling_of
+from filterlens.tiling import Tiling, strip_along, tiling_of, tried
 
 TOLERANCE = 1e-4  # of the range: a fortieth of a level of 8 bits
 HALOS = (16, 32, 48, 64, 96, 128)  # LR pixels
@@ -34,6 +34,7 @@ class NearTiling:
     error: float
 
 
+@torch.no_grad()
 def near_tiling_of(network: nn.Module, scale: int, tolerance: float = TOLERANCE) -> NearTiling | None:
     """Find out from which halo on the rest of the image changes outputs by less than the tolerance.
 
@@ -81,8 +82,7 @@ class _Trial:
         self._start = HALOS[-2] + 2 * GRID
         length = 2 * self._start + _CORE
         weight = next(network.parameters(), torch.empty(0))
-        strip = torch.rand(1, 3, THICKNESS, length, generator=torch.Generator().manual_seed(0))
-        self._strip = strip.transpose(axis, -1).contiguous().to(weight.device, weight.dtype)
+        self._strip = strip_along(axis, length, torch.float32).to(weight.device, weight.dtype)
         self._whole = self._run(self._strip)
 
     def error(self, halo: int, most: float) -> float | None:
@@ -118,11 +118,5 @@ class _Trial:
         )
         return float((core - whole).abs().max())
 
-    @torch.no_grad()
     def _run(self, images: Tensor) -> Tensor | None:
-        """Return the output; None where the network refuses that size, whichever way it says so."""
-        try:
-            output: Tensor = self._network(images.contiguous(memory_format=torch.channels_last))
-        except Exception:
-            return None
-        return output if output.shape[-2:] == tuple(side * self._scale for side in images.shape[-2:]) else None
+        return tried(self._network, images.contiguous(memory_format=torch.channels_last), self._scale)

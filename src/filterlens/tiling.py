@@ -132,6 +132,7 @@ class _Cut:
         return cls(step, max(lengths), sum(lengths))
 
 
+@torch.enable_grad()  # whoever asks may be restoring
 def tiling_of(network: nn.Module, scale: int) -> Tiling | None:
     """Find out how a network may be tiled, by trying it in float64 on strips of random pixels.
 
@@ -154,8 +155,8 @@ def tiling_of(network: nn.Module, scale: int) -> Tiling | None:
 def _tiling_along(axis: int, probe: nn.Module, scale: int) -> Tiling | None:
     """Find the halo from gradients, then the multiple by cutting a strip at both ends and comparing the outputs."""
     for length in LENGTHS:
-        strip = _strip(axis, length)
-        output = _try(probe, strip, scale)
+        strip = strip_along(axis, length).requires_grad_(True)
+        output = tried(probe, strip, scale)
         if output is None:
             return None
         halo = _halo(axis, strip, output, scale)
@@ -165,7 +166,7 @@ def _tiling_along(axis: int, probe: nn.Module, scale: int) -> Tiling | None:
         return None
     for multiple in MULTIPLES:  # the window's ends are no multiples of more: a coarser grid would be noticed
         first, last = multiple, length - multiple
-        cut = _try(probe, strip.detach().narrow(axis, first, last - first), scale)
+        cut = tried(probe, strip.detach().narrow(axis, first, last - first), scale)
         if cut is None:
             continue
         tiling = Tiling(halo, multiple)
@@ -176,17 +177,16 @@ def _tiling_along(axis: int, probe: nn.Module, scale: int) -> Tiling | None:
     return None
 
 
-def _strip(axis: int, length: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    strip = torch.rand(1, 3, THICKNESS, length, generator=generator, dtype=torch.float64)
-    return strip.transpose(axis, -1).contiguous().requires_grad_(True)
+def strip_along(axis: int, length: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return a strip of random pixels in [0, 1], always the same ones, of that length along one axis."""
+    strip = torch.rand(1, 3, THICKNESS, length, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    return strip.transpose(axis, -1).contiguous()
 
 
-def _try(probe: nn.Module, images: Tensor, scale: int) -> Tensor | None:
+def tried(probe: nn.Module, images: Tensor, scale: int) -> Tensor | None:
     """Return the output; None where the network refuses that size, whichever way it says so, or cuts borders off."""
     try:
-        with torch.enable_grad():
-            output: Tensor = probe(images)
+        output: Tensor = probe(images)
     except Exception:
         return None
     return output if output.shape[-2:] == (images.shape[-2] * scale, images.shape[-1] * scale) else None

@@ -21,14 +21,6 @@ OptionalBase = Annotated[
         show_default=False,
     ),
 ]
-Architecture = Annotated[
-    str | None,
-    typer.Option(
-        "--architecture",
-        help="Of a checkpoint that does not say it itself, for a network of your own: package.module:factory.",
-        show_default=False,
-    ),
-]
 Adapters = Annotated[
     list[str],
     typer.Option(

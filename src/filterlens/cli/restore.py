@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import adapter_options, options
+from filterlens.cli import adapter_options, network_options, options
 from filterlens.cli.console import Terminal, result
 from filterlens.errors import UsageError
 
@@ -41,7 +41,7 @@ def restore(
     ] = 0.0,
     base: adapter_options.OptionalBase = None,
     adapters: adapter_options.OptionalAdapters = None,
-    architecture: adapter_options.Architecture = None,
+    architecture: network_options.Architecture = None,
     any_base: Annotated[
         bool, typer.Option("--any-base", help="With --adapter: take a base of another hash, with a warning.")
     ] = False,

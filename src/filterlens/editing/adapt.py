@@ -70,6 +70,19 @@ def _edited(network: nn.Module, dials: Mapping[str, "_Dial"]) -> nn.Module:
     return edited
 
 
+def combined_strength(highest: Tensor, lowest: Tensor, neutral: Tensor) -> Tensor:
+    """Return the strength of filters that several functions dial: the largest push up and the largest down are added.
+
+    Args:
+        highest: The largest strength of each filter, at least the neutral one.
+        lowest: The smallest, at most the neutral one.
+        neutral: The strength that changes nothing.
+    """
+    alone = torch.where(lowest == neutral, highest, lowest)  # without a rounding error
+    one_way = (lowest == neutral) | (highest == neutral)
+    return torch.where(one_way, alone, highest + lowest - neutral)
+
+
 def end_of(adapter: Adapter, weights: str) -> str | None:
     """Say whether a network with that hash is the adapter's ``baseline`` or ``target``, or None."""
     return next((role for role in ROLES if weights and adapter.weights_of(role) == weights), None)
@@ -116,10 +129,7 @@ class _Dial:
 
     def value(self) -> Tensor:
         """Return the weight as dialled; numbers that nothing pushes are the base's, bit by bit."""
-        both = self.highest + self.lowest - self.neutral
-        alone = torch.where(self.lowest == self.neutral, self.highest, self.lowest)  # without a rounding error
-        one_way = (self.lowest == self.neutral) | (self.highest == self.neutral)
-        strength = torch.where(one_way, alone, both)
+        strength = combined_strength(self.highest, self.lowest, self.neutral)
         dialled = torch.lerp(self.low, self.high, strength.to(self.base))
         return torch.where(strength == self.neutral, self.base, dialled)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from filterlens.errors import FilterlensError
+from filterlens.errors import FilterlensError, first_line
 from filterlens.models.reparameterised import branches_in_use, fix_what_is_frozen
 
 RGB, GRAY = 3, 1
@@ -82,8 +82,7 @@ def fitted(network: nn.Module, scale: int, needs: Needs, call: Call | None = Non
     except FilterlensError:
         raise
     except Exception as error:  # of the network's code
-        what = (str(error).splitlines() or [""])[0][:200]
-        raise FilterlensError(f"{kind.__name__} fails on an image of {side}x{side}: {what}") from error
+        raise FilterlensError(f"{kind.__name__} fails on an image of {side}x{side}: {first_line(error)}") from error
     cast(type[_Fitted], type(result))._in_training = in_training
     return result.eval()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from filterlens.errors import FilterlensError
+from filterlens.errors import FilterlensError, first_line
 from filterlens.models.fitted import GRAY, RGB, Needs, fitted
 from filterlens.models.strict import refuse_broken
 from filterlens.torchvision_stand_in import torchvision_or_stand_in
@@ -80,7 +80,7 @@ def spandrel() -> Any:
             warnings.simplefilter("ignore")  # of code that is neither the user's nor ours
             return importlib.import_module("spandrel")
     except Exception as error:  # a broken installation may fail in any way
-        raise FilterlensError(f"spandrel cannot be imported ({_first_line(error)}). Try: {REMEDY}") from error
+        raise FilterlensError(f"spandrel cannot be imported ({_reason(error)}). Try: {REMEDY}") from error
 
 
 def _described(weights: Mapping[str, Tensor], source: str) -> Any:
@@ -93,7 +93,7 @@ def _described(weights: Mapping[str, Tensor], source: str) -> Any:
         return None
     except Exception as error:  # a network that is almost the recognised one fails in its own way
         raise FilterlensError(
-            f"Checkpoint '{source}' looks like an architecture of spandrel but does not fit ({_first_line(error)}). "
+            f"Checkpoint '{source}' looks like an architecture of spandrel but does not fit ({_reason(error)}). "
             "For a network of your own give --architecture package.module:factory."
         ) from error
 
@@ -114,5 +114,5 @@ def _options(descriptor: Any) -> dict[str, Any]:
     return written | {"scale": int(descriptor.scale)}
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+def _reason(error: Exception) -> str:
+    return first_line(error) or type(error).__name__

@@ -13,7 +13,7 @@ from filterlens.models.foreign import PREFIX, REMEDY, Recognised, is_installed, 
 from filterlens.models.probing import scale_and_needs
 from filterlens.models.recognition import recognise
 from filterlens.models.strict import load_strictly
-from filterlens.models.user_module import Factory, is_factory
+from filterlens.models.user_module import Factory, is_factory, not_named
 
 
 def network_of(
@@ -43,10 +43,7 @@ def network_of(
         )
     said = header.get("architecture")
     if is_factory(said) and said != architecture:
-        raise FilterlensError(
-            f"'{source}' says that '{said}' builds its network. filterlens imports nothing that you did not name: "
-            f"if you trust it, give --architecture {said}."
-        )
+        raise FilterlensError(f"'{source}' says that '{said}' builds its network. {not_named(str(said))}")
     if architecture is not None and is_factory(architecture):
         found = _by_factory(architecture, weights, source)
     elif str(architecture or said).startswith(PREFIX):

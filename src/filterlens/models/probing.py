@@ -4,7 +4,7 @@
 import torch
 from torch import nn
 
-from filterlens.errors import FilterlensError
+from filterlens.errors import FilterlensError, first_line
 from filterlens.models.fitted import GRAY, RGB, Needs
 
 LARGEST_MULTIPLE = 64
@@ -58,7 +58,7 @@ def _output(network: nn.Module, channels: int, height: int, width: int) -> tuple
     try:
         output = network(images)
     except Exception as error:  # a size that does not fit fails in the network's own way
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
+        return f"{type(error).__name__}: {first_line(error, 120)}"
     if not isinstance(output, torch.Tensor) or output.ndim != 4 or output.shape[0] != 1:
         return f"it returns {type(output).__name__} {tuple(getattr(output, 'shape', ()))}"
     return tuple(output.shape[1:])

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from filterlens.errors import FilterlensError, UsageError, unknown
+from filterlens.errors import FilterlensError, UsageError, first_line, unknown
 
 _NAME = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<factory>[A-Za-z_][\w.]*)(?P<options>(,[A-Za-z_]\w*=[^,]+)*)")
 _EXAMPLE = "my_package.networks:build or my_package.networks:build,features=32"
@@ -54,7 +54,7 @@ class Factory:
         try:
             network = called(**self.options)
         except Exception as error:  # of the user's code
-            raise FilterlensError(f"'{self}' failed: {type(error).__name__}: {_first_line(error)}") from error
+            raise FilterlensError(f"'{self}' failed: {type(error).__name__}: {first_line(error)}") from error
         if not isinstance(network, nn.Module):
             raise FilterlensError(f"'{self}' returned {type(network).__name__}, not a torch.nn.Module.")
         return network
@@ -67,13 +67,13 @@ class Factory:
             found: Any = importlib.import_module(self.module)
         except ModuleNotFoundError as error:
             if error.name is None or not f"{self.module}.".startswith(f"{error.name}."):
-                raise FilterlensError(f"'{self.module}' cannot be imported: {_first_line(error)}.") from error
+                raise FilterlensError(f"'{self.module}' cannot be imported: {first_line(error)}.") from error
             raise UsageError(
                 f"There is no module '{error.name}' for '{self}'. Install it, or say where it lies: "
                 "PYTHONPATH=FOLDER filterlens …"
             ) from error
         except Exception as error:  # of the user's code
-            raise FilterlensError(f"'{self.module}' cannot be imported: {_first_line(error)}") from error
+            raise FilterlensError(f"'{self.module}' cannot be imported: {first_line(error)}") from error
         for part in self.factory.split("."):
             if not hasattr(found, part):
                 raise unknown(f"name in '{self.module}'", part, [each for each in vars(found) if each[0] != "_"])
@@ -95,5 +95,8 @@ def _value(text: str) -> Any:
         return text
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200]
+def not_named(architecture: str, also: str = "") -> str:
+    """Say why the code that a file names is not run, and what the user can give: ``also``, and the architecture."""
+    return (
+        f"filterlens imports nothing that you did not name: if you trust it, give {also}--architecture {architecture}."
+    )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from filterlens.degradations import Mixture
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.models.architectures import ARCHITECTURES, check_options
-from filterlens.models.user_module import is_factory
+from filterlens.models.user_module import is_factory, not_named
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 ForeignName = Annotated[str, Field(pattern=":")]
@@ -158,10 +158,7 @@ def load_recipe(name: str | Path, **changes: Any) -> Recipe:
         raise FilterlensError(f"Recipe '{name}' is not valid TOML: {error}.") from error
     own = settings.get("architecture")
     if isinstance(own, str) and is_factory(own) and changes.get("architecture") is None:
-        raise UsageError(
-            f"Recipe '{name}' names code of its own. filterlens imports nothing that you did not name: "
-            f"if you trust it, give --from CHECKPOINT --architecture {own}."
-        )
+        raise UsageError(f"Recipe '{name}' names code of its own. {not_named(own, '--from CHECKPOINT ')}")
     settings.update({key: value for key, value in changes.items() if value is not None})
     return validated(settings, str(name))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import read_json, write_text
-from filterlens.models.user_module import is_factory
+from filterlens.models.user_module import is_factory, not_named
 from filterlens.pair import ModelPair
 from filterlens.units import ROWS
 from filterlens.version import __version__
@@ -127,10 +127,7 @@ def reopen_pair(run: Path, architecture: str | None = None) -> ModelPair:
     facts = read_json(run / RUN)["pair"]
     said = facts.get("architecture")
     if is_factory(said) and architecture is None:
-        raise UsageError(
-            f"'{run}' is of a network of your own code. filterlens imports nothing that you did not name: "
-            f"if you trust it, give --architecture {said}."
-        )
+        raise UsageError(f"'{run}' is of a network of your own code. {not_named(str(said))}")
     if architecture not in (None, said):
         raise UsageError(f"'{run}' is of '{said}', not of '{architecture}'.")
     if facts["name"]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from filterlens.editing.adapt import combined_strength
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.filters import FilterSpace, Selection
 from filterlens.pair import ModelPair
@@ -15,14 +16,15 @@ from filterlens.pair import ModelPair
 def filter_strengths(space: FilterSpace, dials: Sequence[tuple[Selection, float]]) -> Tensor:
     """Return the strength of every filter, ``(filters,)`` float64; 1 where nothing dials it.
 
-    A filter that several functions share follows the rule of adapters (:mod:`filterlens.editing.adapt`): the largest
-    push above 1 and the largest below are added.
+    A filter that several functions share follows the rule of adapters; see
+    :func:`filterlens.editing.adapt.combined_strength`.
 
     Raises:
         FilterlensError: A selection is of another network.
         UsageError: A strength is not finite.
     """
-    highest, lowest = torch.ones(len(space), dtype=torch.float64), torch.ones(len(space), dtype=torch.float64)
+    neutral = torch.ones(len(space), dtype=torch.float64)
+    highest, lowest = neutral.clone(), neutral.clone()
     for selection, strength in dials:
         if selection.space != space:
             raise FilterlensError(f"The selection is of another network: {selection.space}, but the pair has {space}.")
@@ -30,8 +32,7 @@ def filter_strengths(space: FilterSpace, dials: Sequence[tuple[Selection, float]
             raise UsageError(f"Strength {strength} is not a number that filters can be dialled to.")
         highest[selection.indices] = highest[selection.indices].clamp(min=strength)
         lowest[selection.indices] = lowest[selection.indices].clamp(max=strength)
-    one_way = (lowest == 1) | (highest == 1)
-    return torch.where(one_way, torch.where(lowest == 1, highest, lowest), highest + lowest - 1)
+    return combined_strength(highest, lowest, neutral)
 
 
 def dialled(pair: ModelPair, dials: Sequence[tuple[Selection, float]]) -> Tensor:
