@@ -4,12 +4,14 @@
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from filterlens.errors import FilterlensError
-from filterlens.files import read_json, sha256_of, whole_file, write_json, write_text
+from filterlens.files import PART, folder_lock, read_json, sha256_of, whole_file, write_json, write_text
 
 
 def test_a_whole_file_appears_at_its_place_with_its_folder(tmp_path: Path) -> None:
@@ -103,3 +105,53 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path, content: bytes) -> None
 def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc" * 100_000)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def leave_a_temporary_file(folder: Path, wait: bool) -> subprocess.Popen[str]:
+    """Start a process that dies, or waits, while it writes a file."""
+    end = "input()" if wait else "os.kill(os.getpid(), signal.SIGKILL)"
+    code = (
+        "import os, signal, sys; from filterlens.files import whole_file\n"
+        f"with whole_file(sys.argv[1]) as part:\n    part.write_text('half'); print(flush=True); {end}"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder / "a.txt")], **pipes)
+    process.stdout.readline()
+    if not wait:
+        process.communicate()
+    return process
+
+
+def test_the_temporary_file_of_a_killed_process_is_removed_by_the_next_one_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / ".letter.part").write_text("a stranger's")
+    leave_a_temporary_file(tmp_path, wait=False)
+    assert len(list(tmp_path.glob(f".*{PART}"))) == 1
+    write_text(tmp_path / "b.txt", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".letter.part", "b.txt"]
+
+
+def test_the_temporary_file_of_a_living_process_stays(tmp_path: Path) -> None:
+    process = leave_a_temporary_file(tmp_path, wait=True)
+    try:
+        write_text(tmp_path / "b.txt", "whole")
+        assert len(list(tmp_path.glob(f".*{PART}"))) == 1
+    finally:
+        process.communicate("\n")
+    assert (tmp_path / "a.txt").read_text() == "half"
+
+
+def test_a_folder_is_held_by_one_process_and_free_when_it_dies(tmp_path: Path) -> None:
+    code = (
+        "import sys; from filterlens.files import folder_lock\n"
+        "with folder_lock(sys.argv[1], 'training'):\n    print(flush=True); input()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], **pipes) as holder:
+        holder.stdout.readline()
+        with pytest.raises(FilterlensError, match=f"in use by a training, process {holder.pid} on"):
+            with folder_lock(tmp_path, "training"):
+                raise AssertionError
+        holder.kill()
+        holder.wait()
+        with folder_lock(tmp_path, "training"):
+            pass

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,21 +13,33 @@ from typing import Any
 
 from filterlens.errors import FilterlensError
 
+try:
+    import fcntl
+except ImportError:  # Windows: no leftovers are looked for
+    fcntl = None  # type: ignore[assignment]
+
+LOCK, HOLDER = ".filterlens.lock", ".filterlens.lock.json"
+PART = ".filterlens-part"  # what the temporary files are called, and nothing else
+_swept: set[tuple[int, int]] = set()
+
 
 @contextlib.contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place when the block ends without an error.
+    """Yield a temporary path in the folder of ``path`` that takes its place when the block ends without an error.
+
+    The first file that a process writes into a folder also removes the temporary files that killed processes left
+    there; a file that a living process still writes is locked and stays.
 
     Raises:
         FilterlensError: The folder cannot be made or written, or the disk is full.
     """
     path = Path(path)
     temporary: Path | None = None
+    handle: int | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        _sweep(path.parent)
+        handle, temporary = _temporary(path)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
@@ -37,6 +50,40 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _temporary(path: Path) -> tuple[int, Path]:
+    """Make a temporary file for ``path`` that is locked as long as the returned handle is open."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=PART, dir=path.parent)
+        if fcntl is None:
+            os.close(handle)  # an open file could not be moved there
+            return os.open(os.devnull, os.O_RDONLY), Path(name)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if Path(name).exists():  # else another process swept it away before it was locked
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files in a folder that no living process holds; once per process and folder."""
+    if fcntl is None:
+        return
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in _swept:
+        return
+    _swept.add((status.st_dev, status.st_ino))
+    for left in folder.glob(f".*{PART}"):
+        with contextlib.suppress(OSError):  # held, gone, or not ours to remove
+            handle = os.open(left, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
+            finally:
+                os.close(handle)
 
 
 def _umask() -> int:
@@ -68,6 +115,45 @@ def read_json(path: Path | str) -> Any:
         raise FilterlensError(f"Cannot read '{path}': {error.strerror or error}.") from error
     except ValueError as error:
         raise FilterlensError(f"'{path}' is not valid JSON ({error}).") from error
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path | str, job: str) -> Iterator[None]:
+    """Hold a folder for one job while the block runs; the lock of a process that died is free.
+
+    Args:
+        folder: Made where it is missing.
+        job: What holds it, for the others' error, for example ``"training"``.
+
+    Raises:
+        FilterlensError: Another living process holds it (its number and host are named), or it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, blocking=False)
+        with lock:
+            write_json(folder / HOLDER, {"job": job, "process": os.getpid(), "host": platform.node()})
+            try:
+                yield
+            finally:
+                (folder / HOLDER).unlink(missing_ok=True)
+    except Timeout:
+        raise FilterlensError(
+            f"'{folder}' is in use by {_holder(folder)}. Wait for it, or take another folder."
+        ) from None
+    except OSError as error:
+        raise FilterlensError(f"Cannot write '{folder}': {error.strerror or error}.") from error
+
+
+def _holder(folder: Path) -> str:
+    try:
+        said = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        return f"a {said['job']}, process {said['process']} on {said['host']}"
+    except (OSError, ValueError, TypeError, KeyError):
+        return "another process"
 
 
 def sha256_of(path: Path | str) -> str:

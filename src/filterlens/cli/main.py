@@ -25,7 +25,7 @@ from filterlens.cli.restore import restore
 from filterlens.cli.retrain import retrain
 from filterlens.cli.schema import schema
 from filterlens.cli.train import train
-from filterlens.errors import FilterlensError
+from filterlens.errors import FilterlensError, UsageError
 from filterlens.version import __version__
 
 INTERRUPTED = 130
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words or bool(os.environ.get("FILTERLENS_DEBUG"))
     words = [word for word in words if word != "--debug"]
     try:
+        _refuse_empty(words)
         code = app(words, prog_name="filterlens", standalone_mode=False)
         if code == INTERRUPTED:
             console.error("interrupted")
@@ -84,6 +85,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         console.error(_one_line(failure))
         return failure.exit_code if isinstance(failure, FilterlensError) else 1
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse ``-o ''``: as a path it would be the working folder, which an unset variable in a script never means."""
+    for before, word in zip(["", *words], words, strict=False):
+        name, equals, value = word.partition("=")
+        if not word or (name.startswith("--") and equals and not value):
+            raise UsageError(
+                f"The value of {before if not word else name} is empty. Give one, or leave the option out."
+            )
 
 
 def _one_line(failure: Exception) -> str:

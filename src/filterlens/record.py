@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files of a folder filterlens wrote: only those are ever replaced or removed.
+
+The record is a file of JSON lines in the folder. A line is written before a file is, and again with its hash once it is
+whole, so that a kill at any moment leaves no file of ours unknown and no stranger's file claimed.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from filterlens.errors import FilterlensError, UsageError
+from filterlens.files import HOLDER, LOCK, PART, sha256_of
+
+RECORD = ".filterlens-files.jsonl"
+_LONGEST = 64 << 20  # bytes of a record that is read
+SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is recorded of one file.
+
+    Attributes:
+        sha256: Of its content; None while it is being written.
+        job: The command that wrote it.
+        made_of: Hash of everything that decides the content, where the job keeps one.
+    """
+
+    sha256: str | None
+    job: str
+    made_of: str | None = None
+
+
+class Record:
+    """The files that jobs of filterlens wrote into a folder.
+
+    Args:
+        folder: Need not exist yet.
+        job: Name of the command that writes now.
+
+    Raises:
+        UsageError: The path names a file.
+    """
+
+    def __init__(self, folder: Path, job: str) -> None:
+        check_output_folder(folder)
+        self.folder, self.job = folder, job
+        self._entries = _read(folder / RECORD)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The recorded files, in the order in which they were first written."""
+        return tuple(self._entries)
+
+    def of_jobs(self, *jobs: str) -> tuple[str, ...]:
+        """Return the files that certain commands wrote."""
+        return tuple(name for name, entry in self._entries.items() if entry.job in jobs)
+
+    def is_ours(self, name: str) -> bool:
+        """Whether the file is as filterlens wrote it: recorded, and unchanged since."""
+        entry, path = self._entries.get(name), self.folder / name
+        if entry is None or path.is_symlink() or not path.is_file():
+            return False
+        return entry.sha256 is None or sha256_of(path) == entry.sha256
+
+    def is_made(self, name: str, made_of: str) -> bool:
+        """Whether the file is there, whole, unchanged, and was made of the same things."""
+        entry = self._entries.get(name)
+        return entry is not None and entry.sha256 is not None and entry.made_of == made_of and self.is_ours(name)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse to write where a file lies that is not ours.
+
+        Raises:
+            FilterlensError: Such files, named.
+        """
+        strangers = [name for name in names if os.path.lexists(self.folder / name) and not self.is_ours(name)]
+        if strangers:
+            raise FilterlensError(
+                f"{listed(strangers)} in '{self.folder}' would be replaced, but filterlens did not write "
+                f"{'it' if len(strangers) == 1 else 'them'}, or it was changed since. Move it away, or give another folder."
+            )
+
+    @contextlib.contextmanager
+    def writing(self, *names: str, made_of: str | None = None) -> Iterator[None]:
+        """Record files that the block writes, relative to the folder.
+
+        Raises:
+            FilterlensError: A file lies there that is not ours, or the record cannot be written.
+        """
+        self.check(names)
+        for name in names:
+            self._append(name, Entry(None, self.job, made_of))
+        yield
+        for name in names:
+            if (self.folder / name).is_file():
+                self._append(name, Entry(sha256_of(self.folder / name), self.job, made_of))
+
+    def adopt(self, names: Iterable[str]) -> None:
+        """Record files of an earlier version, which kept no record, as they are now."""
+        for name in names:
+            path = self.folder / name
+            if name not in self._entries and path.is_file() and not path.is_symlink():
+                self._append(name, Entry(sha256_of(path), self.job))
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete recorded files, and folders that are empty then; whatever else lies there stays.
+
+        Raises:
+            FilterlensError: A file was changed since it was written; nothing is deleted then.
+        """
+        present = [name for name in names if os.path.lexists(self.folder / name)]
+        self.check(present)
+        for name in present:
+            (self.folder / name).unlink()
+            for parent in PurePosixPath(name).parents[:-1]:
+                with contextlib.suppress(OSError):  # something else lies there
+                    (self.folder / parent).rmdir()
+
+    def strangers(self, known: Iterable[str] = ()) -> list[str]:
+        """Name what lies in the folder and neither is recorded nor one of ``known`` top-level names."""
+        ours = {PurePosixPath(name).parts[0] for name in self._entries} | {RECORD, LOCK, HOLDER, *known}
+        try:
+            present = sorted(os.listdir(self.folder))
+        except FileNotFoundError:
+            return []
+        return [name for name in present if name not in ours and not name.endswith(PART)]
+
+    def _append(self, name: str, entry: Entry) -> None:
+        line = {"file": name, "sha256": entry.sha256, "job": entry.job}
+        line |= {} if entry.made_of is None else {"made_of": entry.made_of}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / RECORD).open("a", encoding="utf-8") as stream:
+                stream.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+        except OSError as error:
+            raise FilterlensError(
+                f"Cannot write '{self.folder / RECORD}': {error.strerror or error}. Free the disk or choose another place."
+            ) from error
+        self._entries[name] = entry
+
+
+def check_output_folder(folder: Path | str) -> None:
+    """Refuse a path that can be no folder of results.
+
+    Raises:
+        UsageError: It is a file.
+    """
+    if Path(folder).is_file():
+        raise UsageError(f"Output '{folder}' is a file, not a folder.")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Name the first few of many."""
+    every = list(names)
+    return ", ".join(f"'{name}'" for name in every[:SHOWN]) + (
+        f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    )
+
+
+def _read(path: Path) -> dict[str, Entry]:
+    """Read the lines that are whole and name a file below the folder; the last one of a file counts."""
+    entries: dict[str, Entry] = {}
+    try:
+        if path.stat().st_size > _LONGEST:
+            raise FilterlensError(f"'{path}' is larger than any record of filterlens. Give another folder.")
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return entries
+    except OSError as error:
+        raise FilterlensError(f"Cannot read '{path}': {error.strerror or error}.") from error
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):  # a kill cut the line short
+            said = json.loads(line)
+            name, sha256, job, made_of = said["file"], said["sha256"], said["job"], said.get("made_of")
+            texts = all(isinstance(value, str | None) for value in (sha256, made_of))
+            if isinstance(name, str) and isinstance(job, str) and texts and is_inside(name):
+                entries[name] = Entry(sha256, job, made_of)
+    return entries
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative name leads to a place below its folder, on every system."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not name.startswith("/") and ".." not in parts and not set(name) & set("\\:\0")

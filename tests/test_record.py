@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Only files that filterlens wrote, and that nobody changed since, are ever replaced or removed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from filterlens.errors import FilterlensError, UsageError
+from filterlens.files import write_text
+from filterlens.record import RECORD, Record, is_inside
+
+
+def written(folder: Path, name: str, text: str = "ours", made_of: str | None = None, job: str = "mask") -> Record:
+    record = Record(folder, job)
+    with record.writing(name, made_of=made_of):
+        write_text(folder / name, text)
+    return record
+
+
+def test_a_written_file_is_ours_until_somebody_changes_it(tmp_path: Path) -> None:
+    written(tmp_path, "damage.csv")
+    assert Record(tmp_path, "mask").is_ours("damage.csv")
+    (tmp_path / "damage.csv").write_text("annotated by hand")
+    assert not Record(tmp_path, "mask").is_ours("damage.csv")
+
+
+def test_a_strangers_file_is_neither_replaced_nor_removed(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("a letter")
+    record = Record(tmp_path, "report")
+    with pytest.raises(FilterlensError, match=r"'report\.html' .* did not write it"), record.writing("report.html"):
+        raise AssertionError("the block must not run")
+    with pytest.raises(FilterlensError, match="did not write it"):
+        record.remove(["report.html"])
+    assert (tmp_path / "report.html").read_text() == "a letter"
+
+
+def test_removing_leaves_other_files_and_their_folders(tmp_path: Path) -> None:
+    record = written(tmp_path, "pictures/blur/a.png")
+    (tmp_path / "pictures" / "holiday.jpg").write_text("sun")
+    record.remove(record.names)
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["holiday.jpg"]
+
+
+def test_nothing_is_removed_where_one_file_was_changed(tmp_path: Path) -> None:
+    written(tmp_path, "a.csv")
+    record = written(tmp_path, "b.csv")
+    (tmp_path / "b.csv").write_text("changed")
+    with pytest.raises(FilterlensError, match=r"'b\.csv'"):
+        record.remove(["a.csv", "b.csv"])
+    assert (tmp_path / "a.csv").read_text() == "ours"
+
+
+def test_a_file_whose_writer_was_killed_is_known(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    record = Record(tmp_path, "mask")
+    with pytest.raises(Killed), record.writing("damage.csv"):
+        write_text(tmp_path / "damage.csv", "whole, but the record of its hash is missing")
+        raise Killed
+    again = Record(tmp_path, "mask")
+    assert again.is_ours("damage.csv")
+    assert not again.is_made("damage.csv", "anything")
+    with again.writing("damage.csv"):
+        write_text(tmp_path / "damage.csv", "ours")
+
+
+def test_a_link_to_a_strangers_file_is_not_ours(tmp_path: Path) -> None:
+    record = written(tmp_path / "run", "mask.json", "same")
+    (tmp_path / "letter").write_text("same")
+    (tmp_path / "run" / "mask.json").unlink()
+    (tmp_path / "run" / "mask.json").symlink_to(tmp_path / "letter")
+    with pytest.raises(FilterlensError, match="did not write it"):
+        record.remove(["mask.json"])
+
+
+@pytest.mark.parametrize(
+    "name", ["../letter", "/etc/passwd", "a/../../letter", "", "..", "C:\\letter", "a\\..\\..\\b", "C:/letter"]
+)
+def test_a_forged_record_names_nothing_outside_its_folder(tmp_path: Path, name: str) -> None:
+    assert not is_inside(name)
+    (tmp_path / RECORD).write_text(f'{{"file": {name!r}, "sha256": null, "job": "mask"}}\n'.replace("'", '"'))
+    assert Record(tmp_path, "mask").names == ()
+
+
+@pytest.mark.parametrize("line", ["", "{", "null", "[1]", '{"file": 3, "sha256": null, "job": "x"}', "[" * 100_000])
+def test_torn_and_strange_lines_are_passed_over(tmp_path: Path, line: str) -> None:
+    written(tmp_path, "a.csv")
+    with (tmp_path / RECORD).open("a") as stream:
+        stream.write(line)
+    assert Record(tmp_path, "mask").names == ("a.csv",)
+
+
+def test_what_a_file_was_made_of_decides_whether_it_is_kept(tmp_path: Path) -> None:
+    record = written(tmp_path, "a.png", made_of="network 1, x2")
+    assert record.is_made("a.png", "network 1, x2")
+    assert not record.is_made("a.png", "network 2, x2")
+    (tmp_path / "a.png").unlink()
+    assert not record.is_made("a.png", "network 1, x2")
+
+
+def test_strangers_are_named_and_jobs_told_apart(tmp_path: Path) -> None:
+    written(tmp_path, "run.json", job="attribute")
+    record = written(tmp_path, "pictures/a.png")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert record.strangers() == ["notes.txt"]
+    assert record.of_jobs("mask") == ("pictures/a.png",)
+
+
+def test_an_output_that_is_a_file_is_wrong_use(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        Record(tmp_path / "file", "mask")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(FilterlensError, match="Cannot write"), Record(tmp_path, "mask").writing("a.csv"):
+        raise AssertionError
