@@ -148,9 +148,9 @@ def test_a_folder_is_held_by_one_process_and_free_when_it_dies(tmp_path: Path) -
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], **pipes) as holder:
         holder.stdout.readline()
-        with pytest.raises(FilterlensError, match=f"in use by a training, process {holder.pid} on"):
-            with folder_lock(tmp_path, "training"):
-                raise AssertionError
+        told = pytest.raises(FilterlensError, match=f"in use by a training, process {holder.pid} on")
+        with told, folder_lock(tmp_path, "training"):
+            raise AssertionError
         holder.kill()
         holder.wait()
         with folder_lock(tmp_path, "training"):

@@ -82,7 +82,8 @@ class Record:
         if strangers:
             raise FilterlensError(
                 f"{listed(strangers)} in '{self.folder}' would be replaced, but filterlens did not write "
-                f"{'it' if len(strangers) == 1 else 'them'}, or it was changed since. Move it away, or give another folder."
+                f"{'it' if len(strangers) == 1 else 'them'}, or it was changed since. Move it away, or give another "
+                "folder."
             )
 
     @contextlib.contextmanager
@@ -125,7 +126,7 @@ class Record:
         """Name what lies in the folder and neither is recorded nor one of ``known`` top-level names."""
         ours = {PurePosixPath(name).parts[0] for name in self._entries} | {RECORD, LOCK, HOLDER, *known}
         try:
-            present = sorted(os.listdir(self.folder))
+            present = sorted(path.name for path in self.folder.iterdir())
         except FileNotFoundError:
             return []
         return [name for name in present if name not in ours and not name.endswith(PART)]
@@ -138,8 +139,9 @@ class Record:
             with (self.folder / RECORD).open("a", encoding="utf-8") as stream:
                 stream.write(f"{json.dumps(line, ensure_ascii=False)}\n")
         except OSError as error:
+            place = self.folder / RECORD
             raise FilterlensError(
-                f"Cannot write '{self.folder / RECORD}': {error.strerror or error}. Free the disk or choose another place."
+                f"Cannot write '{place}': {error.strerror or error}. Free the disk or choose another place."
             ) from error
         self._entries[name] = entry
 
