@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors that a user can act on: each quotes the value, says what is legal, and how to mend it."""
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+LONGEST = 500  # characters of a message
 
 
 class FilterlensError(Exception):
@@ -15,6 +18,27 @@ class UsageError(FilterlensError):
     """A setting or an argument is not legal."""
 
     exit_code = 2
+
+
+def printable(text: str) -> str:
+    r"""Escape what a terminal would obey instead of show: control characters but newlines, and marks of direction.
+
+    Names of files and tensors come from others; one that holds ``\x1b[2J`` must not clear the user's screen.
+    """
+    return "".join(letter if _is_shown(letter) else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _is_shown(letter: str) -> bool:
+    return letter in "\n\t" or letter.isprintable() or unicodedata.category(letter) in ("Zs", "Co")
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Return the text in one line; of a longer one the beginning and the end, where the remedy stands."""
+    line = " ".join(printable(text).split())
+    if len(line) <= most:
+        return line
+    end = most // 3
+    return f"{line[: most - end - 3]} … {line[-end:]}"
 
 
 def first_line(error: Exception, most: int = 200) -> str:

@@ -9,15 +9,19 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from filterlens.errors import FilterlensError
+from filterlens.errors import FilterlensError, first_line
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 try:
     import fcntl
 except ImportError:  # Windows: no leftovers are looked for
     fcntl = None  # type: ignore[assignment]
 
+LARGEST_JSON, DEEPEST_JSON = 256 << 20, 64
 LOCK, HOLDER = ".filterlens.lock", ".filterlens.lock.json"
 PART = ".filterlens-part"  # what the temporary files are called, and nothing else
 _swept: set[tuple[int, int]] = set()
@@ -107,14 +111,65 @@ def read_json(path: Path | str) -> Any:
     """Read a JSON file.
 
     Raises:
-        FilterlensError: The file is missing, cannot be read, or is no JSON.
+        FilterlensError: The file is missing, cannot be read, or is no JSON of a sane size and depth.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        if (size := Path(path).stat().st_size) > LARGEST_JSON:
+            raise FilterlensError(
+                f"'{path}' has {size:,} bytes; JSON that filterlens writes has at most {LARGEST_JSON:,}."
+            )
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise FilterlensError(f"Cannot read '{path}': {error.strerror or error}.") from error
-    except ValueError as error:
-        raise FilterlensError(f"'{path}' is not valid JSON ({error}).") from error
+    except (ValueError, RecursionError) as error:
+        raise FilterlensError(f"'{path}' is not valid JSON ({first_line(error)}).") from error
+    if is_deep(value):
+        raise FilterlensError(f"'{path}' nests more than {DEEPEST_JSON} levels deep. It is no file of filterlens.")
+    return value
+
+
+def is_deep(value: Any, most: int = DEEPEST_JSON) -> bool:
+    """Whether lists and objects lie deeper in each other than anything that filterlens writes."""
+    level = [value]
+    for _ in range(most):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, list | dict)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def checked(value: Any, model: "type[BaseModel]", source: str, remedy: str) -> Any:
+    """Check a value that came from a file, and return it as it is.
+
+    Args:
+        value: What JSON or TOML gave.
+        model: Which keys must be there, and of which type; others are allowed as the model says.
+        source: The file, for the error.
+        remedy: What to do about it.
+
+    Raises:
+        FilterlensError: The first place that does not fit, with its value.
+    """
+    from pydantic import ValidationError
+
+    try:
+        model.model_validate(value, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        found = "" if first["type"] == "missing" else f" = {repr(first['input'])[:60]}"
+        raise FilterlensError(f"'{source}': {place}{found}: {first['msg']}. {remedy}") from None
+    return value
+
+
+def read_checked(path: Path | str, model: "type[BaseModel]", remedy: str) -> Any:
+    """Read a JSON file and check it with a model; errors as in :func:`read_json` and :func:`checked`."""
+    return checked(read_json(path), model, str(path), remedy)
 
 
 @contextlib.contextmanager
@@ -140,6 +195,8 @@ def folder_lock(folder: Path | str, job: str) -> Iterator[None]:
                 yield
             finally:
                 (folder / HOLDER).unlink(missing_ok=True)
+    except NotImplementedError:  # a file system without locks
+        yield
     except Timeout:
         raise FilterlensError(
             f"'{folder}' is in use by {_holder(folder)}. Wait for it, or take another folder."

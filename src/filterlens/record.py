@@ -156,12 +156,11 @@ def check_output_folder(folder: Path | str) -> None:
         raise UsageError(f"Output '{folder}' is a file, not a folder.")
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], most: int = SHOWN) -> str:
     """Name the first few of many."""
     every = list(names)
-    return ", ".join(f"'{name}'" for name in every[:SHOWN]) + (
-        f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
-    )
+    shown = ", ".join(f"'{name}'" for name in every[:most])
+    return f"{shown} and {len(every) - most} more" if len(every) > most else shown
 
 
 def _read(path: Path) -> dict[str, Entry]:

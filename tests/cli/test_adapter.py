@@ -237,6 +237,10 @@ def test_existing_files_are_kept_unless_forced(run, exported, checkpoints, image
     refused(run(*words), 1, "exists already", "--force")
     assert path.read_bytes() == before
     assert run(*words, "--force").code == 0 and len(path.read_bytes()) < len(before)
+    third = path.read_bytes()
+    again = run(*words)
+    assert again.code == 0 and "holds this very adapter already" in again.err
+    assert path.read_bytes() == third
     (tmp_path / "folder.safetensors").mkdir()
     refused(run(*words[:-1], tmp_path / "folder.safetensors"), 1, "is a folder")
 
@@ -341,3 +345,15 @@ def test_a_checkpoint_that_does_not_say_its_architecture_is_told_it(run, checkpo
         words = [words, tmp_path / "bare.pth", "--architecture"]
         refused(run("restore", images, tmp_path / name, *words, "srresnt"), 2, "Did you mean 'srresnet'")
         assert run("restore", images, tmp_path / name, *words, "srresnet").code == 0
+
+
+@pytest.mark.parametrize("strength", ["1e308", "-1e9", "nan", "inf", "-inf", "101", "x"])
+def test_a_strength_that_leaves_nothing_of_a_picture_is_refused(run, tmp_path, strength):
+    base = ["--base", "srresnet-x2/target", "--adapter", f"{tmp_path / 'deblur.safetensors'}={strength}"]
+    refused(run("adapter", "merge", *base, "-o", tmp_path / "merged.safetensors"), 2, f"'{strength}'", "0.8")
+    assert not (tmp_path / "merged.safetensors").exists()
+
+
+def test_a_method_is_chosen_of_a_run_alone(run, tmp_path):
+    words = ["adapter", "export", "--pair", "srresnet-x2", "--method", "ig", "--degradation", "blur:2"]
+    refused(run(*words, "-o", tmp_path / "a.safetensors"), 2, "--method ig", "--pair srresnet-x2")

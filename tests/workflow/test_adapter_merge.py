@@ -163,6 +163,13 @@ def test_inputs_are_never_overwritten_and_outputs_only_when_forced(tmp_path, ada
     with pytest.raises(FilterlensError, match="exists already"):
         merge_adapters(base, [f"{path}=0.5"], tmp_path / "m.safetensors")
     assert (tmp_path / "m.safetensors").read_bytes() == before
+    notes = []
+    merge_adapters(base, [f"{path}=1"], tmp_path / "m.safetensors", note=notes.append)
+    assert (tmp_path / "m.safetensors").read_bytes() == before and "holds this very network already" in notes[0]
+    merge_adapters(base, [f"{path}=1"], tmp_path / "m.pth")
+    merge_adapters(base, [f"{path}=1"], tmp_path / "m.pth", note=notes.append)
+    with pytest.raises(FilterlensError, match="exists already"):
+        merge_adapters(base, [f"{path}=0.5"], tmp_path / "m.pth")
     merge_adapters(base, [f"{path}=0.5"], tmp_path / "m.safetensors", force=True)
     assert (tmp_path / "m.safetensors").read_bytes() != before
     for input_file in (base, path):

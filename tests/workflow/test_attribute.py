@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from filterlens import FilterlensError, ModelPair
+from filterlens import FilterlensError, ModelPair, UsageError
 from filterlens.attribution.result import as_scores
+from filterlens.data.images import to_uint8, write_image
+from filterlens.files import LOCK, folder_lock
+from filterlens.record import RECORD
 from filterlens.report.build import build_report
 from filterlens.workflow.attribute import attribute_to_folder
 from filterlens.workflow.mask import mask_to_folder
@@ -46,9 +49,125 @@ def test_a_new_ranking_never_stands_beside_an_old_proof(pair, tmp_path):
     mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
     build_report(tmp_path)
     (tmp_path / "notes.txt").write_text("the user's own")
-    attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.2"], tmp_path)
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"run.json", "scores.safetensors", "scores.json", "filters.csv", "distribution.csv", "notes.txt"}
+    (tmp_path / "pictures" / "holiday.jpg").write_text("sun")
+    attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.2"], tmp_path, force=True)
+    left = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    tables = {"run.json", "scores.safetensors", "scores.json", "filters.csv", "distribution.csv"}
+    assert left == tables | {"notes.txt", "pictures"}
+    assert [path.name for path in (tmp_path / "pictures").rglob("*")] == ["holiday.jpg"]
+
+
+def test_another_ranking_is_refused_and_says_what_would_go(pair, tmp_path):
+    attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
+    mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+    before = contents(tmp_path)
+    with pytest.raises(UsageError, match=r"holds a ranking of other settings.*--force.*'pictures', 'damage\.csv'"):
+        attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.2"], tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_the_same_ranking_again_is_kept_with_its_proof(pair, tmp_path):
+    first, told = attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path), Noting()
+    mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+    before = contents(tmp_path)
+    assert attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path, progress=told) == first
+    assert contents(tmp_path) == before
+    assert any("holds this very ranking already" in note for note in told.notes)
+
+
+HOME = {"pictures/holiday.jpg": "sun", "figures/plan.svg": "house", "report.html": "letter", "mask.json": "{}",
+        "run.json": "{}", "partial/draft.txt": "novel", "partial/faig-notes.safetensors": "x"}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [list(HOME), *([name] for name in HOME if not name.startswith("partial"))])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_with_strangers_files_is_refused_and_stays_as_it_is(pair, tmp_path, names, force):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(HOME[name])
+    before = contents(tmp_path)
+    with pytest.raises(FilterlensError, match=r"is no run folder and not empty|run\.json"):
+        attribute_to_folder(pair, IMAGES, ["blur:1"], tmp_path, force=force)
+    assert contents(tmp_path) == before
+
+
+def test_a_strangers_file_among_the_pieces_of_work_stays(pair, tmp_path):
+    (tmp_path / "partial").mkdir()
+    (tmp_path / "partial" / "draft.txt").write_text("novel")
+    attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
+    assert [path.name for path in (tmp_path / "partial").iterdir()] == ["draft.txt"]
+
+
+def test_a_table_that_the_user_changed_is_neither_replaced_nor_deleted(pair, tmp_path):
+    attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
+    mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+    (tmp_path / "damage.csv").write_text("annotated by hand")
+    with pytest.raises(FilterlensError, match=r"'damage\.csv'.*changed since"):
+        attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.2"], tmp_path, force=True)
+    with pytest.raises(FilterlensError, match=r"'damage\.csv'.*changed since"):
+        mask_to_folder(tmp_path, IMAGES, percents=[20], pair=pair)
+    assert (tmp_path / "damage.csv").read_text() == "annotated by hand"
+    assert (tmp_path / "run.json").exists()
+
+
+def test_strangers_files_in_a_run_are_left_by_mask_and_report(pair, tmp_path):
+    attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
+    (tmp_path / "mask.json").write_text("a stranger's")
+    with pytest.raises(FilterlensError, match=r"'mask\.json'.*did not write it"):
+        mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+    (tmp_path / "report.html").write_text("a letter")
+    (tmp_path / "mask.json").unlink()
+    with pytest.raises(FilterlensError, match=r"'report\.html'.*did not write it"):
+        build_report(tmp_path)
+    assert (tmp_path / "report.html").read_text() == "a letter"
+
+
+def test_a_run_of_an_earlier_version_can_be_judged_but_not_replaced(pair, tmp_path):
+    attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
+    mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+    build_report(tmp_path)
+    (tmp_path / RECORD).unlink()
+    mask_to_folder(tmp_path, IMAGES, percents=[20], pair=pair)
+    build_report(tmp_path)
+    with pytest.raises(UsageError, match="earlier version"):
+        attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.2"], tmp_path, force=True)
+
+
+def test_pictures_of_an_earlier_judging_go_and_no_others(pair, tmp_path):
+    attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
+    mask_to_folder(tmp_path, {"old": IMAGES["one"]}, percents=[10], pair=pair)
+    (tmp_path / "pictures" / "blur_1" / "old" / "mine.png").write_text("mine")
+    mask_to_folder(tmp_path, {"new": IMAGES["two"]}, percents=[10], pair=pair)
+    listed = {each["file"] for each in json.loads((tmp_path / "pictures.json").read_text())}
+    there = {str(path.relative_to(tmp_path)) for path in (tmp_path / "pictures").rglob("*") if path.is_file()}
+    assert there == listed | {"pictures/blur_1/old/mine.png"}
+
+
+def test_one_bad_image_is_left_out_and_named(pair, tmp_path):
+    images = tmp_path / "images"
+    for name, image in zip("ac", photographs(2, 40, 36), strict=True):
+        write_image(images / f"{name}.png", to_uint8(image))
+    (images / "b.png").write_bytes((images / "a.png").read_bytes()[:200])
+    facts = attribute_to_folder(pair, images, ["blur:1", "noise:0.1"], tmp_path / "run")
+    assert [image["name"] for image in facts["images"]] == ["a", "c"]
+    (left,) = json.loads((tmp_path / "run" / "run.json").read_text())["left_out"]
+    assert left["name"] == "b" and "b.png" in left["reason"]
+    record = mask_to_folder(tmp_path / "run", images, percents=[10], pair=pair)
+    assert [image["name"] for image in record["left_out"]] == ["b"]
+    with pytest.raises(FilterlensError, match=r"b\.png"):
+        attribute_to_folder(pair, images, ["blur:1"], tmp_path / "strict", strict=True)
+
+
+def test_a_folder_at_work_is_refused(pair, tmp_path):
+    with folder_lock(tmp_path / "run", "ranking"), pytest.raises(FilterlensError, match="in use by a ranking"):
+        attribute_to_folder(pair, IMAGES, ["blur:1"], tmp_path / "run")
+
+
+def contents(folder):
+    """Return every file below a folder with its content; the lock of a run is nobody's result."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    locked = (folder / RECORD).exists()
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files if not (locked and path.name == LOCK)}
 
 
 def test_a_scale_of_one_with_receptive_field_check(pair, tmp_path):

@@ -18,7 +18,8 @@ from filterlens.models.checkpoints import save_network
 from filterlens.models.srresnet import SRResNet
 from filterlens.workflow.calibrate import calibrate_on_images, calibration_kinds
 from filterlens.workflow.classify import CACHE, classify_images, filters_of_run, rankings_of
-from filterlens.workflow.run_folder import RUN, SCORES, describe_pair
+from filterlens.workflow.run_facts import RUN
+from filterlens.workflow.run_folder import SCORES, describe_pair
 from tests.noting import Noting
 
 CPU = torch.device("cpu")

@@ -65,10 +65,12 @@ def export(
     (`filterlens retrain`) and export them with --retrained.
     """
     from filterlens.errors import UsageError
-    from filterlens.workflow.adapter import check_new, checked_file
+    from filterlens.workflow.adapter import check_file_name, checked_file
     from filterlens.workflow.adapter_export import found_adapter, retrained_adapter
 
-    check_new(output, force)
+    check_file_name(output, [".safetensors"])
+    if pair is not None and method is not None:
+        raise UsageError(f"--method {method} chooses among the rankings of a run: --pair {pair} ships with one alone.")
     if retrained is None:
         if baseline is not None:
             raise UsageError("--baseline goes with --retrained. Otherwise give --run RUN or --pair NAME.")
@@ -77,7 +79,7 @@ def export(
         if degradations or method:
             raise UsageError("--retrained takes what was re-trained: leave --degradation and --method out.")
         made = retrained_adapter(retrained, run=run, pair=pair, baseline=baseline, architecture=architecture)
-    value = checked_file(made, output, values, force=force)
+    value = checked_file(made, output, values, force=force, note=Terminal().note)
     text = f"{adapter_text(value)}\nNext: {_next(value['card'], output)}"
     result(value, text, json)
 

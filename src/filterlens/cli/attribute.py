@@ -60,6 +60,10 @@ def attribute(
     allow_small: Annotated[
         bool, typer.Option("--allow-small", help="Accept images smaller than the network's receptive field.")
     ] = False,
+    strict: options.Strict = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace another ranking in the run folder, and what was made from it.")
+    ] = False,
     seed: options.Seed = 0,
     memory: options.Memory = None,
     device: options.Device = "auto",
@@ -72,7 +76,8 @@ def attribute(
     spandrel recognises, or of your own code (--architecture).
 
     Writes filters.csv (degradation,layer,out,in,score,rank), scores.safetensors, distribution.csv and run.json. Killed
-    at any moment, the same command goes on where it stopped. Several processes or machines that see the same folder:
+    at any moment, the same command goes on where it stopped. An image that cannot be used is left out (--strict: ends
+    the job), which run.json says, and the exit code is 1. Several processes or machines that see the same folder:
     `torchrun --nproc-per-node 2 -m filterlens attribute …`.
     """
     from filterlens.attribution.methods import METHODS
@@ -82,6 +87,7 @@ def attribute(
     from filterlens.hardware import resolve_device
     from filterlens.workflow.attribute import attribute_to_folder
     from filterlens.workflow.processes import processes_of_this_job
+    from filterlens.workflow.readable import complain
     from filterlens.workflow.run_folder import open_pair
 
     parse_degradations(degradation)  # a typo fails before anything is loaded
@@ -104,6 +110,8 @@ def attribute(
         seed=seed,
         memory=memory,
         allow_small=allow_small,
+        strict=strict,
+        force=force,
         processes=processes,
         progress=Terminal(),
     )
@@ -122,7 +130,7 @@ def attribute(
         "nodes": nodes_used,
         "precision": facts["settings"]["precision"],
         "seconds": facts["seconds"],
-    }
+    } | {key: facts[key] for key in ("left_out",) if key in facts}
     completeness = "" if gap is None else f", completeness gap at most {gap:.2%} with {_span(nodes_used)} nodes"
     text = (
         f"Ranked {facts['pair']['filters']} filters for {', '.join(facts['settings']['degradations'])} on "
@@ -130,6 +138,7 @@ def attribute(
         f"{output / 'filters.csv'}\nNext: filterlens mask {output} --images DIR"
     )
     result(value, text, json)
+    complain(facts.get("left_out", ()), "Ranked")
 
 
 def _span(numbers: list[int]) -> str:

@@ -21,7 +21,10 @@ def mask(
     pictures: Annotated[
         int, typer.Option("--pictures", help="Of how many images pictures are kept for the report.")
     ] = 2,
+    baseline: options.RunBaseline = None,
+    target: options.RunTarget = None,
     architecture: network_options.RunArchitecture = None,
+    strict: options.Strict = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "fp32",
     json: options.Json = False,
@@ -33,6 +36,7 @@ def mask(
     """
     from filterlens.hardware import resolve_device
     from filterlens.workflow.mask import mask_to_folder
+    from filterlens.workflow.readable import complain
     from filterlens.workflow.run_folder import DAMAGE
 
     percents = percent or [1, 3, 5, 10]
@@ -41,6 +45,9 @@ def mask(
         images,
         percents=percents,
         architecture=architecture,
+        baseline=baseline,
+        target=target,
+        strict=strict,
         device=str(resolve_device(device)),
         precision=precision,
         controls=controls,
@@ -48,8 +55,9 @@ def mask(
         progress=Terminal(),
     )
     value = {"run": str(run), "damage": str(run / DAMAGE)} | {
-        key: record[key] for key in ("methods", "percents", "held_out", "seconds")
+        key: record[key] for key in ("methods", "percents", "held_out", "seconds", "left_out") if key in record
     }
     matrix = own_cross_matrix(run / DAMAGE, record["methods"][0], min(percents))
     text = f"{matrix}\n{run / DAMAGE}\nNext: filterlens report {run}"
     result(value, text, json)
+    complain(record.get("left_out", ()), "Judged")

@@ -45,6 +45,21 @@ Memory = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
+RunBaseline = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        help="Where the run's baseline lies now, if it was moved; its hash is checked.",
+        show_default=False,
+    ),
+]
+RunTarget = Annotated[
+    Path | None,
+    typer.Option(
+        "--target", help="Where the run's target lies now, if it was moved; its hash is checked.", show_default=False
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 ImagesOption = Annotated[
     Path, typer.Option("--images", help="Folder of high-resolution images (or one image).", show_default=False)

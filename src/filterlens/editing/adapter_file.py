@@ -3,6 +3,7 @@
 
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,28 @@ def save_adapter(path: Path | str, adapter: Adapter, values: str = "exact") -> N
     Args:
         path: A ``.safetensors`` file.
         adapter: What is written.
+        values: As in :func:`adapter_bytes`.
+
+    Raises:
+        UsageError: Unknown type of values.
+        FilterlensError: A value is too large for ``fp16``, or the file cannot be written.
+    """
+    content = adapter_bytes(adapter, values)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def adapter_bytes(adapter: Adapter, values: str = "exact") -> bytes:
+    """Return the content of an adapter's file.
+
+    Args:
+        adapter: What is stored.
         values: ``exact`` stores each end in the smallest of float16, float32 and float64 that holds it without loss
             (checkpoints in half precision give half the size), ``fp16`` and ``fp32`` round where they must.
 
     Raises:
         UsageError: Unknown type of values.
-        FilterlensError: A value is too large for ``fp16``, or the file cannot be written.
+        FilterlensError: A value is too large for ``fp16``.
     """
     if values not in VALUES:
         raise unknown("type of values", values, VALUES)
@@ -47,9 +64,7 @@ def save_adapter(path: Path | str, adapter: Adapter, values: str = "exact") -> N
         BASELINE: _stored([piece.baseline for piece in adapter.pieces], values),
         TARGET: _stored([piece.target for piece in adapter.pieces], values),
     }
-    content = save(tensors, metadata={_HEADER: json.dumps(header, separators=(",", ":")), "format": "pt"})
-    with whole_file(path) as temporary:
-        temporary.write_bytes(content)
+    return bytes(save(tensors, metadata={_HEADER: json.dumps(header, separators=(",", ":")), "format": "pt"}))
 
 
 def _stored(parts: list[Tensor], values: str) -> Tensor:
@@ -92,6 +107,14 @@ def load_adapter(path: Path | str) -> Adapter:
             f"'{path}' is not an intact adapter ({_short(error)}). Copy or export it again."
         ) from error
     return Adapter(pieces, card)
+
+
+def load_written(content: bytes) -> Adapter:
+    """Return the adapter that the bytes of a file would give."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "adapter.safetensors"
+        path.write_bytes(content)
+        return load_adapter(path)
 
 
 def _pieces(weights: list[Mapping[str, Any]], tensors: Mapping[str, Tensor]) -> tuple[Piece, ...]:

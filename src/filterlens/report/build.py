@@ -10,8 +10,9 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from filterlens.files import write_text
+from filterlens.record import Record
 from filterlens.report import curves, findings, layers, pictures, provenance, tables
-from filterlens.report.figures import save
+from filterlens.report.figures import FIGURES, save
 from filterlens.report.labels import (
     architecture_label,
     count,
@@ -24,7 +25,9 @@ from filterlens.report.labels import (
 )
 from filterlens.report.records import RunData
 from filterlens.report.run_data import TOP_TEN, mask_command, read_run
+from filterlens.workflow.run_facts import RUN
 
+PAGE = "report.html"
 TEMPLATES = ("template.html.j2", "macros.html.j2", "method.html.j2")
 
 
@@ -45,12 +48,22 @@ def build_report(run: Path | str) -> Path:
             that makes it), or the page cannot be written.
     """
     data = read_run(run)
-    page = data.folder / "report.html"
-    write_text(page, render(data))
-    return page
+    record = report_record(data)
+    with record.writing(PAGE):
+        write_text(data.folder / PAGE, render(data, record))
+    return data.folder / PAGE
 
 
-def render(run: RunData) -> str:
+def report_record(run: RunData) -> Record:
+    """Return the record of a run for its report; in a run of an earlier version, its own report counts as ours."""
+    record = Record(run.folder, "report")
+    if RUN not in record.names:
+        panels = [panel.stem for panel in (*curves.curves(run), *layers.bars(run), *layers.maps(run))]
+        record.adopt([PAGE, *(f"{FIGURES}/{stem}.png" for stem in panels)])
+    return record
+
+
+def render(run: RunData, record: Record) -> str:
     """Draw the figures into the run folder and return the page as HTML."""
     environment = Environment(
         loader=DictLoader({name: _resource(name) for name in TEMPLATES}),
@@ -69,10 +82,10 @@ def render(run: RunData) -> str:
         "percent": percent_text,
         "significant": significant,
     }
-    return environment.get_template(TEMPLATES[0]).render(style=Markup(_resource("style.css")), **context(run))
+    return environment.get_template(TEMPLATES[0]).render(style=Markup(_resource("style.css")), **context(run, record))
 
 
-def context(run: RunData) -> dict[str, Any]:
+def context(run: RunData, record: Record) -> dict[str, Any]:
     """Gather everything that the page shows, as text and data addresses."""
     pair = run.about["pair"]
     networks = run.judgement.networks if run.judgement else ()
@@ -87,9 +100,9 @@ def context(run: RunData) -> dict[str, Any]:
         "has_reference": any(row.distance_reference is not None for row in run.judgement.damage)
         if run.judgement
         else False,
-        "curves": save(run, curves.curves(run)),
-        "bars": save(run, layers.bars(run)),
-        "maps": save(run, layers.maps(run)),
+        "curves": save(record, curves.curves(run)),
+        "bars": save(record, layers.bars(run)),
+        "maps": save(record, layers.maps(run)),
         "depths": layers.mean_depth(run),
         "chance_depth": layers.chance_depth(run),
         "networks": {(row.network, row.input): row for row in networks},

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from filterlens.files import whole_file
-from filterlens.report.records import RunData
+from filterlens.record import Record
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ DARK = Theme(
     "#3a424f",
     ("#4cb0ea", "#ff8a3d", "#2cc79a", "#e0c04a", "#e59ac4", "#9fd6f5", "#9aa3b2", "#e6e9ee"),
 )
+FIGURES = "figures"
 MARKERS = "osD^vPXh"
 SIZE = (4.9, 3.9)
 """Width and height of a panel in inches: two stand side by side on a desk, one fills a telephone."""
@@ -71,18 +72,19 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")
 
 
-def save(run: RunData, panels: list[Panel]) -> list[Drawn]:
+def save(record: Record, panels: list[Panel]) -> list[Drawn]:
     """Write each panel as ``figures/STEM.png`` in the run folder and return it ready for the page.
 
     Raises:
-        FilterlensError: The figures cannot be written.
+        FilterlensError: The figures cannot be written, or a stranger's file is in their place.
     """
-    return [_save(run, panel) for panel in panels]
+    return [_save(record, panel) for panel in panels]
 
 
-def _save(run: RunData, panel: Panel) -> Drawn:
+def _save(record: Record, panel: Panel) -> Drawn:
     light, dark = (png(panel, theme) for theme in (LIGHT, DARK))
-    with whole_file(run.folder / "figures" / f"{panel.stem}.png") as path:
+    file = f"{FIGURES}/{panel.stem}.png"
+    with record.writing(file), whole_file(record.folder / file) as path:
         path.write_bytes(light)
     width, height = (round(96 * inches) for inches in panel.size)
     return Drawn(panel.title, panel.alt, data_address(light, "png"), data_address(dark, "png"), width, height)

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read a run folder into frozen values; a missing file names the command that makes it."""
 
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from filterlens.errors import FilterlensError
-from filterlens.files import read_json
 from filterlens.report.csv_rows import Row, read_rows
 from filterlens.report.records import (
     Damage,
@@ -19,6 +16,7 @@ from filterlens.report.records import (
     RankedFilter,
     RunData,
 )
+from filterlens.workflow.run_facts import MASK, PICTURES, RUN, mask_facts, picture_facts, require_run
 
 ATTRIBUTE = "filterlens attribute …"
 TOP_TEN = 10
@@ -44,15 +42,12 @@ def read_run(run: Path | str) -> RunData:
     folder = Path(run)
     if not folder.is_dir():
         raise FilterlensError(f"There is no run folder '{folder}'. `{ATTRIBUTE}` makes one.")
-    about = read_json(_existing(folder / "run.json", ATTRIBUTE))
-    try:
-        pair, settings = about["pair"], about["settings"]
-        layers = tuple(Layer(each["name"], each["out"], each["in"], each["filters"]) for each in pair["layers"])
-        methods, degradations = tuple(settings["methods"]), tuple(settings["degradations"])
-        filters = int(pair["filters"])
-        int(pair["scale"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise FilterlensError(f"'{folder / 'run.json'}' lacks {error}. `{ATTRIBUTE}` writes it whole.") from error
+    _existing(folder / RUN, ATTRIBUTE)
+    about = require_run(folder)
+    pair, settings = about["pair"], about["settings"]
+    layers = tuple(Layer(each["name"], each["out"], each["in"], each["filters"]) for each in pair["layers"])
+    methods, degradations = tuple(settings["methods"]), tuple(settings["degradations"])
+    filters = int(pair["filters"])
     distribution = _distribution(_existing(folder / "distribution.csv", ATTRIBUTE))
     if not (methods and degradations and layers and distribution):
         raise FilterlensError(f"The run '{folder}' names no method, degradation or layer. Run `{ATTRIBUTE}` again.")
@@ -118,7 +113,8 @@ def _judgement(folder: Path, degradations: tuple[str, ...]) -> Judgement | None:
         NetworkQuality(row.text("network"), row.text("input"), row.number("psnr"), row.number("ssim"))
         for row in read_rows(_existing(folder / "networks.csv", command), ("network", "input", "psnr", "ssim"))
     )
-    about: Mapping[str, Any] = read_json(_existing(folder / "mask.json", command))
+    _existing(folder / MASK, command)
+    about = mask_facts(folder)
     strangers = sorted({row.masked for row in damage} - set(degradations))
     if strangers:
         raise FilterlensError(
@@ -145,21 +141,17 @@ def _damage(row: Row) -> Damage:
 
 def _pictures(folder: Path, command: str) -> tuple[Picture, ...]:
     """Read the list of pictures; a run judged without pictures has none."""
-    index = folder / "pictures.json"
-    if not index.is_file():
+    if not (folder / PICTURES).is_file():
         return ()
-    try:
-        return tuple(
-            Picture(
-                each["image"],
-                each["input"],
-                each["what"],
-                each.get("masked"),
-                each.get("method"),
-                each.get("percent"),
-                _existing(folder / each["file"], command),
-            )
-            for each in read_json(index)
+    return tuple(
+        Picture(
+            each["image"],
+            each["input"],
+            each["what"],
+            each.get("masked"),
+            each.get("method"),
+            each.get("percent"),
+            _existing(folder / each["file"], command),
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise FilterlensError(f"'{index}' lacks {error}. Run `{command}` again.") from error
+        for each in picture_facts(folder)
+    )

@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adapters as the command line names them: which base, which files at which strengths, and what a file holds."""
 
-from collections.abc import Callable, Sequence
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from filterlens.editing.adapt import adapt, end_of
 from filterlens.editing.adapter import ROLES, Adapter
-from filterlens.editing.adapter_file import load_adapter
+from filterlens.editing.adapter_file import adapter_bytes, load_adapter, load_written
 from filterlens.editing.weights_hash import weights_hash
 from filterlens.errors import FilterlensError, UsageError, unknown
+from filterlens.files import whole_file
 from filterlens.models.checkpoints import LoadedNetwork, load_network
+
+STRONGEST = 100.0  # beyond it nothing is left of any picture
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,18 @@ class AdapterUse:
     def parse(cls, text: str) -> "AdapterUse":
         """Read what the user wrote; what follows the last ``=`` is the strength if it is a number."""
         path, equals, strength = text.rpartition("=")
+        if not equals or Path(text).is_file():
+            return cls(Path(text))
         try:
-            return cls(Path(path), float(strength)) if equals else cls(Path(text))
+            number = float(strength)
         except ValueError:
-            if Path(text).exists():
-                return cls(Path(text))
+            number = math.nan
+        if not math.isfinite(number) or abs(number) > STRONGEST:
             raise UsageError(
-                f"'{strength}' in '{text}' is not a strength. Write FILE=NUMBER, for example deblur.safetensors=0.8."
-            ) from None
+                f"'{strength}' in '{text}' is not a strength: a number from {-STRONGEST:g} to {STRONGEST:g}. "
+                "Write FILE=NUMBER, for example deblur.safetensors=0.8."
+            )
+        return cls(Path(path), number)
 
 
 def load_base(text: str, architecture: str | None = None) -> LoadedNetwork:
@@ -117,18 +127,60 @@ def describe_adapter(path: Path) -> dict[str, Any]:
     }
 
 
-def check_new(path: Path, force: bool) -> None:
-    """Refuse to write over a file unless forced."""
+def check_file_name(path: Path, suffixes: Sequence[str]) -> None:
+    """Refuse a name that is no file's, before anything is computed.
+
+    Raises:
+        UsageError: Another suffix.
+        FilterlensError: It is a folder.
+    """
     if path.is_dir():
         raise FilterlensError(f"'{path}' is a folder. Give a file, for example {path / 'deblur.safetensors'}.")
+    if path.suffix not in suffixes:
+        raise UsageError(f"'{path}' has no known suffix: it ends in {', '.join(suffixes)}.")
+
+
+def exists_already(path: Path) -> FilterlensError:
+    """Build the error for a file of other content that is in the way."""
+    return FilterlensError(
+        f"'{path}' exists already, and holds something else. Give another name, or --force to overwrite."
+    )
+
+
+def checked_file(
+    adapter: Adapter, path: Path, values: str, *, force: bool, note: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Write an adapter, unless the file holds this very one already, and describe the file.
+
+    Raises:
+        FilterlensError: The file holds something else, and ``force`` is not set; or it cannot be written.
+    """
+    content = adapter_bytes(adapter, values)
     if path.exists() and not force:
-        raise FilterlensError(f"'{path}' exists already. Give another name, or --force to overwrite.")
-
-
-def checked_file(adapter: Adapter, path: Path, values: str, *, force: bool) -> dict[str, Any]:
-    """Write an adapter and describe the file."""
-    if path.suffix != ".safetensors":
-        raise UsageError(f"'{path}' is no name for an adapter: it ends in .safetensors.")
-    check_new(path, force)
-    adapter.save(path, values)
+        if not _is_this(path, load_written(content)):
+            raise exists_already(path)
+        note(f"'{path}' holds this very adapter already")
+        return describe_adapter(path)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
     return describe_adapter(path)
+
+
+def _is_this(path: Path, adapter: Adapter) -> bool:
+    """Whether a file holds an adapter, written at whatever time."""
+    try:
+        there = load_adapter(path)
+    except FilterlensError:
+        return False
+    if not _equal_but_for_dates(there.card, adapter.card) or len(there.pieces) != len(adapter.pieces):
+        return False
+    return all(
+        (first.parameter, first.shape) == (second.parameter, second.shape)
+        and all(torch.equal(getattr(first, name), getattr(second, name)) for name in ("indices", *ROLES))
+        for first, second in zip(there.pieces, adapter.pieces, strict=True)
+    )
+
+
+def _equal_but_for_dates(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    without = [{key: value for key, value in card.items() if key != "created"} for card in (first, second)]
+    return bool(json.loads(json.dumps(without[0])) == json.loads(json.dumps(without[1])))  # tuples become lists

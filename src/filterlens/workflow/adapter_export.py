@@ -16,7 +16,8 @@ from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.filters import Selection
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
-from filterlens.workflow.run_folder import SCORES, open_pair, provenance, reopen_pair, require_run
+from filterlens.workflow.run_facts import require_run
+from filterlens.workflow.run_folder import SCORES, checkpoint_of, open_pair, provenance, reopen_pair
 
 FOUND, RETRAINED = "found filters", "re-trained filters"
 _KEPT = (
@@ -141,9 +142,9 @@ def _baseline_of(run: Path | None, pair: str | None) -> tuple[Path, str]:
     if run is None:
         return pair_files(str(pair))[0], str(pair)
     facts = require_run(run)["pair"]
-    if facts["name"]:
+    if facts.get("name"):
         return pair_files(facts["name"])[0], facts["name"]
-    return Path(facts["baseline"]["path"]), ""
+    return checkpoint_of(run, "baseline"), ""
 
 
 def _changed(pair: ModelPair, path: Path) -> Selection:

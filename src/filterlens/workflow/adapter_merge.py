@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from filterlens.editing.adapter_file import VALUES
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.files import whole_file
-from filterlens.workflow.adapter import AdapterUse, check_new, load_base, put_on
+from filterlens.workflow.adapter import AdapterUse, check_file_name, exists_already, load_base, put_on
 from filterlens.workflow.run_folder import provenance
 
 SAFETENSORS, PICKLED = (".safetensors",), (".pth", ".pt", ".ckpt")
@@ -73,9 +73,7 @@ def merge_adapters(
     uses = [AdapterUse.parse(text) for text in adapters]
     if not uses:
         raise UsageError("Nothing to merge: give --adapter FILE=STRENGTH at least once.")
-    if output.suffix not in SAFETENSORS + PICKLED:
-        raise UsageError(f"'{output}' has no known suffix: {', '.join(SAFETENSORS + PICKLED)}.")
-    check_new(output, force)
+    check_file_name(output, SAFETENSORS + PICKLED)
     loaded = load_base(base, architecture)
     if output.resolve() in {path.resolve() for path in (loaded.path, *(use.path for use in uses))}:
         raise UsageError(f"'{output}' is an input of this merge. Give another output.")
@@ -83,7 +81,12 @@ def merge_adapters(
     container = _container(loaded.path, loaded.network)
     tensors = _with_values(_merged(container.tensors, loaded.network, network, loaded.path), container.tensors, values)
     said = [{"file": use.path.name, "strength": use.strength} for use in uses]
-    _write(output, replace(container, tensors=tensors), said)
+    if output.exists() and not force:
+        if not _is_there(output, tensors, said):
+            raise exists_already(output)
+        note(f"'{output}' holds this very network already")
+    else:
+        _write(output, replace(container, tensors=tensors), said)
     return {
         "file": str(output),
         "bytes": output.stat().st_size,
@@ -164,6 +167,27 @@ def _with_values(merged: Mapping[str, Tensor], before: Mapping[str, Tensor], val
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise FilterlensError(f"The values of '{name}' do not fit {values}. Store them as exact.")
     return stored
+
+
+def _is_there(path: Path, tensors: Mapping[str, Tensor], adapters: list[dict[str, Any]]) -> bool:
+    """Whether a file holds these very tensors, in these types, and names the same adapters where it can."""
+    try:
+        if path.suffix in SAFETENSORS:
+            with safe_open(path, framework="pt") as file:
+                there = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                said = json.loads((file.metadata() or {})[_CARD])["card"]["merged"]["adapters"]
+            return bool(said == adapters) and _are_same(there, tensors)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return any(_are_same(each, tensors) for each in (content, *content.values()))
+    except Exception:  # whatever is wrong with it, it is something else
+        return False
+
+
+def _are_same(first: Any, second: Mapping[str, Tensor]) -> bool:
+    if not isinstance(first, Mapping) or first.keys() != second.keys():
+        return False
+    pairs = [(first[name], each) for name, each in second.items()]
+    return all(isinstance(one, Tensor) and one.dtype == other.dtype and torch.equal(one, other) for one, other in pairs)
 
 
 def _write(path: Path, container: Container, adapters: list[dict[str, Any]]) -> None:

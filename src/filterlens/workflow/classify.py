@@ -27,7 +27,8 @@ from filterlens.models.pretrained import filters_file
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.workflow.calibrate import calibrate_on_images
-from filterlens.workflow.run_folder import SCORES, reopen_pair, require_run
+from filterlens.workflow.run_facts import require_run
+from filterlens.workflow.run_folder import SCORES, reopen_pair
 
 PERCENTS = (0.5, 1.0, 2.0, 3.0, 5.0)
 CACHE = "classify.safetensors"

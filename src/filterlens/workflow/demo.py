@@ -7,8 +7,10 @@ from typing import Any
 
 from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
+from filterlens.errors import UsageError
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.record import Record, listed
 from filterlens.workflow.attribute import attribute_to_folder
 from filterlens.workflow.mask import mask_to_folder
 
@@ -48,9 +50,14 @@ def run_demo(
     started = time.monotonic()
     loaded = ModelPair.pretrained(pair).to(device)
     folders = {"find": FIND, "judge": JUDGE}
+    record = Record(output, "demo")
+    if not record.names and (strangers := record.strangers()):
+        raise UsageError(f"'{output}' is not empty: {listed(strangers)}. Give a new folder.")
     for purpose, squares in folders.items():
         for name, top, left in squares:
-            write_image(output / "images" / purpose / f"{name}.png", square(photograph(name), SIDE, top, left))
+            file = f"images/{purpose}/{name}.png"
+            with record.writing(file):
+                write_image(output / file, square(photograph(name), SIDE, top, left))
     progress.note(f"find filters for {' and '.join(DEGRADATIONS)} on {' and '.join(name for name, *_ in FIND)}")
     attribute_to_folder(
         loaded,
@@ -60,6 +67,7 @@ def run_demo(
         methods=METHODS,
         precision=precision,
         seed=seed,
+        replace_other=True,  # the demo's folder is the demo's
         progress=progress,
     )
     progress.note(f"replace them by the baseline's and judge on {' and '.join(name for name, *_ in JUDGE)}")

@@ -13,27 +13,28 @@ from filterlens.attribution.protocol import protocol_named
 from filterlens.attribution.random import Random
 from filterlens.attribution.result import load_attributions
 from filterlens.data.images import center_crop, to_uint8, write_image
-from filterlens.data.samples import Images, as_samples
+from filterlens.data.samples import Images
 from filterlens.degradations import Degradation
-from filterlens.errors import FilterlensError
+from filterlens.errors import FilterlensError, UsageError
 from filterlens.evaluation.damage import Damage, Edit, Keeper, Quality, measure_damage
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
 from filterlens.evaluation.image_metrics import specification
 from filterlens.evaluation.summary import summarise_damage, summarise_quality
-from filterlens.files import write_json
+from filterlens.files import folder_lock, write_json
 from filterlens.hardware import resolve_precision
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.record import Record, listed
+from filterlens.workflow.readable import readable
+from filterlens.workflow.run_facts import MASK, PICTURES, mask_facts, picture_facts, require_run
 from filterlens.workflow.run_folder import (
     DAMAGE,
     DAMAGE_PER_IMAGE,
-    MASK,
     NETWORKS,
-    PICTURES,
     SCORES,
     provenance,
     reopen_pair,
-    require_run,
+    run_record,
     write_table,
 )
 
@@ -41,6 +42,7 @@ HEADER = (
     "method", "percent", "masked", "input", "distance", "distance_reference", "psnr", "ssim", "removal", "preservation",
 )  # fmt: skip
 PICTURE_SIZE = 512
+TABLES = (DAMAGE, DAMAGE_PER_IMAGE, NETWORKS, PICTURES, MASK)
 
 
 def mask_to_folder(
@@ -50,6 +52,9 @@ def mask_to_folder(
     percents: Sequence[float] = (1, 3, 5, 10),
     pair: ModelPair | None = None,
     architecture: str | None = None,
+    baseline: Path | None = None,
+    target: Path | None = None,
+    strict: bool = False,
     device: str = "cpu",
     precision: str = "fp32",
     controls: bool = True,
@@ -64,6 +69,9 @@ def mask_to_folder(
         percents: How many of the filters to replace.
         pair: The run's pair, if it is loaded already.
         architecture: Of a run of the user's own code; see :func:`filterlens.workflow.run_folder.reopen_pair`.
+        baseline: Where the run's baseline lies now, if it was moved.
+        target: The same of the target.
+        strict: Let the first image that cannot be read end the job; else it is left out, and ``mask.json`` says so.
         device: Where to compute.
         precision: ``fp32`` by default: the judge rounds nothing away.
         controls: Add the methods that need no image (changes, random, layer-matched random).
@@ -74,12 +82,33 @@ def mask_to_folder(
         What ``mask.json`` holds.
 
     Raises:
-        FilterlensError: No run folder, changed checkpoints, unreadable images.
+        FilterlensError: No run folder, changed checkpoints, no readable image; or another job is at work there.
+        UsageError: An illegal percentage or number of pictures.
     """
+    if pictures < 0:
+        raise UsageError(f"{pictures} pictures are not legal: a number from 0.")
+    require_run(run)
+    with folder_lock(run, "judging"):
+        pair = (pair or reopen_pair(run, architecture, baseline=baseline, target=target)).to(device)
+        return _mask(run, images, percents, pair, strict, precision, controls, pictures, progress)
+
+
+def _mask(
+    run: Path,
+    images: Images,
+    percents: Sequence[float],
+    pair: ModelPair,
+    strict: bool,
+    precision: str,
+    controls: bool,
+    pictures: int,
+    progress: Progress,
+) -> dict[str, Any]:
     started = time.monotonic()
     facts = require_run(run)
     settings = facts["settings"]
-    pair = (pair or reopen_pair(run, architecture)).to(device)
+    record = run_record(run, "mask", [*TABLES, *_pictures_of(run)])
+    record.check(TABLES)
     found = load_attributions(run / SCORES)
     if next(iter(found.values())).space != pair.space:
         raise FilterlensError(
@@ -87,10 +116,11 @@ def mask_to_folder(
         )
     if controls:
         first = next(iter(found.values()))
-        found = image_free(CONTROLS, pair, first.degradations, first, seed=settings["seed"]) | found
+        found = image_free(CONTROLS, pair, first.degradations, first, seed=settings.get("seed", 0)) | found
         found = dict(sorted(found.items(), key=lambda each: each[0] in CONTROLS))  # the run's own methods come first
-    samples = as_samples(images)
-    described = [sample.provenance() for sample in samples]
+    usable = readable(images, progress, strict=strict)
+    samples, described = usable.samples, usable.described
+    _note_replaced(run, described, progress)
     inputs = {name: Degradation.parse(name) for name in settings["degradations"]} | {"clean": Degradation()}
     selections = {
         Edit(method, percent, masked): each.select(masked, percent)
@@ -98,10 +128,11 @@ def mask_to_folder(
         for percent in percents
         for masked in each.degradations
     }
+    before = record.of_jobs("mask")
     keeper, kept = _keeper(
-        run, next(iter(found)), min(percents), [image["name"] for image in described[:pictures]], pair.scale
+        record, next(iter(found)), min(percents), [image["name"] for image in described[:pictures]], pair.scale
     )
-    protocol = protocol_named(settings["protocol"])
+    protocol = protocol_named(settings.get("protocol", "default"))
     damages, qualities = measure_damage(
         pair,
         selections,
@@ -109,15 +140,14 @@ def mask_to_folder(
         inputs,
         resampler=protocol.resampler,
         multiple=protocol.multiple,
-        seed=settings["seed"],
+        seed=settings.get("seed", 0),
         precision=resolve_precision(precision, pair.device),
         keeper=keeper,
         progress=progress,
     )
-    _write_tables(run, damages, qualities)
-    write_json(run / PICTURES, kept)
-    record = provenance() | {
+    facts_of_mask = provenance() | {
         "images": described,
+        **usable.record,
         "held_out": _is_held_out(described, facts["images"]),
         "percents": list(percents),
         "methods": list(found),
@@ -125,15 +155,40 @@ def mask_to_folder(
         f"PSNR and SSIM: {specification(pair.scale)}; "
         "removal and preservation: squared distances of unrounded outputs, pooled over all images",
         "precision": precision,
-        "seed": settings["seed"],
+        "seed": settings.get("seed", 0),
         "seconds": round(time.monotonic() - started, 2),
     }
-    write_json(run / MASK, record)
-    return record
+    with record.writing(*TABLES):
+        _write_tables(run, damages, qualities)
+        write_json(run / PICTURES, kept)
+        write_json(run / MASK, facts_of_mask)
+    now = {*TABLES, *(entry["file"] for entry in kept)}
+    record.remove(name for name in before if name not in now and record.is_ours(name))  # an earlier judging's pictures
+    return facts_of_mask
+
+
+def _note_replaced(run: Path, described: Sequence[dict[str, Any]], progress: Progress) -> None:
+    """Say so where the tables of a judging on other images are about to be replaced."""
+    try:
+        before = [image["name"] for image in mask_facts(run)["images"]]
+    except (FilterlensError, KeyError):
+        return
+    if before != [image["name"] for image in described]:
+        progress.note(
+            f"'{run / DAMAGE}', judged on {listed(before)}, is replaced; a report shows it until it is made again"
+        )
+
+
+def _pictures_of(run: Path) -> list[str]:
+    """Name the pictures of an earlier judging."""
+    try:
+        return [entry["file"] for entry in picture_facts(run)]
+    except FilterlensError:
+        return []
 
 
 def _keeper(
-    run: Path, method: str, percent: float, images: Sequence[str], scale: int
+    record: Record, method: str, percent: float, images: Sequence[str], scale: int
 ) -> tuple[Keeper, list[dict[str, Any]]]:
     """Return who writes pictures at the smallest percentage, and the list that it fills.
 
@@ -148,7 +203,8 @@ def _keeper(
         folder = f"pictures/{_safe(name)}/{_safe(image)}"
         size = PICTURE_SIZE // scale if what == "input" else PICTURE_SIZE // scale * scale
         file = f"{folder}/{_safe(label)}.png"
-        write_image(run / file, center_crop(to_uint8(pixels), size))
+        with record.writing(file):
+            write_image(record.folder / file, center_crop(to_uint8(pixels), size))
         entry: dict[str, Any] = {
             "image": image,
             "input": name,

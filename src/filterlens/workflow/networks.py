@@ -9,7 +9,8 @@ from filterlens.attribution.result import load_attributions
 from filterlens.editing.modulate import modulate
 from filterlens.errors import UsageError, unknown
 from filterlens.pair import ModelPair
-from filterlens.workflow.run_folder import SCORES, reopen_pair, require_run
+from filterlens.workflow.run_facts import require_run
+from filterlens.workflow.run_folder import SCORES, reopen_pair
 
 
 def network_to_run(

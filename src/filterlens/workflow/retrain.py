@@ -26,7 +26,8 @@ from filterlens.retraining.retrain import fingerprint_of, retrain
 from filterlens.retraining.retrained import ROLE, Retrained, save_retrained
 from filterlens.retraining.settings import RetrainSettings
 from filterlens.training.validation import CROP, psnr_per_degradation
-from filterlens.workflow.run_folder import SCORES, provenance, reopen_pair, require_run
+from filterlens.workflow.run_facts import require_run
+from filterlens.workflow.run_folder import SCORES, provenance, reopen_pair
 from filterlens.workflow.train import HELD_OUT_EVERY
 
 WEIGHTS = "retrained.safetensors"

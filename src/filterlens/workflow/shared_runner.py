@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Units of an attribution in a folder: any number of processes fill it, and a killed job goes on where it stopped."""
 
+import contextlib
 import hashlib
 import itertools
 import json
-import shutil
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from filterlens.progress import SILENT, Bar, Progress
 from filterlens.version import __version__
 from filterlens.workflow.processes import Alone, Processes, wait_until
 
+_MEASUREMENT = re.compile(r"(?:[a-z-]+-[0-9a-f]{24}\.safetensors|[0-9a-f]{24}\.txt)")
 _JOBS = itertools.count()  # the same in all processes, which run the same program
 
 
@@ -66,11 +68,14 @@ class SharedRunner:
             yield loaded
 
     def close(self) -> None:
-        """Delete the folder when no process reads it any more; call it in every process once the result is written."""
+        """Delete the measurements when no process reads them any more; call it in every process, after the last job.
+
+        Measurements of earlier, killed jobs go too; a file of any other name stays, and so does its folder.
+        """
         self.processes.add(f"{self._job}/closed", 1)
         if self.processes.rank == 0:
             wait_until(lambda: self.processes.add(f"{self._job}/closed", 0) >= self.processes.size, lambda: None)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            _remove_measurements(self.folder)
 
     def _compute(self, job: Job, paths: dict[Unit, Path], progress: Progress) -> None:
         """Fill the folder together with the other processes."""
@@ -136,6 +141,17 @@ class _SharedBar:
     def describe(self, text: str) -> None:
         """Change the text beside the bar."""
         self._bar.describe(text)
+
+
+def _remove_measurements(folder: Path) -> None:
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    for path in folder.iterdir():
+        if _MEASUREMENT.fullmatch(path.name) and not path.is_symlink():
+            with contextlib.suppress(OSError):
+                path.unlink()
+    with contextlib.suppress(OSError):  # something else lies there
+        folder.rmdir()
 
 
 def _save(path: Path, measurement: Measurement) -> None:
