@@ -96,6 +96,22 @@ def _umask() -> int:
     return mask
 
 
+def check_writable(folder: Path | str) -> None:
+    """Make a folder where it is missing, and find out whether files can be written there, before a long job.
+
+    Raises:
+        FilterlensError: They cannot.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FilterlensError(
+            f"Cannot write into '{folder}': {error.strerror or error}. Choose another place, or free the disk."
+        ) from error
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     with whole_file(path) as temporary:
@@ -183,26 +199,44 @@ def folder_lock(folder: Path | str, job: str) -> Iterator[None]:
     Raises:
         FilterlensError: Another living process holds it (its number and host are named), or it cannot be written.
     """
-    from filelock import FileLock, Timeout
-
     folder = Path(folder)
+    is_new = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, blocking=False)
-        with lock:
+        with _locked(folder):
             write_json(folder / HOLDER, {"job": job, "process": os.getpid(), "host": platform.node()})
             try:
                 yield
             finally:
                 (folder / HOLDER).unlink(missing_ok=True)
-    except NotImplementedError:  # a file system without locks
-        yield
+    except BaseException:
+        if is_new:  # a job that failed before it wrote anything leaves nothing
+            with contextlib.suppress(OSError):
+                if {path.name for path in folder.iterdir()} <= {LOCK}:
+                    (folder / LOCK).unlink(missing_ok=True)
+                    folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout:
         raise FilterlensError(
             f"'{folder}' is in use by {_holder(folder)}. Wait for it, or take another folder."
         ) from None
+    except NotImplementedError:  # a file system without locks
+        pass
     except OSError as error:
         raise FilterlensError(f"Cannot write '{folder}': {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _holder(folder: Path) -> str:

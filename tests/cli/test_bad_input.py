@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import pty
 import shutil
@@ -15,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from filterlens.files import PART
 from filterlens.models.checkpoints import load_network, save_network
 
 
@@ -79,9 +81,12 @@ def test_missing_corrupt_and_small_images_fail_by_name(attribute, images, tmp_pa
     shutil.copytree(images, bad)
     whole = (bad / "chelsea.png").read_bytes()
     (bad / "chelsea.png").write_bytes(whole[: len(whole) // 2])
-    outcome, folder = attribute(where=bad)
+    outcome, folder = attribute("--strict", where=bad)
     refused(outcome, 1, "chelsea.png", "intact copy")
     assert not folder.exists()
+    outcome, folder = attribute(where=bad)
+    refused(outcome, 1, "chelsea.png", "intact copy", "without 'chelsea'")
+    assert [each["name"] for each in json.loads((folder / "run.json").read_text())["left_out"]] == ["chelsea"]
     (bad / "chelsea.png").write_bytes(b"no image at all")
     refused(attribute(where=bad)[0], 1, "not an image")
     Image.new("RGB", (24, 24), "red").save(bad / "chelsea.png")
@@ -143,7 +148,7 @@ def test_a_full_disk_leaves_no_half_written_file(attribute, monkeypatch):
     outcome, folder = attribute()
     refused(outcome, 1, "filters.csv", "No space left", "Free the disk")
     assert not (folder / "filters.csv").exists()
-    assert not list(folder.glob(".*"))
+    assert not list(folder.glob(f".*{PART}"))
 
 
 def test_interrupting_exits_with_130_and_says_so(run, monkeypatch, tmp_path):

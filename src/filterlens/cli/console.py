@@ -8,9 +8,11 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from filterlens.errors import printable, shortened
 from filterlens.progress import Bar
 
 _errors = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -26,7 +28,7 @@ class _RichBar:
 
     def describe(self, text: str) -> None:
         """Change the text beside the bar."""
-        self._progress.update(self._task, description=text)
+        self._progress.update(self._task, description=escape(printable(text)))
 
 
 class Terminal:
@@ -48,14 +50,14 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """Print one line."""
-        _errors.print(text, markup=False)
+        _errors.print(printable(text), markup=False)
 
 
 def error(text: str) -> None:
-    """Print an error in one line to standard error."""
-    _errors.print(f"error: {' '.join(text.split())}", style="bold red", markup=False)
+    """Print an error in one line of at most 500 characters to standard error."""
+    _errors.print(f"error: {shortened(text)}", style="bold red", markup=False)
 
 
 def result(value: Mapping[str, Any], text: str, as_json: bool) -> None:
     """Print the result: as one JSON object, or as text for people."""
-    typer.echo(json.dumps(value, default=str) if as_json else text)
+    typer.echo(json.dumps(value, default=str) if as_json else printable(text))

@@ -25,7 +25,7 @@ from filterlens.cli.restore import restore
 from filterlens.cli.retrain import retrain
 from filterlens.cli.schema import schema
 from filterlens.cli.train import train
-from filterlens.errors import FilterlensError, UsageError
+from filterlens.errors import FilterlensError, UsageError, first_line
 from filterlens.version import __version__
 
 INTERRUPTED = 130
@@ -102,9 +102,12 @@ def _one_line(failure: Exception) -> str:
         return str(failure)
     if isinstance(failure, OSError):
         return f"{failure.filename or ''}: {failure.strerror or failure}. Free the disk or choose another place."
-    if isinstance(failure, MemoryError) or "out of memory" in str(failure).lower():
-        return "Out of memory. Use smaller images, or --device cpu."
-    return f"{type(failure).__name__}: {failure}. This is a bug or a broken installation; --debug shows where."
+    from filterlens.hardware import is_out_of_memory  # imports torch, which a failed command may not have needed
+
+    if is_out_of_memory(failure):
+        return "Out of memory. Use smaller images, a smaller --tile or --memory, or --device cpu."
+    said = first_line(failure)
+    return f"{type(failure).__name__}: {said}. This is a bug or a broken installation; --debug shows where."
 
 
 def _command(words: Sequence[str]) -> str:

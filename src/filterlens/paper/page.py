@@ -8,15 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, field_validator
+
 from filterlens.evaluation.statistics import Estimate
-from filterlens.files import whole_file, write_json, write_text
+from filterlens.files import read_checked, whole_file, write_json, write_text
 from filterlens.paper.experiment import Experiment
 from filterlens.paper.outcome import Cell, Claim, Outcome, Table, Verdict
+from filterlens.record import Record
 from filterlens.report.figures import LIGHT, png
 from filterlens.report.labels import significant
 from filterlens.workflow.run_folder import write_table
 
-FIGURES = "figures"
+FIGURES, INDEX = "figures", "index.md"
 MARKS = {Verdict.HOLDS: "✔", Verdict.PARTLY: "◐", Verdict.FAILS: "✘", Verdict.OPEN: "?"}
 
 
@@ -41,19 +44,27 @@ class Origin:
     seconds: float
 
 
-def write_page(folder: Path, experiment: Experiment, outcome: Outcome, origin: Origin, settings: Any) -> Path:
+def main_files(name: str) -> list[str]:
+    """Name the two files that every experiment writes, whatever it finds."""
+    return [f"{name}.md", f"{name}.json"]
+
+
+def write_page(record: Record, experiment: Experiment, outcome: Outcome, origin: Origin, settings: Any) -> Path:
     """Write ``NAME.md``, ``NAME.json``, ``NAME/TABLE.csv`` and ``figures/NAME-STEM.png``; return the page's path."""
-    name = experiment.name
+    folder, name = record.folder, experiment.name
     for table in outcome.tables:
         header, rows = _flat(table)
-        write_table(folder / name / f"{table.name}.csv", header, rows)
+        with record.writing(file := f"{name}/{table.name}.csv"):
+            write_table(folder / file, header, rows)
     for panel in outcome.panels:
-        with whole_file(folder / FIGURES / f"{name}-{panel.stem}.png") as path:
+        file = f"{FIGURES}/{name}-{panel.stem}.png"
+        with record.writing(file), whole_file(folder / file) as path:
             path.write_bytes(png(panel, LIGHT))
-    write_json(folder / f"{name}.json", as_json(experiment, outcome, origin, settings))
-    page = folder / f"{name}.md"
-    write_text(page, "\n".join(_page(experiment, outcome, origin)) + "\n")
-    return page
+    page, data = main_files(name)
+    with record.writing(page, data):
+        write_json(folder / data, as_json(experiment, outcome, origin, settings))
+        write_text(folder / page, "\n".join(_page(experiment, outcome, origin)) + "\n")
+    return folder / page
 
 
 def as_json(experiment: Experiment, outcome: Outcome, origin: Origin, settings: Any) -> dict[str, Any]:
@@ -74,32 +85,53 @@ def as_json(experiment: Experiment, outcome: Outcome, origin: Origin, settings: 
     }
 
 
-def write_index(folder: Path, experiments: Sequence[Experiment]) -> Path:
-    """Write ``index.md``: every page in the folder, what became of its claims, and each claim with its evidence."""
-    from filterlens.files import read_json
+def write_index(record: Record, experiments: Sequence[Experiment]) -> Path:
+    """Write ``index.md``: every page in the folder, the verdict on its claims, and each claim with its evidence.
 
-    known = {each: read_json(folder / f"{each.name}.json") for each in experiments
-             if (folder / f"{each.name}.json").is_file()}  # fmt: skip
+    Raises:
+        FilterlensError: A page's JSON is not what this writes, or ``index.md`` is a stranger's.
+    """
+    folder = record.folder
+    files = {each: folder / f"{each.name}.json" for each in experiments}
+    remedy = "Run `filterlens paper` for it again."
+    known = {each: read_checked(file, _PageFacts, remedy) for each, file in files.items() if file.is_file()}
     marks = [f"{MARKS[verdict]} {verdict}" for verdict in MARKS]
     lines = ["# Results", "", _GENERATED, ""]
     lines += [
         f"| page | what it shows | {' | '.join(marks)} | recipe | seconds |",
         f"|---|---|{'---|' * len(marks)}---|---|",
     ]
-    for experiment, record in known.items():
-        counted = Counter(claim["verdict"] for claim in record["claims"])
+    for experiment, facts in known.items():
+        counted = Counter(claim["verdict"] for claim in facts["claims"])
         counts = " | ".join(str(counted[verdict] or "") for verdict in MARKS)
-        row = f"{experiment.summary} | {counts} | {record['recipe']} | {record['seconds']:.0f}"
+        row = f"{experiment.summary} | {counts} | {facts['recipe']} | {facts['seconds']:.0f}"
         lines.append(f"| [{experiment.title}]({experiment.name}.md) | {row} |")
-    for experiment, record in known.items():
-        if record["claims"]:
+    for experiment, facts in known.items():
+        if facts["claims"]:
             lines += ["", f"## {experiment.title}", "", "| claim | here | what was measured |", "|---|---|---|"]
-        for claim in record["claims"]:
+        for claim in facts["claims"]:
             mark = f"{MARKS[Verdict(claim['verdict'])]} {claim['verdict']}"
             lines.append(f"| {claim['text']} | {mark} | {claim['evidence']} |")
-    path = folder / "index.md"
-    write_text(path, "\n".join(lines) + "\n")
-    return path
+    with record.writing(INDEX):
+        write_text(folder / INDEX, "\n".join(lines) + "\n")
+    return folder / INDEX
+
+
+class _ClaimFacts(BaseModel):
+    text: str
+    evidence: str
+    verdict: str
+
+    @field_validator("verdict")
+    @classmethod
+    def _known(cls, verdict: str) -> str:
+        return str(Verdict(verdict))
+
+
+class _PageFacts(BaseModel):
+    recipe: str
+    seconds: float
+    claims: list[_ClaimFacts]
 
 
 _GENERATED = "<!-- Written by `filterlens paper`; no number on these pages is typed by hand. -->"

@@ -14,11 +14,13 @@ from pathlib import Path
 import torch
 
 from filterlens.errors import FilterlensError, unknown
+from filterlens.files import check_writable
 from filterlens.hardware import has_fast_bf16
 from filterlens.paper.catalogue import EXPERIMENTS
 from filterlens.paper.laboratory import Laboratory
-from filterlens.paper.page import Origin, write_index, write_page
+from filterlens.paper.page import INDEX, Origin, main_files, write_index, write_page
 from filterlens.paper.recipe import PaperRecipe
+from filterlens.record import Record
 from filterlens.version import __version__
 
 ALL = "all"
@@ -57,11 +59,19 @@ def run_experiments(names: Sequence[str], laboratory: Laboratory, recipe: PaperR
     """Run the experiments and write their pages into ``output``; the first process writes.
 
     An experiment that misses its images or models is reported and the others still run.
+
+    Raises:
+        FilterlensError: A folder cannot be written, or a stranger's file is in the way of a page; nothing is computed.
     """
     pages: dict[str, Path] = {}
     failures: dict[str, str] = {}
     seconds: dict[str, float] = {}
     leads = laboratory.processes.rank == 0
+    record = Record(output, "paper")
+    if leads:  # before hours of computing
+        record.check([INDEX, *(file for name in chosen(names) for file in main_files(name))])
+        for folder in (output, laboratory.folder):
+            check_writable(folder)
     for name in chosen(names):
         experiment = EXPERIMENTS[name]
         laboratory.progress.note(f"{name}: {experiment.summary}")
@@ -79,8 +89,8 @@ def run_experiments(names: Sequence[str], laboratory: Laboratory, recipe: PaperR
                 "common": recipe.common.model_dump(mode="json"),
                 name: recipe.own[name].model_dump(mode="json"),
             }
-            pages[name] = write_page(output, experiment, outcome, origin, settings)
-    index = write_index(output, list(EXPERIMENTS.values())) if leads else output / "index.md"
+            pages[name] = write_page(record, experiment, outcome, origin, settings)
+    index = write_index(record, list(EXPERIMENTS.values())) if leads else output / INDEX
     return Report(pages, failures, seconds, index)
 
 

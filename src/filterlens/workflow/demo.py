@@ -28,6 +28,7 @@ def run_demo(
     *,
     pair: str = "srresnet-x2",
     seed: int = 0,
+    side: int = SIDE,
     device: str = "cpu",
     precision: str = "auto",
     progress: Progress = SILENT,
@@ -38,6 +39,7 @@ def run_demo(
         output: The run folder; the squares that are used lie in ``images/`` there.
         pair: Name of a shipped pair.
         seed: Of noise and random methods.
+        side: Of the squares that are used, in HR pixels.
         device: Where to compute.
         precision: Of the attribution and, here for speed, of the judging.
         progress: Where bars and notes go.
@@ -57,7 +59,7 @@ def run_demo(
         for name, top, left in squares:
             file = f"images/{purpose}/{name}.png"
             with record.writing(file):
-                write_image(output / file, square(photograph(name), SIDE, top, left))
+                write_image(output / file, square(photograph(name), side, top, left))
     progress.note(f"find filters for {' and '.join(DEGRADATIONS)} on {' and '.join(name for name, *_ in FIND)}")
     attribute_to_folder(
         loaded,

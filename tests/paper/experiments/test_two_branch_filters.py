@@ -47,6 +47,7 @@ from filterlens.paper.experiments.two_branch_filters.swaps import BASELINE, TARG
 from filterlens.paper.laboratory import TargetModel
 from filterlens.paper.outcome import Verdict
 from filterlens.paper.page import write_page
+from filterlens.record import Record
 from filterlens.report.figures import LIGHT, png
 from filterlens.workflow.shared_runner import identity_of
 from tests.paper.conftest import tiny_pair
@@ -457,7 +458,7 @@ def test_the_page_of_both_peers(laboratory, peers, monkeypatch, tmp_path):
         total = sum(row[f"{NOISE}, 20 %"] for row in rows if row["network"] == network)
         assert total == pytest.approx(2 if network == "SRResNet-2" else 1)  # it stands beside both
     origin = page_origin()
-    text = write_page(tmp_path, page.EXPERIMENT, outcome, origin, {}).read_text(encoding="utf-8")
+    text = write_page(Record(tmp_path, "paper"), page.EXPERIMENT, outcome, origin, {}).read_text(encoding="utf-8")
     assert "which branch holds it" not in text and "composition-dan.png" in text
 
 
