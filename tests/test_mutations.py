@@ -170,7 +170,8 @@ NEW = ("out.safetensors", "merged.safetensors", "m.pth", "trained", "lr")
 def test_damaged_files_are_told_in_one_line(
     home: Path, file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for seed in range(5):
+    first = 2 * list(READERS).index(file)  # so that every kind of damage comes up
+    for seed in (first, first + 1):
         attempt(home, tmp_path / str(seed), file, seed, capsys)
 
 
@@ -179,5 +180,5 @@ def test_damaged_files_are_told_in_one_line(
 def test_a_thousand_damaged_files_are_told_in_one_line(
     home: Path, file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for seed in range(5, 5 + 1000 // len(READERS)):
+    for seed in range(30, 30 + 1000 // len(READERS)):
         attempt(home, tmp_path / str(seed), file, seed, capsys)
