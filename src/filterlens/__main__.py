@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m filterlens`` (for torchrun)."""
 
+import os
 import sys
-from pathlib import Path
 
-here = str(Path.cwd())
-if sys.path[0] in ("", here) and not Path(__file__).is_relative_to(here):
+here = os.getcwd()  # noqa: PTH109  # pathlib would be looked for there
+if sys.path[0] in ("", here) and os.path.dirname(os.path.dirname(os.path.abspath(__file__))) != here:  # noqa: PTH100, PTH120
     del sys.path[0]  # as for the command itself: a json.py in the working folder is not Python's
 
 from filterlens.cli.main import main  # noqa: E402

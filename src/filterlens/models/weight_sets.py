@@ -107,14 +107,15 @@ def weight_sets(content: Any, source: str) -> list[WeightSet]:
 
 def choice(taken: WeightSet, sets: Sequence[WeightSet]) -> tuple[str, ...]:
     """Say which of several sets was taken, and what was left away from its names; nothing where there was no choice."""
-    apart = [each for each in sets if _apart(each.path, taken.path)]
+    ours = set(map(id, taken.tensors.values()))
+    apart = [each for each in sets if ours.isdisjoint(map(id, each.tensors.values()))]
     others = _outermost([each.name for each in apart if each.rank <= max(KNOWN, taken.rank)])
     notes = []
     if others:
         what = "the moving average" if taken.rank == AVERAGE else "the weights"
         failed = taken.rank != AVERAGE and any(each.rank == AVERAGE for each in apart)
         why = "; the moving average in the file does not fit" if failed else ""
-        notes.append(f"took {what} '{taken.name or 'without a key'}', not {_listed(others)}{why}")
+        notes.append(f"took {what} {_listed([taken.name])}, not {_listed(others)}{why}")
     if taken.prefix:
         notes.append(f"took '{taken.prefix[:100]}' off the names of the weights")
     left_out = [*taken.left_out, *(name for name in _beside(taken, sets) if name not in others)]
@@ -177,16 +178,15 @@ def _sets(tensors: Mapping[Steps, Tensor], containers: set[Steps], prefix: Steps
     if depth == _DEEPEST:
         return
     groups = dict.fromkeys(path[depth] for path, tensor in within.items() if not _counts(path, tensor))
-    for group in groups:
+    weighty = [group for group in groups if _is_average(group) or not _ASIDE.search(group)]
+    for group in weighty:
         child = (*prefix, group)
-        if _is_wrapper(group, child in containers, len(groups) == 1) and child not in within:
+        if _is_wrapper(group, child in containers or len(weighty) == 1) and child not in within:
             yield from _sets(within, containers, child)
 
 
-def _is_wrapper(step: str, is_container: bool, is_shared: bool) -> bool:
-    if is_container:
-        return not _ASIDE.search(step) or _is_average(step)
-    return is_shared or _is_average(step) or step.lower() in _PLAIN
+def _is_wrapper(step: str, surely: bool) -> bool:
+    return surely or _is_average(step) or step.lower() in _PLAIN
 
 
 def _is_average(step: str) -> bool:
@@ -214,18 +214,13 @@ def _is_whole(each: WeightSet, tensors: Mapping[Steps, Tensor]) -> bool:
     return not each.path and len(each.tensors) == len(tensors)
 
 
-def _apart(first: Steps, second: Steps) -> bool:
-    shorter = min(len(first), len(second))
-    return first[:shorter] != second[:shorter]
-
-
 def _outermost(names: Sequence[str]) -> list[str]:
     names = list(dict.fromkeys(names))
     return [name for name in names if not any(name.startswith(f"{other}.") for other in names)]
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name[:60]}'" for name in names[:3]) + (" …" if len(names) > 3 else "")
+    return ", ".join(f"'{name[:60]}'" if name else "those without a key" for name in names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _plain(name: str, tensor: Tensor) -> Tensor:
