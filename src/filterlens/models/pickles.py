@@ -97,9 +97,9 @@ class _Words:
 
 def _loaded(path: Path, found: _Words) -> Any:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as stream:  # of a path, torch.load would judge the suffix
             warnings.simplefilter("ignore")  # of the pickle protocol; what matters is raised below
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.findall(r"GLOBAL ([\w.]+)", str(error))
         if not named and found.protocol > 2:

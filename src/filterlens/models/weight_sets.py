@@ -220,7 +220,9 @@ def _outermost(names: Sequence[str]) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name[:60]}'" if name else "those without a key" for name in names[:3]) + (" …" if len(names) > 3 else "")
+    return ", ".join(f"'{name[:60]}'" if name else "those without a key" for name in names[:3]) + (
+        " …" if len(names) > 3 else ""
+    )
 
 
 def _plain(name: str, tensor: Tensor) -> Tensor:
