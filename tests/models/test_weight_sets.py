@@ -22,7 +22,8 @@ Weights = dict[str, Tensor]
 AVERAGES = (
     "params_ema", "params-ema", "ema", "EMA", "model_ema", "ema_state_dict", "state_dict_ema", "ema_model", "net_g_ema",
     "g_ema", "netG_ema", "generator_ema", "emaModel", "modelEMA", "ema_params", "ema_0.9999", "state_dict.ema",
-    "averaged_model", "EMA_state_dict", "shadow", "ema_weights", "ema_generator", "network_ema", "model.ema", "student_ema",
+    "averaged_model", "EMA_state_dict", "shadow", "ema_weights", "ema_generator", "network_ema", "model.ema",
+    "student_ema",
 )  # fmt: skip
 KEYS = (
     "params", "state_dict", "model_state_dict", "model", "net_g", "netG", "generator", "network", "net", "weights",

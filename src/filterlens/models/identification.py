@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from filterlens.errors import FilterlensError, UsageError
+from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.models.architectures import ARCHITECTURES, build
 from filterlens.models.bounded import Bounded, TooLargeError
 from filterlens.models.fitted import fitted
@@ -142,6 +142,10 @@ def _here(header: Mapping[str, Any], source: str, asked: str | None, scale: int 
         if asked is None:
             raise
         known, options = asked, {}
+    if asked is None and known not in ARCHITECTURES:
+        raise FilterlensError(
+            f"'{source}' names its network. {unknown('architecture', str(known)[:60], ARCHITECTURES)}"
+        )
     name, options = (known, options) if asked in (None, known) else (str(asked), {})
     if scale is not None:
         options["scale"] = scale
@@ -151,7 +155,7 @@ def _here(header: Mapping[str, Any], source: str, asked: str | None, scale: int 
     except UsageError as error:
         if isinstance(error, TooLargeError):
             raise FilterlensError(f"'{source}' is not a {name} of {str(options)[:100]}: {error}") from error
-        if asked is not None or scale is not None or (said is not None and said not in ARCHITECTURES):
+        if asked is not None or scale is not None:
             raise
         raise FilterlensError(f"Checkpoint '{source}' is of a network that cannot be: {error}") from error
     options.setdefault("scale", network.scale)

@@ -55,18 +55,29 @@ def read_pickled(path: Path) -> Any:
     foreign = [name for name in found.classes if not name.startswith(_OURS)]
     if foreign:
         raise _code(path, foreign, found.strings)
+    if found.largest > payload:
+        raise _damaged(path, f"it says that a tensor has {found.largest:.3g} numbers, more than the file has bytes")
     content = _loaded(path, found)
     _check_size(path, content, payload)
     return content
 
 
 class _Words:
-    """The names of classes and the texts in a pickle, found without obeying it."""
+    """What a pickle says, found without obeying it.
+
+    Attributes:
+        classes: The names of classes and functions.
+        strings: All texts.
+        protocol: The highest of the pickles.
+        largest: How many numbers the largest tensor has.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self.classes: list[str] = []
         self.strings: list[str] = []
         self.protocol = 0
+        self.largest = 0
+        self._number = 0
         self._memo: dict[int, str] = {}
         self._stack = [""]
         with contextlib.suppress(Exception):  # damage; or the numbers, which follow the pickles in the old format
@@ -88,6 +99,10 @@ class _Words:
             self._class(str(argument).replace(" ", "."))
         elif name == "STACK_GLOBAL":
             self._class(".".join(self._stack[-2:]))
+        elif isinstance(argument, int) and not isinstance(argument, bool):
+            self._number = argument
+        elif name in ("BINPERSID", "PERSID"):  # numbers in a file of its own, or behind the pickles: last is how many
+            self.largest = max(self.largest, self._number)
 
     def _class(self, name: str) -> None:
         self._stack = [*self._stack[-1:], ""]

@@ -7,7 +7,7 @@ One rule for all kinds of files. Keys of containers and the parts of dotted name
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -40,12 +40,14 @@ class WeightSet:
     Attributes:
         path: Steps that lead to them in the file.
         tensors: Name → tensor, without these steps; as in the file.
+        source: The file, for messages.
         keys: How many of the steps are keys of containers; the others are prefixes of names.
         left_out: Counters, which are no weights.
     """
 
     path: Steps
     tensors: Mapping[str, Tensor]
+    source: str
     keys: int = 0
     left_out: tuple[str, ...] = ()
 
@@ -73,7 +75,7 @@ class WeightSet:
         Raises:
             UnfitError: A tensor is quantised, sparse, or without numbers.
         """
-        return {name: _plain(name, tensor) for name, tensor in self.tensors.items()}
+        return {name: _plain(name, tensor, self.source) for name, tensor in self.tensors.items()}
 
 
 def weight_sets(content: Any, source: str) -> list[WeightSet]:
@@ -100,7 +102,7 @@ def weight_sets(content: Any, source: str) -> list[WeightSet]:
             tensors[path] = value
     if not tensors:
         raise _nothing(content, source)
-    found = list(islice(_sets(tensors, containers, ()), _MOST_SETS))
+    found = list(islice(_sets(tensors, containers, (), source), _MOST_SETS))
     found.sort(key=lambda each: (not _is_whole(each, tensors), each.rank, _place(each), len(each.path)))
     return [variant for each in found for variant in _variants(each)]
 
@@ -162,7 +164,7 @@ def _steps(key: Any, value: Any) -> Steps:
     return tuple(name.split(".")) if isinstance(value, Tensor) else (name,)
 
 
-def _sets(tensors: Mapping[Steps, Tensor], containers: set[Steps], prefix: Steps) -> Iterator[WeightSet]:
+def _sets(tensors: Mapping[Steps, Tensor], containers: set[Steps], prefix: Steps, source: str) -> Iterator[WeightSet]:
     depth = len(prefix)
     within = {path: tensor for path, tensor in tensors.items() if path[:depth] == prefix and len(path) > depth}
     inner = {path for path in containers if path[:depth] == prefix and len(path) > depth}
@@ -174,7 +176,7 @@ def _sets(tensors: Mapping[Steps, Tensor], containers: set[Steps], prefix: Steps
     chosen = direct if any(not _counts(path, tensor) for path, tensor in direct.items()) else within
     named = {".".join(path[depth:]): tensor for path, tensor in chosen.items()}
     if named:
-        yield WeightSet(prefix, named, sum(prefix[:end] in containers for end in range(1, depth + 1)))
+        yield WeightSet(prefix, named, source, sum(prefix[:end] in containers for end in range(1, depth + 1)))
     if depth == _DEEPEST:
         return
     groups = dict.fromkeys(path[depth] for path, tensor in within.items() if not _counts(path, tensor))
@@ -182,7 +184,7 @@ def _sets(tensors: Mapping[Steps, Tensor], containers: set[Steps], prefix: Steps
     for group in weighty:
         child = (*prefix, group)
         if _is_wrapper(group, child in containers or len(weighty) == 1) and child not in within:
-            yield from _sets(within, containers, child)
+            yield from _sets(within, containers, child, source)
 
 
 def _is_wrapper(step: str, surely: bool) -> bool:
@@ -207,7 +209,7 @@ def _variants(each: WeightSet) -> list[WeightSet]:
     """Return the set, and where it holds counters, the set without them."""
     counters = tuple(name for name, tensor in each.tensors.items() if _counts(tuple(name.split(".")), tensor))
     rest = {name: tensor for name, tensor in each.tensors.items() if name not in counters}
-    return [each] if not counters or not rest else [each, WeightSet(each.path, rest, each.keys, counters)]
+    return [each] if not counters or not rest else [each, replace(each, tensors=rest, left_out=counters)]
 
 
 def _is_whole(each: WeightSet, tensors: Mapping[Steps, Tensor]) -> bool:
@@ -225,13 +227,13 @@ def _listed(names: Sequence[str]) -> str:
     )
 
 
-def _plain(name: str, tensor: Tensor) -> Tensor:
+def _plain(name: str, tensor: Tensor, source: str) -> Tensor:
     kinds = {"quantised": tensor.is_quantized, "sparse": tensor.is_sparse or "sparse" in str(tensor.layout)}
     kinds |= {"nested": tensor.is_nested, "without numbers (a meta tensor)": tensor.is_meta}
     kind = next((kind for kind, is_so in kinds.items() if is_so), None)
     if kind is not None:
         before = " from before it was quantised" if kind == "quantised" else " as plain float32 tensors"
-        raise UnfitError(f"'{name[:100]}' is {kind}. Take the weights{before}.", 0)
+        raise UnfitError(f"Checkpoint '{source}': '{name[:100]}' is {kind}. Take the weights{before}.", 0)
     return tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
 
 
