@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from filterlens.errors import UsageError, unknown
@@ -42,8 +43,9 @@ def build(architecture: str, **options: Any) -> nn.Module:
         raise unknown("architecture", architecture, ARCHITECTURES)
     check_options(architecture, options)
     check_values(architecture, options)
-    with Bounded.by_memory():
-        return ARCHITECTURES[architecture](**options)
+    with Bounded.by_memory(), torch.device("meta"):  # where tensors have shapes alone
+        ARCHITECTURES[architecture](**options)
+    return ARCHITECTURES[architecture](**options)
 
 
 def check_options(architecture: str, options: Iterable[str]) -> None:
