@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of the user's own code: imported only if the user named it."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -108,3 +109,82 @@ def test_options_are_read_as_json_or_text() -> None:
     assert not is_factory("srresnet")
     assert not is_factory("spandrel:SwinIR")
     assert not is_factory(None)
+
+
+WORKING_FOLDER = """
+import subprocess
+import sys
+sys.path[:] = [each for each in sys.path if each not in ("", ".")]
+from filterlens.errors import FilterlensError
+from filterlens.models.user_module import Factory
+try:
+    network = Factory.parse(sys.argv[1]).build()
+    print("built", type(network).__name__)
+except FilterlensError as error:
+    print(type(error).__name__, error)
+import json, numpy, torch
+try:
+    import neighbour
+    print("neighbour is importable")
+except ModuleNotFoundError:
+    pass
+"""
+TRAP = "from pathlib import Path\nPath(__file__).with_suffix('.imported').touch()\n"
+
+
+def built_in(folder: Path, name: str) -> str:
+    """Build a factory in a process that stands in a folder, which is not on Python's path."""
+    code = f"import sys; sys.path[:0] = {[each for each in sys.path if each]!r}\n{WORKING_FOLDER}"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, name], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def standing(tmp_path: Path) -> Path:
+    """A folder with code of the user's, and files that are called like what everybody imports."""
+    for name in ("json", "torch", "numpy", "typing", "logging", "neighbour", "spandrel", "cupy"):
+        (tmp_path / f"{name}.py").write_text(TRAP)
+    (tmp_path / "mynet.py").write_text(CODE)
+    (tmp_path / "parts.py").write_text("from mynet import Small as Part\n")
+    (tmp_path / "whole.py").write_text(
+        "import json\nimport parts\ndef late():\n    import mynet\n    return mynet.Small()\nNet = parts.Part\n"
+    )
+    (tmp_path / "package" / "inner").mkdir(parents=True)
+    (tmp_path / "package" / "__init__.py").touch()
+    (tmp_path / "package" / "inner" / "nets.py").write_text("from ..more import Small\nimport mynet\n")
+    (tmp_path / "package" / "more.py").write_text("from mynet import Small\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mynet:Small", "mynet:Zoo.build", "whole:Net", "whole:late", "package.inner.nets:Small", "package.more:Small"],
+)
+def test_a_module_in_the_working_folder_is_found_with_its_neighbours_and_nothing_else_is(
+    standing: Path, name: str
+) -> None:
+    assert built_in(standing, name) == "built Small"
+    assert not list(standing.glob("*.imported"))
+
+
+def test_what_is_installed_comes_before_what_lies_in_the_working_folder(standing: Path) -> None:
+    assert built_in(standing, "torch:nn.Identity") == "built Identity"
+    assert not list(standing.glob("*.imported"))
+    (standing / "json.py").write_text(CODE)
+    assert "Unknown name in 'json' 'Small'" in built_in(standing, "json:Small")
+
+
+def test_a_module_that_is_nowhere_is_named_with_the_folder_that_was_searched(standing: Path) -> None:
+    text = built_in(standing, "other:Net")
+    assert f"There is no module 'other' for 'other:Net', neither installed nor in '{standing}'" in text
+    (standing / "json").mkdir()
+    (standing / "json" / "nets.py").write_text(CODE)
+    assert "The 'json' here is hidden by an installed one; rename it." in built_in(standing, "json.nets:Small")
+
+
+def test_a_module_in_the_working_folder_that_lacks_something_says_what(standing: Path) -> None:
+    (standing / "broken.py").write_text("import not_installed_anywhere\n")
+    text = built_in(standing, "broken:Net")
+    assert "'broken' cannot be imported: No module named 'not_installed_anywhere'" in text

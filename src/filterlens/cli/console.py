@@ -3,6 +3,8 @@
 
 import contextlib
 import json
+import logging
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -51,6 +53,37 @@ class Terminal:
     def note(self, text: str) -> None:
         """Print one line."""
         _errors.print(printable(text), markup=False)
+
+
+class _Notes(logging.Handler):
+    """Shows what the package logs as notes, each once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line, in the leading one of several processes."""
+        text = record.getMessage()
+        if text not in self._shown and os.environ.get("RANK", "0") == "0":
+            self._shown.add(text)
+            Terminal().note(text)
+
+
+@contextlib.contextmanager
+def log_shown() -> Iterator[None]:
+    """Show the user what filterlens logs while the block runs, for example how a checkpoint was read."""
+    logger, handler = logging.getLogger("filterlens"), _Notes()
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # the user's own handlers, if any, would print it again
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def error(text: str) -> None:

@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         _refuse_empty(words)
-        code = app(words, prog_name="filterlens", standalone_mode=False)
+        with console.log_shown():
+            code = app(words, prog_name="filterlens", standalone_mode=False)
         if code == INTERRUPTED:
             console.error("interrupted")
         return code if isinstance(code, int) else 0

@@ -2,8 +2,7 @@
 """Checkpoints in and out: safetensors with a card, BasicSR's ``.pth``, always strictly and without running code."""
 
 import json
-import pickle
-import warnings
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +13,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from filterlens.errors import FilterlensError
+from filterlens.errors import FilterlensError, first_line
 from filterlens.files import sha256_of, whole_file
+from filterlens.models.file_kinds import SAFETENSORS, kind_of
 from filterlens.models.identification import network_of
-from filterlens.models.published_names import in_our_names
+from filterlens.models.pickles import read_pickled
+from filterlens.models.weight_sets import choice, weight_sets
 from filterlens.version import __version__
 
 _CARD = "filterlens"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class LoadedNetwork:
         card: The file's own card; empty for foreign files.
         path: Where it came from.
         sha256: Of the file.
+        notes: What was chosen or changed when it was read: which of several sets of weights, which prefix is gone.
+            They are logged too, and commands print them.
     """
 
     network: nn.Module
@@ -43,6 +47,7 @@ class LoadedNetwork:
     path: Path
     sha256: str
     card: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def scale(self) -> int:
@@ -82,38 +87,39 @@ def load_network(path: Path | str, architecture: str | None = None, scale: int |
     """Read a checkpoint strictly: every tensor must be there, fit, and be finite.
 
     Args:
-        path: ``.safetensors``, or a ``.pth``/``.pt``/``.ckpt`` with bare weights, ``params_ema``, ``params`` or
-            ``state_dict``, with or without a ``module.`` prefix (``params_ema`` is preferred); also the published
-            files of DAN v1 and DASR, and of whatever spandrel knows.
+        path: Safetensors, or what ``torch.save`` wrote, whatever the name: bare weights, or weights under any key, next
+            to anything else. Moving averages (``params_ema``, ``ema``, ``net_g_ema`` …) are preferred. A prefix of
+            all names (``module.``, ``_orig_mod.``, ``net_g.`` …) is taken off where the names do not fit with it. Also
+            the published files of DAN v1 and DASR, and of whatever spandrel knows.
         architecture: Overrides what the card or the shapes say; or a factory of your own that builds the network,
             ``package.module:factory`` or ``package.module:factory,option=value``. Its code runs.
         scale: Overrides what the card or the shapes say.
 
     Raises:
-        FilterlensError: The file is missing, truncated, would run code, holds NaN, or fits no known architecture;
-            the message names what is missing and what would fit.
+        FilterlensError: The file is missing, damaged, no checkpoint, would run code, holds NaN or other numbers than
+            weights are, or fits no known architecture; the message names what is missing and what would fit.
         UsageError: The scale is not the network's.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FilterlensError(f"Checkpoint '{path}' does not exist.")
-    weights, header = read_weights(path)
-    if not weights:
-        raise FilterlensError(f"Checkpoint '{path}' holds no tensors.")
-    weights = in_our_names(weights, str(path))
-    found = network_of(weights, header, str(path), architecture, scale)
+    content, header = read_content(path)
+    sets = weight_sets(content, str(path))
+    found, taken = network_of(sets, header, str(path), architecture, scale)
+    notes = choice(taken, sets)
+    for note in notes:
+        _log.info("'%s': %s", path, note)
     card = dict(header.get("card", {}))
-    return LoadedNetwork(found.network.eval(), found.architecture, found.options, path, sha256_of(path), card)
+    return LoadedNetwork(found.network.eval(), found.architecture, found.options, path, sha256_of(path), card, notes)
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the tensors of a checkpoint as float32 and its filterlens header (empty for foreign files).
+def read_content(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Read what a checkpoint holds, as it is in the file, and its filterlens header (empty for foreign files).
+
+    What kind of file it is decides its content, not its name.
 
     Raises:
         FilterlensError: As in :func:`load_network`.
     """
-    weights, header = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pickled(path), {})
-    return {name: _as_float(tensor) for name, tensor in weights.items()}, header
+    return _read_safetensors(path) if kind_of(path) == SAFETENSORS else (read_pickled(path), {})
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -121,45 +127,17 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(_CARD, "{}"))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if not isinstance(header, dict):
-            raise ValueError(f"its '{_CARD}' header is no JSON object")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise FilterlensError(f"'{path}' is not an intact safetensors file ({error}). Copy it again.") from error
+        _check_header(header)
+    except (SafetensorError, OSError, ValueError, RecursionError, AttributeError, TypeError) as error:
+        reason = first_line(error, 150) or type(error).__name__
+        raise FilterlensError(f"'{path}' is not an intact safetensors file ({reason}). Copy it again.") from error
     return weights, header
 
 
-def _read_pickled(path: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the pickle protocol; what matters is raised below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise FilterlensError(
-            f"'{path}' holds Python objects that would run code when loaded, or is no checkpoint; filterlens refuses "
-            "it. Save its state_dict alone, or convert it to safetensors."
-        ) from error
-    except Exception as error:  # torch.load raises whatever the damage provokes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FilterlensError(
-            f"Cannot read checkpoint '{path}' ({reason}). It is truncated or no checkpoint; copy it again."
-        ) from error
-    return _unwrap(content, path)
-
-
-def _as_float(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    """Find the weights in what ``torch.load`` returned and strip the prefix of data-parallel training."""
-    for key in ("params_ema", "params", "state_dict", "model_state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
-        raise FilterlensError(
-            f"'{path}' holds no weights under a known key: found {found[:200]}; "
-            "looked for params_ema, params, state_dict, model_state_dict, model, or bare tensors."
-        )
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+def _check_header(header: Any) -> None:
+    if not isinstance(header, dict):
+        raise ValueError(f"its '{_CARD}' header is no JSON object")
+    kinds = {"architecture": str | None, "options": dict, "card": dict}
+    for key, kind in kinds.items():
+        if not isinstance(header.get(key, {} if key != "architecture" else None), kind):
+            raise ValueError(f"in its '{_CARD}' header {key} is {str(header[key])[:60]!r}")

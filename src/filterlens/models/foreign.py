@@ -16,8 +16,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, first_line
+from filterlens.models.bounded import Bounded
 from filterlens.models.fitted import GRAY, RGB, Needs, fitted
-from filterlens.models.strict import refuse_broken
+from filterlens.models.strict import UnfitError, refuse_broken, refuse_other_numbers
 from filterlens.torchvision_stand_in import torchvision_or_stand_in
 
 PREFIX = "spandrel:"
@@ -47,8 +48,8 @@ def recognise_foreign(weights: Mapping[str, Tensor], source: str) -> Recognised 
         source: The file, for messages.
 
     Raises:
-        FilterlensError: spandrel is not installed or broken, the weights do not fit the network that they look like, or
-            it maps no RGB image to one.
+        UnfitError: The weights do not fit the network that they look like.
+        FilterlensError: spandrel is not installed or broken, or the network maps no RGB image to one.
     """
     descriptor = _described(weights, source)
     if descriptor is None:
@@ -56,6 +57,7 @@ def recognise_foreign(weights: Mapping[str, Tensor], source: str) -> Recognised 
     name = str(descriptor.architecture.id)
     _check_images(descriptor, source, name)
     refuse_broken(weights, source)
+    refuse_other_numbers(weights, descriptor.model.state_dict(), source)
     wanted = descriptor.size_requirements
     needs = Needs(wanted.multiple_of, max(1, wanted.minimum), wanted.square, descriptor.input_channels)
     call = getattr(descriptor, "_call_fn", None)
@@ -86,15 +88,16 @@ def spandrel() -> Any:
 def _described(weights: Mapping[str, Tensor], source: str) -> Any:
     package = spandrel()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), Bounded.by(weights.values()):
             warnings.simplefilter("ignore")  # of code that is neither the user's nor ours
             return package.MAIN_REGISTRY.load(dict(weights))
     except package.UnsupportedModelError:
         return None
     except Exception as error:  # a network that is almost the recognised one fails in its own way
-        raise FilterlensError(
+        raise UnfitError(
             f"Checkpoint '{source}' looks like an architecture of spandrel but does not fit ({_reason(error)}). "
-            "For a network of your own give --architecture package.module:factory."
+            "For a network of your own give --architecture package.module:factory.",
+            max(1, len(weights) // 2),
         ) from error
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from filterlens.errors import FilterlensError
 from filterlens.models.dasr import DIV2K_MEAN
+from filterlens.models.strict import UnfitError
 
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
@@ -59,7 +59,7 @@ def in_our_names(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor
         source: The file, for messages.
 
     Raises:
-        FilterlensError: Constants of the checkpoint are missing, or not those that the network computes with.
+        UnfitError: Constants of the checkpoint are missing, or not those that the network computes with.
     """
     if "Restorer.head.weight" in weights:
         rules = _DAN + _DAN_UPSCALE["Restorer.upscale.4.weight" in weights]
@@ -97,7 +97,7 @@ def _renamed(
 
 def _dan_buffers(basis: Tensor, kernel: Tensor, code: Tensor, source: str) -> dict[str, Tensor]:
     """Return the basis and the first code, once they are known to belong together."""
-    if basis.ndim != 3 or kernel.ndim != 3 or basis.shape[1] != kernel[0].numel():
+    if basis.ndim != 3 or kernel.ndim != 3 or not kernel.numel() or basis.shape[1] != kernel[0].numel():
         found = f"encoder is {tuple(basis.shape)} and init_kernel {tuple(kernel.shape)}"
         raise _unfit(source, f"{found}, not (1, k², code) and (1, k, k)")
     delta = torch.zeros_like(kernel)
@@ -131,5 +131,5 @@ def _near(first: Tensor, second: Tensor) -> bool:
     return first.shape == second.shape and torch.allclose(first, second, TOLERANCE, TOLERANCE)
 
 
-def _unfit(source: str, what: str) -> FilterlensError:
-    return FilterlensError(f"Checkpoint '{source}' is not as published: {what}. Take the authors' file.")
+def _unfit(source: str, what: str) -> UnfitError:
+    return UnfitError(f"Checkpoint '{source}' is not as published: {what[:300]}. Take the authors' file.", 1)

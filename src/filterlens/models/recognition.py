@@ -8,12 +8,16 @@ from typing import Any
 
 from torch import Tensor
 
-from filterlens.errors import FilterlensError
 from filterlens.models.architectures import ARCHITECTURES
+from filterlens.models.strict import UnfitError
 
 SCALES = (2, 3, 4)
 
 _DNCNN = re.compile(r"model\.\d*[02468]\.(weight|bias)")
+
+
+class UnrecognisedError(UnfitError):
+    """Weights are of no architecture known here."""
 
 
 def recognise(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[str, Any]]:
@@ -22,19 +26,20 @@ def recognise(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[str
     DAN's number of loops and DASR's range of pixel values leave no trace in shapes: they are the published ones.
 
     Raises:
-        FilterlensError: Nothing fits; the message says what was found and what would fit.
+        UnrecognisedError: Nothing fits; the message says what was found and what would fit.
     """
     for architecture, fit in _FITS.items():
         options = fit(weights)
         if options is not None:
             return architecture, options
-    some = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(weights.items())[:3])
-    raise FilterlensError(
+    some = ", ".join(f"{name[:60]} {str(tuple(tensor.shape))[:40]}" for name, tensor in list(weights.items())[:3])
+    raise UnrecognisedError(
         f"Checkpoint '{source}' is of no architecture known here ({', '.join(ARCHITECTURES)}). It starts with {some}. "
         "A fitting SRResNet has conv_first, body.N.conv1/conv2, upconv1, conv_hr, conv_last; "
         "a fitting SRCNN-style network has features.0 … features.17; DAN has restorer.body.N, estimator.body.N and "
         "basis, or the published Restorer and Estimator; DASR has encoder.layers.N and restorer.groups.N, or the "
-        "published E and G; DnCNN has model.0, model.2, … alone."
+        "published E and G; DnCNN has model.0, model.2, … alone.",
+        len(weights),
     )
 
 
@@ -52,7 +57,8 @@ def _srcnn_style(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
     if not _are_convolutions(weights, "features.12.weight"):
         return None
     following = weights.get("features.15.weight")
-    twice = following is not None and following.shape[0] == 512  # x4 shuffles again where x2 has its 128 -> 128
+    # x4 shuffles again where x2 has its 128 -> 128
+    twice = following is not None and following.ndim == 4 and following.shape[0] == 512
     scale = {512: 4 if twice else 2, 1152: 3}.get(weights["features.12.weight"].shape[0])
     return None if scale is None else {"scale": scale}
 
@@ -83,7 +89,7 @@ def _dasr(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
 def _dncnn(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
     first, layers = weights.get("model.0.weight"), _count(weights, r"model\.(\d+)\.weight")
     last = weights.get(f"model.{2 * layers - 2}.weight")
-    if first is None or last is None or any(_DNCNN.fullmatch(name) is None for name in weights):
+    if first is None or last is None or not first.ndim or any(_DNCNN.fullmatch(name) is None for name in weights):
         return None
     shapes = (first.shape[0], 3, 3, 3), (3, first.shape[0], 3, 3)
     fits = layers >= 3 and (tuple(first.shape), tuple(last.shape)) == shapes
@@ -101,7 +107,7 @@ def _trunk(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
 
 
 def _are_convolutions(weights: Mapping[str, Tensor], *names: str) -> bool:
-    return all(name in weights and weights[name].ndim == 4 for name in names)
+    return all(name in weights and weights[name].ndim == 4 and weights[name].numel() for name in names)
 
 
 def _count(weights: Mapping[str, Tensor], pattern: str) -> int:

@@ -1,11 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights into a network: every tensor must be there, fit, and be finite."""
+"""Weights into a network: every tensor must be there, fit, be of the right kind of numbers, and be finite."""
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError
+
+_QUANTISED = ("zero_point", "_packed_params", "weight_scale", "qweight", "absmax", "quant_state", "weight_q")
+
+
+class UnfitError(FilterlensError):
+    """Weights are not those of a network, so others in the same file may be.
+
+    Attributes:
+        problems: How many tensors do not fit.
+    """
+
+    def __init__(self, text: str, problems: int) -> None:
+        super().__init__(text)
+        self.problems = problems
 
 
 def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], source: str, architecture: str) -> None:
@@ -18,24 +33,29 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], source: str
         architecture: What messages call the network.
 
     Raises:
-        FilterlensError: A tensor is missing, unexpected, of another shape, or not finite.
+        UnfitError: A tensor is missing, unexpected, or of another shape.
+        FilterlensError: A tensor is not finite, or of whole numbers, complex ones or truth values where others belong.
     """
     wanted = network.state_dict()
     missing = [name for name in wanted if name not in weights]
     unexpected = [name for name in weights if name not in wanted]
     unfit = [
-        f"{name} is {tuple(weights[name].shape)}, not {tuple(tensor.shape)}"
+        f"{name[:100]} is {_shape(weights[name])}, not {_shape(tensor)}"
         for name, tensor in wanted.items()
         if name in weights and weights[name].shape != tensor.shape
     ]
     problems = [
-        f"{title}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+        f"{title}: {_listed(names)}"
         for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", unfit))
         if names
     ]
     if problems:
-        raise FilterlensError(f"Checkpoint '{source}' does not fit {architecture}: {'; '.join(problems)}.")
+        quantised = any(name.endswith(_QUANTISED) for name in unexpected)
+        hint = " It is quantised; take the weights from before that." if quantised else ""
+        count = len(missing) + len(unexpected) + len(unfit)
+        raise UnfitError(f"Checkpoint '{source}' does not fit {architecture}: {'; '.join(problems)}.{hint}", count)
     refuse_broken(weights, source)
+    refuse_other_numbers(weights, wanted, source)
     network.load_state_dict(weights)
 
 
@@ -45,8 +65,61 @@ def refuse_broken(weights: Mapping[str, Tensor], source: str) -> None:
     Raises:
         FilterlensError: A tensor holds NaN or infinity.
     """
-    broken = [name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    broken = [
+        name
+        for name, tensor in weights.items()
+        if (tensor.is_floating_point() or tensor.is_complex()) and not tensor.isfinite().all()
+    ]
     if broken:
         raise FilterlensError(
-            f"Checkpoint '{source}' holds NaN or infinity in '{broken[0]}'. Take an earlier checkpoint."
+            f"Checkpoint '{source}' holds NaN or infinity in '{broken[0][:100]}'. Take an earlier checkpoint."
         )
+
+
+def refuse_other_numbers(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
+    """Check that loading changes no number: whole numbers are no weights, and complex ones would lose a part.
+
+    Raises:
+        FilterlensError: A tensor is of other numbers than the network's; indices and counters may be whole numbers.
+    """
+    for name, tensor in weights.items():
+        if name in wanted and not _keeps(tensor, wanted[name].dtype):
+            belong = _words(wanted[name].dtype)
+            remedy = "If it is quantised, take the weights from before that" if not tensor.is_complex() else ""
+            raise FilterlensError(
+                f"Checkpoint '{source}' holds {_words(tensor.dtype)} ({_kind(tensor.dtype)}) in '{name[:100]}', where "
+                f"{belong} belong. {remedy or 'Take a checkpoint of real numbers'}."
+            )
+
+
+def _keeps(tensor: Tensor, kind: torch.dtype) -> bool:
+    """Whether the numbers are of the kind, or are the same numbers in it."""
+    if kind.is_complex:
+        return tensor.is_floating_point() or tensor.is_complex()
+    if kind.is_floating_point:
+        return tensor.is_floating_point()
+    if tensor.is_complex():
+        return False
+    return torch.equal(tensor.to(kind).to(tensor.dtype), tensor)
+
+
+def _words(kind: torch.dtype) -> str:
+    if kind == torch.bool:
+        return "truth values"
+    if kind.is_complex:
+        return "complex numbers"
+    return "floating-point numbers" if kind.is_floating_point else "whole numbers"
+
+
+def _kind(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))[:60]
+
+
+def _listed(names: list[str]) -> str:
+    """Return some of the names, each cut where it is long."""
+    most = 5 if sum(map(len, names[:5])) < 250 else 2
+    return f"{', '.join(name[:150] for name in names[:most])}{' …' if len(names) > most else ''}"

@@ -1,11 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of the user's own code, named ``package.module:factory``; nothing is imported that the user did not name."""
+"""Networks of the user's own code, named ``package.module:factory``; nothing is imported that the user did not name.
 
+A module that is not installed is looked for in the working folder. What is installed always comes first, and of the
+folder nothing is imported but the named module and what its own files there import.
+"""
+
+import contextlib
 import importlib
 import json
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -52,7 +62,8 @@ class Factory:
         """
         called = self._function()
         try:
-            network = called(**self.options)
+            with _working_folder(self.module):
+                network = called(**self.options)
         except Exception as error:  # of the user's code
             raise FilterlensError(f"'{self}' failed: {type(error).__name__}: {first_line(error)}") from error
         if not isinstance(network, nn.Module):
@@ -62,15 +73,22 @@ class Factory:
     def __str__(self) -> str:
         return f"{self.module}:{self.factory}"
 
+    def _hidden(self) -> str:
+        """Say so where the working folder has such a module, but an installed one has its name."""
+        top = self.module.split(".")[0]
+        is_hidden = top in sys.modules and PathFinder.find_spec(top, [str(Path.cwd())]) is not None
+        return f" The '{top}' here is hidden by an installed one; rename it." if is_hidden else ""
+
     def _function(self) -> Callable[..., Any]:
         try:
-            found: Any = importlib.import_module(self.module)
+            with _working_folder(self.module):
+                found: Any = importlib.import_module(self.module)
         except ModuleNotFoundError as error:
             if error.name is None or not f"{self.module}.".startswith(f"{error.name}."):
                 raise FilterlensError(f"'{self.module}' cannot be imported: {first_line(error)}.") from error
             raise UsageError(
-                f"There is no module '{error.name}' for '{self}'. Install it, or say where it lies: "
-                "PYTHONPATH=FOLDER filterlens …"
+                f"There is no module '{error.name}' for '{self}', neither installed nor in '{Path.cwd()}'. Go to its "
+                f"folder, or say where it lies: PYTHONPATH=FOLDER filterlens …{self._hidden()}"
             ) from error
         except Exception as error:  # of the user's code
             raise FilterlensError(f"'{self.module}' cannot be imported: {first_line(error)}") from error
@@ -81,6 +99,39 @@ class Factory:
         if not callable(found):
             raise UsageError(f"'{self}' is {type(found).__name__}, not a class or function that builds a network.")
         return found  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _working_folder(module: str) -> Iterator[None]:
+    """While the block runs, find a module in the working folder where nothing installed has its name."""
+    finder = _Here(Path.cwd(), module.split(".")[0])
+    sys.meta_path.append(finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Here(MetaPathFinder):
+    """Finds the named module in a folder, and for the files of that folder what they import from it."""
+
+    def __init__(self, folder: Path, named: str) -> None:
+        self._folder, self._named = str(folder), named
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where a module of the folder lies; called by Python after all other finders."""
+        if path is not None or not (fullname == self._named or self._asked_from_here()):
+            return None
+        return PathFinder.find_spec(fullname, [self._folder], target)
+
+    def _asked_from_here(self) -> bool:
+        """Whether the code that imports is a file of the folder."""
+        frame = sys._getframe(2)
+        while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
+            frame = frame.f_back
+        return Path(frame.f_code.co_filename).is_relative_to(self._folder)
 
 
 def is_factory(architecture: str | None) -> bool:
