@@ -49,7 +49,7 @@ def read_other_tiff(
         extra = tuple(map(int, page.extrasamples))[:1]
         if page.dtype is None or page.dtype.kind not in "uif" or colours is None or page.axes not in _LAYOUTS:
             raise FilterlensError(
-                f"'{path}' is a TIFF of a kind that is not read ({page.dtype}, {page.photometric.name}). "
+                f"'{path}' is a TIFF of a kind that is not read ({page.dtype}, {page.photometric!s}). "
                 "Convert it to PNG."
             )
         if most_pixels and page.imagewidth * page.imagelength > most_pixels:
@@ -66,7 +66,8 @@ def read_other_tiff(
         turned = UPRIGHT.get(page.tags[ORIENTATION].value if ORIENTATION in page.tags else 1, np.asarray)
         levels = of_type(page.dtype, int(page.photometric) == 0)
     has_opacity = extra in ((_PREMULTIPLIED,), (_OPACITY,)) and values.shape[2] > colours
-    return turned(_levels(values, colours, has_opacity, extra, levels, path, note))
+    upright: Array = turned(_levels(values, colours, has_opacity, extra, levels, path, note))
+    return upright
 
 
 @contextlib.contextmanager
