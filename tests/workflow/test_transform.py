@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders in, folders out: restored images of any size, read ahead and written behind."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
@@ -40,18 +44,49 @@ def test_every_image_is_restored_as_the_network_does_it(folder, network, noise_i
     assert done.megapixels_per_second == pytest.approx(done.megapixels / done.seconds)
 
 
-def test_a_damaged_image_is_named_and_those_before_it_are_written(folder, network, tmp_path):
+def written(folder):
+    """The images in a folder, without the record."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("[!.]*") if path.is_file())
+
+
+def test_a_damaged_image_is_named_and_the_others_are_written(folder, network, tmp_path):
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:200])
+    done = restore_folder(folder, tmp_path / "high", network, device=CPU)
+    assert written(tmp_path / "high") == ["0.png", "2.png"] == [path.name for path in done.files]
+    ((failure),) = done.failures
+    assert failure.path == folder / "1.png" and "1.png" in failure.reason
+
+
+def test_strict_stops_at_a_damaged_image_and_those_before_it_are_written(folder, network, tmp_path):
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:200])
     with pytest.raises(FilterlensError, match=r"1\.png"):
-        restore_folder(folder, tmp_path / "high", network, device=CPU)
-    assert [path.name for path in (tmp_path / "high").iterdir()] == ["0.png"]
+        restore_folder(folder, tmp_path / "high", network, device=CPU, strict=True)
+    assert written(tmp_path / "high") == ["0.png"]
 
 
 @pytest.mark.parametrize("name", ["0.png", "2.png"])
-def test_an_error_of_the_writing_thread_arrives(folder, network, tmp_path, name):
-    (tmp_path / "high" / name).mkdir(parents=True)
-    with pytest.raises(FilterlensError, match=f"Cannot write .*{name}"):
+def test_a_full_disk_ends_the_job(folder, network, tmp_path, name, monkeypatch):
+    original = Path.replace
+
+    def full(self, target):
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(FilterlensError, match=f"Cannot write .*{name}.*No space left"):
+        restore_folder(folder, tmp_path / "high", network, device=CPU)
+    monkeypatch.undo()
+    again = restore_folder(folder, tmp_path / "high", network, device=CPU)
+    assert written(tmp_path / "high") == ["0.png", "1.png", "2.png"]
+    assert name not in [path.name for path in again.kept]
+
+
+def test_a_folder_in_the_place_of_an_image_is_refused_before_anything_is_computed(folder, network, tmp_path):
+    (tmp_path / "high" / "2.png").mkdir(parents=True)
+    with pytest.raises(FilterlensError, match=r"2\.png' exists already and is no file"):
         restore_folder(folder, tmp_path / "high", network, device=CPU, force=True)
+    assert written(tmp_path / "high") == []
 
 
 def test_what_is_no_image_is_left_alone_and_told(folder, network, tmp_path):
@@ -62,8 +97,8 @@ def test_what_is_no_image_is_left_alone_and_told(folder, network, tmp_path):
 
 
 def test_degrading_writes_one_file_for_every_image(folder, tmp_path):
-    written = degrade_folder(folder, tmp_path / "lower", ["blur:1"])
-    assert [(path.name, tuple(read_image(path).shape)) for path in written] == [
+    done = degrade_folder(folder, tmp_path / "lower", ["blur:1"])
+    assert [(path.name, tuple(read_image(path).shape)) for path in done.files] == [
         ("0.png", (3, 20, 25)),
         ("1.png", (3, 16, 32)),
         ("2.png", (3, 24, 17)),

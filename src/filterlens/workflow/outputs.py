@@ -169,9 +169,8 @@ def tasks_of(listing: Listing, source: Path, output: Path, suffix_of: Mapping[st
     Raises:
         UsageError: The output is called like an image that is not written, or like one for a whole folder.
     """
-    suffix = output.suffix.lower()
-    if not output.is_dir() and suffix in Image.registered_extensions():
-        if suffix not in WRITTEN:
+    if names_a_file(output):
+        if output.suffix.lower() not in WRITTEN:
             raise UsageError(f"'{output}' cannot be written. Legal: {', '.join(WRITTEN)}, or a folder.")
         if source.is_dir():
             raise UsageError(f"'{output}' is called like one image, but '{source}' is a folder. Give a folder.")
@@ -183,6 +182,11 @@ def tasks_of(listing: Listing, source: Path, output: Path, suffix_of: Mapping[st
         Task(path, output / path.relative_to(listing.root).with_name(f"{path.stem}{_suffix(path, suffix_of)}"))
         for path in listing.images
     ], False
+
+
+def names_a_file(output: Path) -> bool:
+    """Whether an output is called like an image, and no folder of that name exists."""
+    return output.suffix.lower() in Image.registered_extensions() and not output.is_dir()
 
 
 def _suffix(path: Path, suffix_of: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.ahead import ahead
+from filterlens.data.failures import failure_of
 from filterlens.data.images import crop_to_multiple, pixel_limit, read_image, to_float, to_uint8
 from filterlens.data.listing import find_images, shown
 from filterlens.data.memory import READING
@@ -21,7 +22,7 @@ from filterlens.files import sha256_of
 from filterlens.hardware import is_out_of_memory
 from filterlens.progress import SILENT, Bar, Progress
 from filterlens.workflow.fingerprint import network_fingerprint
-from filterlens.workflow.outputs import Outputs, Plan, Rules, Task, tasks_of
+from filterlens.workflow.outputs import Outputs, Plan, Rules, Task, names_a_file, tasks_of
 from filterlens.workflow.restore import Restorer
 
 Item = TypeVar("Item")
@@ -106,9 +107,11 @@ def degrade_folder(
     if scale not in (1, 2, 3, 4):
         raise UsageError(f"Scale {scale} is not legal: 1, 2, 3 or 4.")
     chosen, rules = parse_degradations(degradations), Rules(force, skip_existing)
+    if len(chosen) > 1 and names_a_file(output):
+        raise UsageError(f"'{output}' is called like one image, but there are {len(chosen)} degradations. Give a folder.")
     listing = find_images(source, recursive=recursive, leave_out=output)
     _tell(listing.notes, progress)
-    jobs: list[tuple[str, Degradation, Outputs, Sequence[Task], Plan]] = []
+    jobs: list[tuple[str, Degradation, Outputs, list[Task], Plan]] = []
     for name, degradation in chosen.items():
         folder = output / name if len(chosen) > 1 else output
         tasks, is_file = tasks_of(listing, source, folder, {})
@@ -260,7 +263,8 @@ def _add(done: Batch, tasks: Sequence[Task], plan: Plan, failures: Sequence[Fail
     bad = {failure.path for failure in failures}
     done.files.extend(task.target for task in tasks if task.source not in bad)
     done.kept.extend(task.target for task in plan.kept)
-    done.failures.extend(failures)
+    known = {failure.path for failure in done.failures}
+    done.failures.extend(failure for failure in failures if failure.path not in known)
 
 
 @dataclass(frozen=True)
@@ -288,7 +292,7 @@ def _each_image(
         try:
             return _Prepared(read(task.source), sha256_of(task.source))
         except Exception as error:
-            return _Prepared(error=_of_this_image(error, task))
+            return _Prepared(error=failure_of(error, task.source))
 
     def fail(task: Task, error: FilterlensError) -> None:
         if strict or isinstance(error, UsageError):
@@ -312,24 +316,13 @@ def _each_image(
                 changed = change(prepared.item, task)
             except Exception as error:
                 behind.finish()
-                fail(task, _of_this_image(error, task))
+                fail(task, failure_of(error, task.source))
                 bar.advance()
                 continue
             behind.finish()
             behind.start(task, pool.submit(write, task, changed, prepared.digest))
         behind.finish()
     return failures
-
-
-def _of_this_image(error: Exception, task: Task) -> FilterlensError:
-    """Return the error of an image; what is a fault of the program goes on its way."""
-    if isinstance(error, FilterlensError):
-        return error
-    if is_out_of_memory(error):
-        return FilterlensError(f"Out of memory at '{task.source}'. Free memory, or cut it into parts.")
-    if isinstance(error, OSError):
-        return FilterlensError(f"Cannot read image '{task.source}': {error.strerror or error}.")
-    raise error
 
 
 class _Behind:
@@ -352,5 +345,5 @@ class _Behind:
         except Exception as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
                 raise
-            self._fail(task, _of_this_image(error, task))
+            self._fail(task, failure_of(error, task.source))
         self._bar.advance()
