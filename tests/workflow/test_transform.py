@@ -3,11 +3,14 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 
 from filterlens import FilterlensError
 from filterlens.data.images import read_image, to_float, to_uint8
@@ -103,3 +106,75 @@ def test_degrading_writes_one_file_for_every_image(folder, tmp_path):
         ("1.png", (3, 16, 32)),
         ("2.png", (3, 24, 17)),
     ]
+
+
+class Odd(nn.Module):
+    """Doubles images; what is odd happens to those that are 32 pixels high or so."""
+
+    def __init__(self, value=None, error=None):
+        super().__init__()
+        self.value, self.error = value, error
+
+    def forward(self, x):
+        output = F.interpolate(x, scale_factor=2)
+        if x.shape[-2] == 33:
+            if self.error is not None:
+                raise self.error
+            output[..., :33, :] = self.value
+        return output
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_an_output_that_is_not_finite_is_an_error_with_its_share_and_no_picture(folder, tmp_path, value):
+    done = restore_folder(folder, tmp_path / "high", Odd(value), device=CPU)
+    assert written(tmp_path / "high") == ["0.png", "2.png"]
+    assert "NaN or infinity for 50 % of the values of" in done.failures[0].reason
+    assert str(folder / "1.png") in done.failures[0].reason
+
+
+def test_values_that_only_overflow_float32_are_not_finite_either(folder, tmp_path):
+    class Huge(nn.Module):
+        def forward(self, x):
+            return F.interpolate(x, scale_factor=2).double() * 1e300
+
+    done = restore_folder(folder, tmp_path / "high", Huge(), device=CPU)
+    assert len(done.failures) == 3 and not (tmp_path / "high").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("Padding size should be less than the input"), "cannot run on .*1.png' of 64x33.*Padding size"),
+        (AssertionError(), "cannot run on .*1.png' of 64x33"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "1.png'.*Out of memory on cpu"),
+    ],
+)
+def test_a_network_that_refuses_an_image_stops_no_others(folder, tmp_path, error, words):
+    done = restore_folder(folder, tmp_path / "high", Odd(error=error), device=CPU, tile=0)
+    assert written(tmp_path / "high") == ["0.png", "2.png"]
+    assert re.search(words, done.failures[0].reason)
+
+
+def test_a_network_that_makes_no_rgb_is_told(folder, tmp_path):
+    class Gray(nn.Module):
+        def forward(self, x):
+            return x[:, :1]
+
+    done = restore_folder(folder, tmp_path / "high", Gray(), device=CPU)
+    assert "is no picture (1, 3, height, width)" in done.failures[0].reason
+
+
+def test_degrading_names_a_bad_image_once_and_does_the_others(folder, tmp_path):
+    (folder / "1.png").write_bytes(b"")
+    Image.new("RGB", (1, 1)).save(folder / "3.png")
+    done = degrade_folder(folder, tmp_path / "lower", ["blur:1", "noise:0.1"])
+    assert written(tmp_path / "lower") == ["blur:1/0.png", "blur:1/2.png", "noise:0.1/0.png", "noise:0.1/2.png"]
+    assert [failure.path.name for failure in done.failures] == ["1.png", "3.png"]
+    assert "smaller than 2 pixels" in done.failures[1].reason
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2)])
+def test_the_smallest_images_are_restored(network, tmp_path, size):
+    Image.new("RGB", size, "red").save(tmp_path / "small.png")
+    (path,) = restore_folder(tmp_path / "small.png", tmp_path / "high", network, device=CPU).files
+    assert read_image(path).shape == (3, 2 * size[1], 2 * size[0])

@@ -108,7 +108,9 @@ def degrade_folder(
         raise UsageError(f"Scale {scale} is not legal: 1, 2, 3 or 4.")
     chosen, rules = parse_degradations(degradations), Rules(force, skip_existing)
     if len(chosen) > 1 and names_a_file(output):
-        raise UsageError(f"'{output}' is called like one image, but there are {len(chosen)} degradations. Give a folder.")
+        raise UsageError(
+            f"'{output}' is called like one image, but there are {len(chosen)} degradations. Give a folder."
+        )
     listing = find_images(source, recursive=recursive, leave_out=output)
     _tell(listing.notes, progress)
     jobs: list[tuple[str, Degradation, Outputs, list[Task], Plan]] = []
