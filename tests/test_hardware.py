@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Devices and precisions by name."""
 
+import math
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,9 +11,11 @@ from filterlens.errors import UsageError
 from filterlens.hardware import (
     autocast,
     is_out_of_memory,
+    memory_available,
     memory_for_activations,
     resolve_device,
     resolve_precision,
+    widest_float,
 )
 
 CPU = torch.device("cpu")
@@ -43,6 +48,56 @@ def test_processes_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch
     assert memory_for_activations(CPU) == 2**30
     Free.available = 100 * 2**30
     assert memory_for_activations(CPU) == 4 * 2**30
+
+
+def test_an_apple_gpu_is_taken_by_name_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"'mps' was asked for.*--device cpu"):
+        resolve_device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert resolve_device("mps").type == "mps" and resolve_device("auto") == CPU
+    with pytest.raises(UsageError, match="'mps:1' was asked for"):
+        resolve_device("mps:1")
+
+
+def test_an_apple_gpu_computes_in_float32_and_sums_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    apple = torch.device("mps")
+    assert widest_float(apple) == torch.float32 and widest_float(CPU) == torch.float64
+    assert resolve_precision("auto", apple) == "fp32"
+    monkeypatch.setattr("filterlens.hardware._mps_has_bf16", lambda: False)
+    with pytest.raises(UsageError, match="no bfloat16 on this Apple GPU"):
+        resolve_precision("bf16", apple)
+    assert memory_for_activations(apple) > 0
+
+
+@pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no Apple GPU")
+def test_a_network_runs_on_an_apple_gpu_as_on_a_cpu() -> None:
+    from filterlens.models.srresnet import SRResNet
+    from filterlens.workflow.restore import Restorer
+
+    network, image = SRResNet(2, 8, 1).double(), torch.rand(1, 3, 40, 50)
+    here, there = (Restorer(network, torch.device(name), tile=30)(image).float() for name in ("cpu", "mps"))
+    torch.testing.assert_close(here, there, rtol=1e-3, atol=1e-3)
+
+
+def test_memory_is_what_machine_container_and_limits_leave(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import psutil
+
+    class Free:
+        available = 8 * 2**30
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
+    monkeypatch.setattr("filterlens.hardware._left_of_limits", lambda: math.inf)
+    monkeypatch.setattr("filterlens.hardware._CONTAINERS", ((tmp_path, ("memory.max", "memory.current")),))
+    assert memory_available() == 8 * 2**30
+    for name, text in (("max", "max"), ("current", f"{3 << 30}"), ("stat", f"anon 5\ninactive_file {1 << 30}\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert memory_available() == 8 * 2**30
+    (tmp_path / "memory.max").write_text(f"{4 << 30}")
+    assert memory_available() == 2 * 2**30
+    monkeypatch.setattr("filterlens.hardware._left_of_limits", lambda: 5.0)
+    assert memory_available() == 5
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "meta", "cuda:x"])

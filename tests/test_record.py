@@ -119,3 +119,27 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(FilterlensError, match="Cannot write"), Record(tmp_path, "mask").writing("a.csv"):
         raise AssertionError
+
+
+def test_a_kill_between_file_and_hash_is_known(tmp_path: Path) -> None:
+    record = Record(tmp_path, "restore")
+    with pytest.raises(KeyboardInterrupt), record.writing("a.png", made_of="same"):
+        (tmp_path / "a.png").write_text("whole")
+        raise KeyboardInterrupt
+    again = Record(tmp_path, "restore")
+    assert again.is_begun("a.png", "same") and not again.is_made("a.png", "same")
+    assert not again.is_begun("a.png", "other") and not again.is_begun("b.png", "same")
+
+
+def test_by_force_another_file_is_replaced_and_recorded(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("letter")
+    with Record(tmp_path, "restore").writing("a.png", made_of="this", force=True):
+        (tmp_path / "a.png").write_text("picture")
+    assert Record(tmp_path, "restore").is_made("a.png", "this")
+
+
+@pytest.mark.parametrize("name", ["2024-05-01 12:30:00.png", "line\u2028break.png", "new\nline.png", "b\udcff.png"])
+def test_odd_names_are_recognised(tmp_path: Path, name: str) -> None:
+    with Record(tmp_path, "restore").writing(name, made_of="this"):
+        (tmp_path / name).write_text("picture")
+    assert Record(tmp_path, "restore").is_made(name, "this")

@@ -2,7 +2,10 @@
 """What the machine is good at: which device, and whether bfloat16 is fast on it."""
 
 import contextlib
+import math
 import os
+import warnings
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -12,13 +15,19 @@ from filterlens.errors import UsageError, unknown
 Precision = Literal["auto", "fp32", "bf16"]
 PRECISIONS = ("auto", "fp32", "bf16")
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+_GROUPS = Path("/sys/fs/cgroup")
+_CONTAINERS = (
+    (_GROUPS, ("memory.max", "memory.current")),
+    (_GROUPS / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")),
+)
 MOST_ON_CPU = 4 * 2**30  # beyond it, a larger piece is no faster
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` into a device; ``auto`` prefers a GPU.
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device; ``auto`` prefers a CUDA GPU.
 
-    Among the processes that a launcher started on one machine, ``auto`` and ``cuda`` give each a GPU of its own.
+    Among the processes that a launcher started on one machine, ``auto`` and ``cuda`` give each a GPU of its own. An
+    Apple GPU (``mps``) is taken only by name, as it lacks float64 and its results differ more from a CPU's.
 
     Raises:
         UsageError: The device is unknown or not present.
@@ -33,8 +42,10 @@ def resolve_device(name: str = "auto") -> torch.device:
         device: torch.device | None = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UsageError(f"Unknown device '{name}'. Legal: auto, cpu, cuda, cuda:N.")
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"Unknown device '{name}'. Legal: auto, cpu, cuda, cuda:N, mps.")
+    if device.type == "mps" and (not torch.backends.mps.is_available() or device.index):
+        raise UsageError(f"Device '{name}' was asked for, but this PyTorch sees no such Apple GPU. Use --device cpu.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"Device '{name}' was asked for, but this PyTorch sees no CUDA device. Use --device cpu.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -46,6 +57,8 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Say whether bfloat16 convolutions run in hardware there (AMX, AVX512-BF16, or a GPU since Ampere)."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "mps":
+        return False
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(bool(getattr(torch.cpu, probe, lambda: False)()) for probe in probes)
 
@@ -54,13 +67,45 @@ def resolve_precision(name: str, device: torch.device) -> Literal["fp32", "bf16"
     """Turn ``auto`` into ``bf16`` where the device computes it in hardware, else ``fp32``.
 
     Raises:
-        UsageError: The name is not a precision.
+        UsageError: The name is not a precision, or the device cannot compute in it.
     """
     if name not in PRECISIONS:
         raise unknown("precision", name, PRECISIONS)
+    if name == "bf16" and device.type == "mps" and not _mps_has_bf16():
+        raise UsageError("--precision bf16 was asked for, but PyTorch has no bfloat16 on this Apple GPU. Use fp32.")
     if name == "auto":
         return "bf16" if has_fast_bf16(device) else "fp32"
     return "bf16" if name == "bf16" else "fp32"
+
+
+def _mps_has_bf16() -> bool:
+    """Whether this PyTorch and this macOS compute in bfloat16 there: tried, as no list says so."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # where autocast is not supported, it warns and stays in float32
+            with torch.autocast("mps", dtype=torch.bfloat16):
+                ones = torch.ones(2, 2, device="mps")
+                return bool((ones @ ones).dtype == torch.bfloat16)
+    except Exception:
+        return False
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return the type in which sums are kept: float64, or float32 on Apple GPUs, which have no other."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def widened(values: torch.Tensor) -> torch.Tensor:
+    """Return the values in the widest type that their device has, for sums."""
+    return values.to(widest_float(values.device))
+
+
+def release_memory(device: torch.device) -> None:
+    """Give what PyTorch holds in reserve of a GPU's memory back to it."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
@@ -82,6 +127,37 @@ def memory_for_activations(device: torch.device) -> float:
 
     share = 0.5 / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(share * float(psutil.virtual_memory().available), MOST_ON_CPU)
+
+
+def memory_available() -> float:
+    """Return how many bytes of main memory are left to this process: by the machine, its container and its limits."""
+    import psutil
+
+    return min(float(psutil.virtual_memory().available), _left_of_container(), _left_of_limits())
+
+
+def _left_of_container() -> float:
+    """What the control group (a container, a batch job) leaves; its file cache counts as free."""
+    for folder, names in _CONTAINERS:
+        try:
+            most, used = (int((folder / name).read_text()) for name in names)
+            facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            return float(max(0, most - used + int(facts.get("inactive_file", 0))))
+        except (OSError, ValueError):  # no such version of control groups, or "max"
+            continue
+    return math.inf
+
+
+def _left_of_limits() -> float:
+    """What ``ulimit -v`` leaves."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    import psutil
+
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return math.inf if most == resource.RLIM_INFINITY else max(0.0, float(most - psutil.Process().memory_info().vms))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

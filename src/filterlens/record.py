@@ -72,6 +72,11 @@ class Record:
         entry = self._entries.get(name)
         return entry is not None and entry.sha256 is not None and entry.made_of == made_of and self.is_ours(name)
 
+    def is_begun(self, name: str, made_of: str) -> bool:
+        """Whether the job was killed while it wrote this file of the same things: it is whole or the one before it."""
+        entry = self._entries.get(name)
+        return entry is not None and entry.sha256 is None and entry.made_of == made_of and self.is_ours(name)
+
     def check(self, names: Iterable[str]) -> None:
         """Refuse to write where a file lies that is not ours.
 
@@ -87,13 +92,14 @@ class Record:
             )
 
     @contextlib.contextmanager
-    def writing(self, *names: str, made_of: str | None = None) -> Iterator[None]:
-        """Record files that the block writes, relative to the folder.
+    def writing(self, *names: str, made_of: str | None = None, force: bool = False) -> Iterator[None]:
+        """Record files that the block writes, relative to the folder; by force also over others' files.
 
         Raises:
             FilterlensError: A file lies there that is not ours, or the record cannot be written.
         """
-        self.check(names)
+        if not force:
+            self.check(names)
         for name in names:
             self._append(name, Entry(None, self.job, made_of))
         yield
@@ -136,7 +142,7 @@ class Record:
         line |= {} if entry.made_of is None else {"made_of": entry.made_of}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / RECORD).open("a", encoding="utf-8") as stream:
+            with (self.folder / RECORD).open("a", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.write(f"{json.dumps(line, ensure_ascii=False)}\n")
         except OSError as error:
             place = self.folder / RECORD
@@ -169,7 +175,7 @@ def _read(path: Path) -> dict[str, Entry]:
     try:
         if path.stat().st_size > _LONGEST:
             raise FilterlensError(f"'{path}' is larger than any record of filterlens. Give another folder.")
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except FileNotFoundError:
         return entries
     except OSError as error:
@@ -187,4 +193,7 @@ def _read(path: Path) -> dict[str, Entry]:
 def is_inside(name: str) -> bool:
     """Whether a relative name leads to a place below its folder, on every system."""
     parts = PurePosixPath(name).parts
-    return bool(parts) and not name.startswith("/") and ".." not in parts and not set(name) & set("\\:\0")
+    is_drive = name[1:2] == ":" and name[:1].isalpha()
+    return (
+        bool(parts) and not name.startswith("/") and ".." not in parts and not is_drive and not set(name) & set("\\\0")
+    )

@@ -273,7 +273,7 @@ def test_what_a_file_holds_besides_its_colours_comes_back(run, checkpoints, tmp_
     outcome = run("restore", source, tmp_path / "high", *model)
     assert outcome.code == 0, outcome.err
     kinds = {}
-    for path in (tmp_path / "high").iterdir():
+    for path in (tmp_path / "high").glob("[!.]*"):
         with Image.open(path) as image:
             kinds[path.name] = (image.format, image.mode, image.size)
     assert kinds == {

@@ -98,3 +98,26 @@ def test_wrong_use_is_told(run, low, arguments, code, part):
 def test_a_missing_folder_is_told(run, tmp_path):
     outcome = run("classify", tmp_path / "none")
     assert outcome.code == 1 and "does not exist" in outcome.err
+
+
+def test_a_table_that_something_else_wrote_is_kept(run, low, tmp_path):
+    words = ["classify", low / "a.png", "--csv", tmp_path / "out.csv"]
+    (tmp_path / "out.csv").write_text("a letter")
+    outcome = run(*words)
+    assert outcome.code == 1 and "exists already" in outcome.err and "--force" in outcome.err
+    assert (tmp_path / "out.csv").read_text() == "a letter"
+    assert run(*words, "--force").code == 0
+    assert run(*words).code == 0, "its own table is replaced"
+    with (tmp_path / "out.csv").open("a") as stream:
+        stream.write("a remark\n")
+    assert run(*words).code == 1
+
+
+def test_subfolders_are_judged_and_strict_stops_at_a_bad_image(run, low, tmp_path):
+    (tmp_path / "mixed" / "below").mkdir(parents=True)
+    (tmp_path / "mixed" / "a.png").write_bytes(b"")
+    (tmp_path / "mixed" / "below" / "b.png").write_bytes((low / "b.png").read_bytes())
+    found = run("classify", tmp_path / "mixed", "--recursive", "--json")
+    assert found.code == 1 and len(found.json()["images"]) == len(found.json()["failures"]) == 1
+    strict = run("classify", tmp_path / "mixed", "--recursive", "--strict")
+    assert strict.code == 1 and not strict.out and "a.png" in strict.err

@@ -8,12 +8,14 @@ import zlib
 import numpy as np
 import png
 import pytest
+import tifffile
 import torch
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from filterlens.data.deep_png import is_deep_png, read_deep_png, write_deep_png
 from filterlens.data.images import pixel_limit, read_image, to_uint8
+from filterlens.data.metadata import Metadata
 from filterlens.data.pictures import Picture, read_picture, write_picture
 from filterlens.errors import FilterlensError, UsageError
 from tests.data.test_images import png_that_claims
@@ -304,3 +306,61 @@ def test_a_text_that_unpacks_to_megabytes_is_refused_by_name(tmp_path):
     assert (tmp_path / "text.png").stat().st_size < 10_000
     with pytest.raises(FilterlensError, match=r"text\.png'"):
         read_picture(tmp_path / "text.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".TIFF", ".bmp"])
+def test_colours_are_written_without_loss(tmp_path, suffix):
+    Image.fromarray(RGB).save(tmp_path / "image.png")
+    _, image = again(tmp_path, tmp_path / "image.png", f"again{suffix}")
+    np.testing.assert_array_equal(np.array(image.convert("RGB")), RGB)
+
+
+def test_a_jpeg_is_written_finely_and_with_its_metadata(tmp_path):
+    smooth = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    Image.fromarray(smooth).save(tmp_path / "image.png", icc_profile=PROFILE, exif=exif)
+    _, image = again(tmp_path, tmp_path / "image.png", "again.jpg")
+    assert image.format == "JPEG" and image.layer[1][1:3] == (1, 1), "full colour resolution"
+    assert image.info["icc_profile"] == PROFILE and image.getexif()[0x010F] == "maker"
+    assert np.abs(np.array(image).astype(int) - smooth).max() <= 8
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_tiff_holds_16_bits_and_transparency(tmp_path, channels):
+    pixels = deep(channels)
+    write_deep_png(tmp_path / "deep.png", pixels, {})
+    write_picture(tmp_path / "again.tif", read_picture(tmp_path / "deep.png"))
+    found = tifffile.imread(tmp_path / "again.tif")
+    np.testing.assert_array_equal(found.reshape(pixels.shape), pixels)
+
+
+def test_what_a_format_cannot_hold_is_told(tmp_path):
+    write_deep_png(tmp_path / "deep.png", deep(4), {})
+    picture, notes = read_picture(tmp_path / "deep.png"), []
+    for name in ("a.jpg", "a.bmp", "a.webp", "a.tif", "a.png"):
+        write_picture(tmp_path / name, picture, notes.append)
+    assert notes == [
+        "'a.jpg': a JPEG cannot hold all (8 of 16 bits; transparency, laid over white)",
+        "'a.bmp': a BMP cannot hold all (8 of 16 bits; transparency, laid over white)",
+        "'a.webp': a WebP cannot hold all (8 of 16 bits)",
+    ]
+    white = picture.over_white().pixels(8)
+    np.testing.assert_array_equal(np.array(shown(tmp_path / "a.bmp")), white)
+
+
+def test_metadata_that_a_format_refuses_cost_no_picture(tmp_path):
+    picture = Picture(torch.rand(1, 3, 8, 8), metadata=Metadata(exif=b"Exif\x00\x00" + bytes(70_000)))
+    notes = []
+    write_picture(tmp_path / "image.jpg", picture, notes.append)
+    assert shown(tmp_path / "image.jpg").size == (8, 8)
+    assert len(notes) == 1 and "metadata cannot be written" in notes[0]
+
+
+def test_large_16_bit_pngs_are_packed_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("filterlens.data.deep_png._AT_ONCE", 100)
+    pixels = deep(3, 40, 30)
+    write_deep_png(tmp_path / "deep.png", pixels, {})
+    np.testing.assert_array_equal(read_deep_png(tmp_path / "deep.png"), pixels)
+    _, _, rows, _ = png.Reader(bytes=(tmp_path / "deep.png").read_bytes()).read()
+    np.testing.assert_array_equal(np.array(list(rows)).reshape(pixels.shape), pixels)

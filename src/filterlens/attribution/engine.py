@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
-from filterlens.hardware import is_out_of_memory, memory_for_activations
+from filterlens.hardware import is_out_of_memory, memory_for_activations, release_memory, widened, widest_float
 from filterlens.pair import ModelPair
 from filterlens.rematerialise import rematerialised
 from filterlens.tiling import Tile, Tiling
@@ -66,7 +66,7 @@ class Engine:
 
     def loss(self, vector: Tensor, inputs: Tensor, reference: Tensor, loss: Loss) -> Tensor:
         """Return the loss of F(vector, inputs), a float64 scalar on the device; no gradient."""
-        return loss(self.output(vector, inputs), reference).double()
+        return widened(loss(self.output(vector, inputs), reference))
 
     def loss_and_gradient(self, vector: Tensor, inputs: Tensor, reference: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
         """Return the loss and its gradient with respect to all parameters.
@@ -84,7 +84,7 @@ class Engine:
         pair, scale = self.pair, self.pair.scale
 
         def add_up(tiles: Sequence[Tile], keep: bool) -> tuple[Tensor, Tensor]:
-            value, total = torch.zeros((), dtype=torch.float64, device=pair.device), None
+            value, total = torch.zeros((), dtype=widest_float(pair.device), device=pair.device), None
             with rematerialised(pair.blocks, enabled=not keep):
                 for tile in tiles:
                     target = tile.place(reference, scale)
@@ -123,8 +123,7 @@ class Engine:
 
     def _shrink(self, largest: int, kept: bool) -> None:
         """Halve the largest tile, or give up."""
-        if self.pair.device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(self.pair.device)
         tiling = self.pair.tiling
         if (tiling is None and not kept) or (tiling is not None and largest <= self._least(tiling)):
             raise FilterlensError(

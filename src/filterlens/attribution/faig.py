@@ -22,6 +22,7 @@ from filterlens.attribution.units import Measurement, Runner, Unit
 from filterlens.data.samples import Images, as_samples
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.errors import unknown
+from filterlens.hardware import widened
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 
@@ -122,7 +123,7 @@ class FAIG(PathMethod):
         """Return the magnitudes of FAIG for one image with one degradation, nothing eliminated."""
         inputs, reference = prepared[1], self._reference(prepared, self.engine)
         found = over_parameters(self.engine, inputs, reference, self.objective.loss, self.quadrature, step)
-        attributed = float(found.contributions.double().sum())
+        attributed = float(widened(found.contributions).sum())
         ends = found.loss_target, found.loss_baseline
         return Measurement(
             self.magnitudes(found.contributions),

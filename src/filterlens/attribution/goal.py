@@ -14,6 +14,7 @@ from torch import Tensor
 from filterlens.attribution.engine import Engine
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.degradations.pipeline import CLEAN
+from filterlens.hardware import widened
 
 Point = Tensor  # flat parameters
 INVISIBLE = 1e-10  # mean squared difference of two outputs, about (1/400 of an 8-bit level)²
@@ -58,7 +59,7 @@ class Pairing:
     @property
     def scale(self) -> float:
         """‖T − B‖², by which removal and preservation are measured."""
-        return float((self.target - self.baseline).double().square().sum())
+        return float(widened(self.target - self.baseline).square().sum())
 
     @property
     def differs(self) -> bool:
@@ -123,4 +124,4 @@ class Goal:
 
     def _residual(self, pairing: Pairing, name: str, point: Point) -> float:
         output = self.engine.output(point, pairing.inputs)
-        return float((output - self._reference(name, pairing)).double().square().sum())
+        return float(widened(output - self._reference(name, pairing)).square().sum())

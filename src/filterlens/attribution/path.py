@@ -11,6 +11,7 @@ from torch import Tensor
 from filterlens.attribution.adaptive import Adaptive, Array, kernel_weights, next_node, piecewise_errors
 from filterlens.attribution.engine import Engine, Loss
 from filterlens.attribution.quadrature import Quadrature
+from filterlens.hardware import widened
 
 Step = Callable[[], None]
 PLACES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)  # on the path, where the rounding of a precision is looked at
@@ -147,7 +148,7 @@ class _Refinement:
         loss, gradient = self.at(alpha)
         self.nodes.append(alpha)
         self.losses.append(loss)
-        self.slopes.append(torch.dot(gradient.double(), self.engine.pair.change.double()))
+        self.slopes.append(torch.dot(widened(gradient), widened(self.engine.pair.change)))
         self.gradients.append(gradient)
 
     def _integral(self) -> Tensor:

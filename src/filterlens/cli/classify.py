@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from filterlens.cli import network_options, options
+from filterlens.cli import image_options, network_options, options
 from filterlens.cli.console import Terminal, error, result
 from filterlens.errors import UsageError
 
@@ -37,6 +37,9 @@ def classify(
         bool, typer.Option("--whole", help="Judge whole images instead of four 64x64 patches; slower.")
     ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the table to this file.", show_default=False)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a --csv that this command did not write.")] = False,
+    recursive: image_options.Recursive = False,
+    strict: image_options.Strict = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     json: options.Json = False,
@@ -59,6 +62,8 @@ def classify(
         raise UsageError("--architecture goes with --run.")
     if thresholds not in THRESHOLDS:
         raise unknown("set of thresholds", thresholds, THRESHOLDS)
+    if csv is not None:
+        _check_table(csv, force)
     reading, where, terminal = Reading(precision=precision, whole=whole), resolve_device(device), Terminal()
     if run is None:
         opened, found = shipped_filters(pair or "srresnet-x2", where)
@@ -71,10 +76,10 @@ def classify(
             terminal.note("Using the paper's thresholds; confidence is not known.")
             thresholds = "paper"
     classifier = found.classifier(opened, percent, thresholds, reading)
-    done = classify_images(images, classifier, terminal)
+    done = classify_images(images, classifier, terminal, strict=strict, recursive=recursive)
     names = tuple(classifier.selections)
     if csv is not None:
-        _write_csv(csv, done, names)
+        _write_csv(csv, done, names, force)
     value = {
         "pair": opened.name or None,
         "percent": percent,
@@ -86,7 +91,7 @@ def classify(
     result(value, _table(done, names), json)
     failed = [each for each in done if each.verdict is None]
     for each in failed:
-        error(each.error if str(each.path) in each.error else f"{each.path}: {each.error}")
+        error(image_options.named(each.path, each.error))
     if failed:
         raise typer.Exit(1)
 
@@ -105,7 +110,21 @@ def _entry(done: "Classified") -> dict[str, Any]:
     }
 
 
-def _write_csv(path: Path, done: "list[Classified]", names: tuple[str, ...]) -> None:
+def _check_table(path: Path, force: bool) -> None:
+    """Refuse a table that would replace what this command did not write, before anything is computed."""
+    from filterlens.errors import FilterlensError
+    from filterlens.record import Record
+
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--csv {path} is no file. Give a file, for example {path / 'verdicts.csv'}.")
+    if path.exists() and not force and not Record(path.parent, "classify").is_ours(path.name):
+        raise FilterlensError(
+            f"'{path}' exists already, and classify did not write it so. Give another name, or --force to overwrite."
+        )
+
+
+def _write_csv(path: Path, done: "list[Classified]", names: tuple[str, ...], force: bool) -> None:
+    from filterlens.record import Record
     from filterlens.workflow.run_folder import write_table
 
     header = ["image", "label", "confidence", "unseen", *(f"overlap {name}" for name in names)]
@@ -114,7 +133,8 @@ def _write_csv(path: Path, done: "list[Classified]", names: tuple[str, ...]) -> 
         [str(path), verdict.label, verdict.confidence, " ".join(verdict.unseen), *_scores(verdict, names)]
         for path, verdict in judged
     ]
-    write_table(path, header, rows)
+    with Record(path.parent, "classify").writing(path.name, force=force):
+        write_table(path, header, rows)
 
 
 def _scores(verdict: "Verdict", names: tuple[str, ...]) -> list[float]:

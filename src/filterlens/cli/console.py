@@ -40,7 +40,7 @@ class Terminal:
     def bar(self, name: str, total: int, done: int = 0) -> Iterator[Bar]:
         """Show a bar while the block runs."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -6,27 +6,49 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import options
+from filterlens.cli import image_options, options
 from filterlens.cli.console import Terminal, result
 
 
 def degrade(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of images, or one image.", show_default=False)],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the PNGs.", show_default=False)],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for the PNGs; for one image also a file.", show_default=False)
+    ],
     degradation: options.Degradations,
     scale: options.Scale = 2,
     resampler: options.Resampler = "bicubic",
     seed: options.Seed = 0,
+    recursive: image_options.Recursive = False,
     force: options.Force = False,
+    skip_existing: image_options.SkipExisting = False,
+    strict: image_options.Strict = False,
     json: options.Json = False,
 ) -> None:
     """Make low-resolution images: blur, down-sample, add noise, compress as JPEG, round to 8 bits.
 
-    Several degradations go to one subfolder each. The noise depends on image and seed alone.
+    Several degradations go to one subfolder each. The noise depends on image and seed alone. Killed at any moment, the
+    same command goes on where it stopped. An image that cannot be used is named at the end, and the exit code is 1.
     """
     from filterlens.workflow.transform import degrade_folder
 
-    written = degrade_folder(
-        source, output, degradation, scale=scale, resampler=resampler, seed=seed, force=force, progress=Terminal()
+    done = degrade_folder(
+        source,
+        output,
+        degradation,
+        scale=scale,
+        resampler=resampler,
+        seed=seed,
+        force=force,
+        skip_existing=skip_existing,
+        strict=strict,
+        recursive=recursive,
+        progress=Terminal(),
     )
-    result({"files": [str(path) for path in written]}, f"{len(written)} images in {output}", json)
+    value = {
+        "files": [str(path) for path in done.files],
+        "kept": [str(path) for path in done.kept],
+        "failures": image_options.described(done.failures),
+    }
+    result(value, f"{len(done.files)} images in {output}", json)
+    image_options.complain(done.failures)

@@ -32,7 +32,7 @@ Degradations = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Decides noise and random choices; same seed, same result.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="auto (bf16 where the hardware is good at it), fp32 or bf16.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import adapter_options, network_options, options
+from filterlens.cli import adapter_options, image_options, network_options, options
 from filterlens.cli.console import Terminal, result
 from filterlens.errors import UsageError
 
@@ -16,7 +16,7 @@ def restore(
     output: Annotated[
         Path,
         typer.Argument(
-            metavar="OUT", help="Folder; for one image also a file that ends in .png or .webp.", show_default=False
+            metavar="OUT", help="Folder; for one image also a .png, .webp, .tif, .bmp or .jpg.", show_default=False
         ),
     ],
     pair: options.PairName = None,
@@ -67,11 +67,15 @@ def restore(
         float | None,
         typer.Option(
             "--max-megapixels",
-            help="Refuse larger input images before they are unpacked. Default: 179.",
+            help="Refuse larger input images before they are unpacked, and try others whatever memory is free. "
+            "Default: 179, and what memory allows.",
             show_default=False,
         ),
     ] = None,
+    recursive: image_options.Recursive = False,
     force: options.Force = False,
+    skip_existing: image_options.SkipExisting = False,
+    strict: image_options.Strict = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "fp32",
     json: options.Json = False,
@@ -79,7 +83,8 @@ def restore(
     """Restore a folder of low-resolution images of any size; lacking one function, or with adapters dialled in.
 
     PNG stays PNG, also of 16 bits, and WebP stays WebP, without loss; anything else becomes PNG. Gray, transparency
-    (enlarged), colour profiles, EXIF and texts are kept. Nothing is overwritten without --force.
+    (enlarged), colour profiles, EXIF and texts are kept. Nothing is overwritten without --force; killed at any moment,
+    the same command goes on where it stopped. An image that cannot be used is named at the end, and the exit code is 1.
     """
     from filterlens.hardware import resolve_device, resolve_precision
     from filterlens.workflow.adapter import adapted_network
@@ -120,6 +125,9 @@ def restore(
         blend=blend,
         most_pixels=None if most_megapixels is None else most_megapixels * 1e6,
         force=force,
+        skip_existing=skip_existing,
+        strict=strict,
+        recursive=recursive,
         progress=progress,
     )
     value = {
@@ -127,9 +135,12 @@ def restore(
         "megapixels": restored.megapixels,
         "seconds": restored.seconds,
         "megapixels_per_second": restored.megapixels_per_second,
+        "kept": [str(path) for path in restored.kept],
+        "failures": image_options.described(restored.failures),
     }
     text = (
         f"{len(restored.files)} images in {output}: {restored.megapixels:.3g} megapixels, "
         f"{restored.megapixels_per_second:.3g} per second of network time"
     )
     result(value, text, json)
+    image_options.complain(restored.failures)

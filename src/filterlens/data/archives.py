@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from filterlens.data.images import SUFFIXES
+from filterlens.data.listing import SUFFIXES
 from filterlens.errors import FilterlensError
 
 EXPANSION = 20  # images hardly shrink in an archive; BMP may, by a factor of a few

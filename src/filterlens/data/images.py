@@ -5,6 +5,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,39 +13,69 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from filterlens.errors import FilterlensError, UsageError
+from filterlens.data.levels import BITS_PER_SAMPLE, Levels, Note, gray_levels, gray_values, silent
+from filterlens.data.listing import find_images
+from filterlens.data.memory import READING, check_memory
+from filterlens.data.other_tiff import is_tiff, read_other_tiff
+from filterlens.errors import FilterlensError, UsageError, first_line
 from filterlens.files import whole_file
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+Array = npt.NDArray[Any]
+PLANES, IN_PLANES = 284, 2  # a tag of TIFFs, and what it says where each colour lies by itself
 
 
-def read_image(path: Path | str) -> Tensor:
+def read_image(path: Path | str, note: Note = silent) -> Tensor:
     """Read an image as RGB ``(3, H, W)`` uint8.
 
-    Gray becomes three equal channels, 16-bit gray is scaled to 8 bits, CMYK and palettes are converted, transparency is
-    laid over white, and the EXIF orientation is applied.
+    Gray becomes three equal channels, deeper values become 8 bits as :mod:`filterlens.data.levels` says, CMYK, LAB and
+    palettes are converted, transparency is laid over white, and the EXIF orientation is applied.
+
+    Args:
+        path: Of the file.
+        note: Told in one line where values lie outside the range of the file's type and are clipped.
 
     Raises:
-        FilterlensError: The file is missing, truncated, no image, or suspiciously large (above twice Pillow's
-            ``Image.MAX_IMAGE_PIXELS``, about 179 million pixels).
+        FilterlensError: The file is missing, truncated, no image, larger than memory, or suspiciously large (above
+            twice Pillow's ``Image.MAX_IMAGE_PIXELS``, about 179 million pixels), or holds NaN.
     """
-    with opened(path) as image:
-        pixels = np.array(_to_rgb(ImageOps.exif_transpose(image)))
+    pixels = other_pixels(path, note)
+    if pixels is None:
+        with opened(path) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = np.array(_to_rgb(image, path, note))
+    else:
+        pixels = np.array(_of_levels(pixels))
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 @contextlib.contextmanager
-def opened(path: Path | str) -> Iterator[Image.Image]:
+def opened(path: Path | str, bytes_per_pixel: float = READING, remedy: str = "") -> Iterator[Image.Image]:
     """Open an image lazily; whatever goes wrong until the block ends becomes an error that names the file.
+
+    Args:
+        path: Of the file.
+        bytes_per_pixel: What the job takes for a pixel; an image for which memory does not suffice is refused at once.
+        remedy: What else can be done about that.
+
+    Raises:
+        FilterlensError: As for :func:`read_image`.
+    """
+    with refusals(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a 100-megapixel photograph is legitimate
+        with Image.open(path) as image:
+            check_memory(path, image.size, bytes_per_pixel, remedy)
+            yield image
+
+
+@contextlib.contextmanager
+def refusals(path: Path | str) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into an error that names it.
 
     Raises:
         FilterlensError: As for :func:`read_image`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a 100-megapixel photograph is legitimate
-            with Image.open(path) as image:
-                yield image
+        yield
     except FilterlensError:
         raise
     except FileNotFoundError:
@@ -56,10 +87,12 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise FilterlensError(
             f"Image '{path}' is suspiciously large and may be a decompression bomb ({error}) "
-            "Remove it, or cut it into parts."
+            "Remove it, cut it into parts, or raise the limit where the command has --max-megapixels."
         ) from error
+    except MemoryError:
+        raise FilterlensError(f"Image '{path}' does not fit into memory. Free memory, or cut it into parts.") from None
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files: struct.error, EOFError, …
-        reason = str(error).rstrip(".") or type(error).__name__
+        reason = first_line(error).rstrip(".") or type(error).__name__
         raise FilterlensError(
             f"Cannot read image '{path}': {reason}. Remove it or replace it by an intact copy."
         ) from error
@@ -103,54 +136,79 @@ def image_size(path: Path | str) -> tuple[int, int]:
             return width, height
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(to_8_bits(image)).convert("RGB")
-    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+def _to_rgb(image: Image.Image, path: Path | str, note: Note) -> Image.Image:
+    levels = gray_levels(image)
+    if levels is not None:
+        values = Levels(levels.white, 8, levels.inverted).of(gray_values(image), path, note)
+        return Image.fromarray(values).convert("RGB")
+    if has_opacity(image):
+        return _over_white(to_rgba(image))
+    return from_lab(image) if image.mode == "LAB" else image.convert("RGB")
 
 
-def to_8_bits(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Scale 16-bit gray, integers above 255 and floats in [0, 1] to 0 … 255; take other values as they are."""
-    values = np.nan_to_num(np.array(image, dtype=np.float64))
-    brightest = values.max(initial=0)
-    if image.mode == "F" and brightest <= 1:
-        values = values * 255
-    elif image.mode.startswith("I;16") or brightest > 255:
-        values = values / 257
-    return values.round().clip(0, 255).astype(np.uint8)
+def has_opacity(image: Image.Image) -> bool:
+    """Whether some pixels of an opened image may be transparent."""
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def to_rgba(image: Image.Image) -> Image.Image:
+    """Return the image with straight (not premultiplied) opacity, whatever form it has there."""
+    return image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+
+
+def from_lab(image: Image.Image) -> Image.Image:
+    """Return the sRGB colours of a CIELAB image, which Pillow alone does not convert."""
+    from PIL import ImageCms
+
+    lab, rgb = (ImageCms.createProfile(name) for name in ("LAB", "sRGB"))
+    converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+    assert converted is not None
+    return converted
+
+
+def _over_white(rgba: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def other_pixels(path: Path | str, note: Note = silent, bytes_per_pixel: float = READING) -> Array | None:
+    """Read a TIFF that Pillow refuses (:func:`filterlens.data.other_tiff.read_other_tiff`); None for other files."""
+    with refusals(path):
+        if not is_tiff(path) or _pillow_reads(path):
+            return None
+        limit = Image.MAX_IMAGE_PIXELS
+        return read_other_tiff(path, note, bytes_per_pixel, None if limit is None else 2 * limit)
+
+
+def _pillow_reads(path: Path | str) -> bool:
+    """Say whether Pillow reads a TIFF, and rightly: of 16-bit colours in planes it makes other ones."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                tags = getattr(image, "tag_v2", {})
+                return not (tags.get(PLANES) == IN_PLANES and max(tags.get(BITS_PER_SAMPLE, (8,))) > 8)
+    except UnidentifiedImageError:
+        return False
+
+
+def _of_levels(pixels: Array) -> Image.Image:
+    """Return the RGB image of gray or colours, with or without opacity, of 8 or 16 bits."""
+    shallow = pixels if pixels.dtype == np.uint8 else (pixels / 257).round().astype(np.uint8)
+    image = Image.fromarray(shallow[..., 0] if shallow.shape[2] == 1 else shallow)
+    return _over_white(image.convert("RGBA")) if shallow.shape[2] in (2, 4) else image.convert("RGB")
 
 
 def list_images(folder: Path | str) -> tuple[list[Path], list[Path]]:
     """List a folder's images in the order of their names, and the files beside them that are none.
 
-    A path to one file counts as a folder with that file.
+    The short form of :func:`filterlens.data.listing.find_images`, which also tells of subfolders and broken links.
 
     Raises:
         FilterlensError: The folder is missing or holds no image, or two images share a stem.
     """
-    folder = Path(folder)
-    if folder.is_file():
-        return [folder], []
-    if not folder.is_dir():
-        raise FilterlensError(f"Image folder '{folder}' does not exist.")
-    try:
-        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    except OSError as error:
-        raise FilterlensError(f"Cannot list folder '{folder}': {error.strerror or error}.") from error
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
-    if not images:
-        raise FilterlensError(f"Folder '{folder}' holds no image. Known suffixes: {' '.join(sorted(SUFFIXES))}.")
-    stems = [path.stem for path in images]
-    twice = {stem for stem in stems if stems.count(stem) > 1}
-    if twice:
-        raise FilterlensError(
-            f"Folder '{folder}' holds two images named '{min(twice)}' with different suffixes. Rename one."
-        )
-    return images, [path for path in files if path not in set(images)]
+    found = find_images(folder)
+    return list(found.images), list(found.others)
 
 
 def crop_to_multiple(image: Tensor, multiple: int) -> Tensor:

@@ -71,6 +71,18 @@ class Metadata:
         """Return the arguments with which Pillow writes it into a WebP, which has no place for texts."""
         return self._given("icc_profile", "exif", "xmp")
 
+    def for_jpeg(self) -> dict[str, Any]:
+        """Return the arguments with which Pillow writes it into a JPEG."""
+        return self._given("icc_profile", "exif", "xmp", "dpi")
+
+    def for_tiff(self) -> dict[str, Any]:
+        """Return the arguments with which Pillow writes it into a TIFF."""
+        return self._given("icc_profile", "dpi")
+
+    def for_bmp(self) -> dict[str, Any]:
+        """Return the arguments with which Pillow writes it into a BMP, which knows no more."""
+        return self._given("dpi")
+
     def _given(self, *names: str) -> dict[str, Any]:
         every = {"icc_profile": self.icc, "exif": self.exif, "xmp": self.xmp, "dpi": self.dpi}
         return {name: every[name] for name in names if every[name]}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
+from filterlens.hardware import widest_float
 
 
 class PatchBank:
@@ -36,7 +37,7 @@ class PatchBank:
         self.patch = patch
         self.device = device
         self._pixels = torch.cat([image.permute(1, 2, 0).reshape(-1, 3) for image in images]).to(device)
-        self._likelihood = (areas / areas.sum()).cumsum(0).to(device, torch.float64)
+        self._likelihood = (areas / areas.sum()).cumsum(0).to(device, widest_float(device))
         starts = areas.cumsum(0) - areas
         # per image: its first pixel, its width, and how many rows and columns a patch can begin at
         self._places = torch.cat([starts[:, None], sizes[:, 1:], sizes - patch + 1], 1).to(device)
@@ -58,7 +59,7 @@ class PatchBank:
         Returns:
             ``(batch, 3, patch, patch)`` float32 in [0, 1], channels last in memory.
         """
-        draw = torch.rand(6, batch, generator=generator, device=self.device, dtype=torch.float64)
+        draw = torch.rand(6, batch, generator=generator, device=self.device, dtype=widest_float(self.device))
         chance = draw[0, ::views].repeat_interleave(views) if views > 1 else draw[0]
         image = torch.searchsorted(self._likelihood, chance).clamp_(max=len(self) - 1)
         place = self._places[image]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images with all that a user wants back: 8 or 16 bits, gray or colour, transparency, and what the file says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,15 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from filterlens.data.deep_png import is_deep_png, read_deep_png, write_deep_png
-from filterlens.data.images import opened, to_8_bits
+from filterlens.data.images import from_lab, has_opacity, opened, other_pixels, to_rgba
+from filterlens.data.levels import Note, gray_levels, gray_values, silent
+from filterlens.data.listing import shown
+from filterlens.data.memory import READING
 from filterlens.data.metadata import Metadata
-from filterlens.errors import FilterlensError
+from filterlens.data.other_tiff import write_deep_tiff
+from filterlens.data.transparency import filled
+from filterlens.data.upright import ORIENTATION, UPRIGHT
+from filterlens.errors import FilterlensError, first_line
 from filterlens.files import whole_file
 
 Array = npt.NDArray[Any]
@@ -24,16 +30,7 @@ PNG, WEBP = ".png", ".webp"
 LONGEST_WEBP = 16_383
 _GRAY = ("1", "L", "LA", "I", "F")
 _LUMA = (0.299, 0.587, 0.114)  # BT.601, as Pillow's
-_ORIENTATION = 0x0112
-_UPRIGHT: dict[int, Callable[[Array], Array]] = {  # EXIF orientation → what sets (H, W, channels) upright
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a, 1),
-}
+_BANDS = 1 << 18  # pixels whose values are computed at once: a large image has no second copy in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +53,11 @@ class Picture:
     metadata: Metadata = field(default_factory=Metadata)
     frames: int = 1
 
+    @property
+    def seen(self) -> Tensor:
+        """The colours as a network should see them: beneath full transparency those of the nearest visible pixel."""
+        return self.colours if self.alpha is None else filled(self.colours, self.alpha)
+
     def restored(self, colours: Tensor) -> "Picture":
         """Return the picture with new colours ``(1, 3, H·s, W·s)``; the opacity is up-sampled by cubic splines."""
         alpha, size = self.alpha, colours.shape[-2:]
@@ -65,76 +67,207 @@ class Picture:
 
     def pixels(self, bits: int | None = None) -> Array:
         """Return ``(H, W, channels)`` as a file holds them, clipped and rounded; uint8 or uint16."""
-        colours = self.colours.detach().float().cpu().clamp(0, 1)
-        if self.gray:
-            colours = (colours * torch.tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        joined = colours if self.alpha is None else torch.cat([colours, self.alpha], 1)
         depth = bits or self.bits
-        values = (joined * (2**depth - 1)).round().squeeze(0).permute(1, 2, 0)
-        pixels: Array = values.numpy().astype(np.uint8 if depth == 8 else np.uint16)
+        height, width = self.colours.shape[-2:]
+        channels = (1 if self.gray else 3) + (self.alpha is not None)
+        pixels: Array = np.empty((height, width, channels), np.uint8 if depth == 8 else np.uint16)
+        for rows in _bands(height, width):
+            pixels[rows] = (self._values(rows) * (2**depth - 1)).round().permute(1, 2, 0).numpy()
         return pixels
 
+    def over_white(self) -> "Picture":
+        """Return the picture without transparency, laid over white as browsers do."""
+        if self.alpha is None:
+            return self
+        colours = self.colours.detach().float().cpu().clamp(0, 1)
+        return replace(self, colours=colours * self.alpha + (1 - self.alpha), alpha=None)
 
-def read_picture(path: Path | str) -> Picture:
+    def _values(self, rows: slice) -> Tensor:
+        """Return ``(channels, rows, W)`` in [0, 1] of some rows."""
+        colours = self.colours[0, :, rows].detach().float().cpu().clamp(0, 1)
+        if self.gray:
+            colours = (colours * torch.tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True)
+        return colours if self.alpha is None else torch.cat([colours, self.alpha[0, :, rows]])
+
+
+def read_picture(
+    path: Path | str, note: Note = silent, *, bytes_per_pixel: float = READING, remedy: str = ""
+) -> Picture:
     """Read an image upright with its depth, transparency and metadata.
 
-    16 bits are kept of PNGs and of gray TIFFs; other deep formats, CMYK and palettes become 8-bit RGB.
+    16 bits are kept of PNGs and of gray TIFFs; other deep formats become 8 bits as :mod:`filterlens.data.levels` says,
+    CMYK, LAB and palettes RGB.
+
+    Args:
+        path: Of the file.
+        note: Told in one line where values are clipped.
+        bytes_per_pixel: What the job takes for a pixel, see :func:`filterlens.data.images.opened`.
+        remedy: What else can be done where memory does not suffice.
 
     Raises:
         FilterlensError: As for :func:`filterlens.data.images.read_image`.
     """
-    with opened(path) as image:
-        upright = ImageOps.exif_transpose(image)
+    other = other_pixels(path, note, bytes_per_pixel)
+    if other is not None:
+        return _picture(other, Metadata(), 1)
+    with opened(path, bytes_per_pixel, remedy) as image:
+        orientation = image.getexif().get(ORIENTATION, 1)
         gray = image.mode in _GRAY or image.mode.startswith("I;16")
         if is_deep_png(path):
-            turned = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1), np.asarray)
-            pixels, bits = turned(read_deep_png(path)), 16
+            pixels: Array = UPRIGHT.get(orientation, np.asarray)(read_deep_png(path))
             gray = pixels.shape[2] <= 2
+            image.load()  # for the texts behind the pixels
+            ImageOps.exif_transpose(image, in_place=True)
         else:
-            pixels, bits = _pixels(upright, gray)
-        metadata = Metadata.of(image, upright, gray=gray)
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = _pixels(image, gray, path, note)
+        metadata = Metadata.of(image, image, gray=gray)
         frames = getattr(image, "n_frames", 1)
-    values = torch.from_numpy((pixels / np.float32(2**bits - 1)).astype(np.float32))
-    batch = values.permute(2, 0, 1).unsqueeze(0).contiguous()
-    colours, alpha = (batch[:, :1], batch[:, 1:]) if gray else (batch[:, :3], batch[:, 3:])
-    return Picture(colours.expand(-1, 3, -1, -1), alpha if alpha.numel() else None, bits, gray, metadata, frames)
+    return _picture(pixels, metadata, frames)
 
 
-def _pixels(image: Image.Image, gray: bool) -> tuple[Array, int]:
-    """Return ``(H, W, channels)`` and the bits per channel of what Pillow read."""
-    if image.mode.startswith("I;16"):
-        return np.array(image)[..., None].astype(np.uint16), 16
-    if image.mode in ("I", "F"):
-        return to_8_bits(image)[..., None], 8
-    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        pixels = np.array(image.convert("RGBA"))
-        return (pixels[..., [0, 3]] if gray else pixels), 8
-    return (np.array(image.convert("L"))[..., None] if gray else np.array(image.convert("RGB"))), 8
+def _picture(pixels: Array, metadata: Metadata, frames: int) -> Picture:
+    height, width, channels = pixels.shape
+    bits = 8 * pixels.dtype.itemsize
+    values = torch.empty(1, channels, height, width)
+    for rows in _bands(height, width):
+        part = (pixels[rows] / np.float32(2**bits - 1)).astype(np.float32)
+        values[0, :, rows] = torch.from_numpy(part).permute(2, 0, 1)
+    colours, alpha = (values[:, :-1], values[:, -1:].clone()) if channels in (2, 4) else (values, None)
+    return Picture(colours.expand(-1, 3, -1, -1), alpha, bits, channels <= 2, metadata, frames)
 
 
-def write_picture(path: Path | str, picture: Picture) -> None:
-    """Write a PNG, or a WebP without loss where the name says so (always of 8 bits); whole or not at all.
+def _bands(height: int, width: int) -> Iterator[slice]:
+    step = max(1, _BANDS // width)
+    for start in range(0, height, step):
+        yield slice(start, min(start + step, height))
+
+
+def _pixels(image: Image.Image, gray: bool, path: Path | str, note: Note) -> Array:
+    """Return ``(H, W, channels)`` uint8 or uint16 of what Pillow read."""
+    levels = gray_levels(image)
+    if levels is not None:
+        return levels.of(gray_values(image), path, note)[..., None]
+    if has_opacity(image):
+        pixels = np.array(to_rgba(image))
+        return pixels[..., [0, 3]] if gray else pixels
+    if gray:
+        return np.array(image.convert("L"))[..., None]
+    return np.array(from_lab(image) if image.mode == "LAB" else image.convert("RGB"))
+
+
+def write_picture(path: Path | str, picture: Picture, note: Note = silent) -> None:
+    """Write a picture in the format that the name says, whole or not at all.
+
+    PNG and TIFF hold everything, WebP (without loss) all but 16 bits, BMP neither these nor transparency, and JPEG
+    (quality 95, full colour resolution) changes colours a little. What a format cannot hold is told.
+
+    Args:
+        path: Ends in one of :data:`WRITTEN`; any other name gets a PNG.
+        picture: What to write.
+        note: Told in one line what is lost.
 
     Raises:
-        FilterlensError: The file cannot be written, or is too large for a WebP.
+        FilterlensError: The file cannot be written, or the format has no place for so many pixels.
     """
+    check_writable(path, picture)
+    written = WRITTEN.get(Path(path).suffix.lower(), WRITTEN[PNG])
+    held = _as_held(written, picture, path, note)
     with whole_file(path) as temporary:
-        if Path(path).suffix.lower() == WEBP:
-            _write_webp(path, temporary, picture)
-        elif picture.bits == 16:
-            write_deep_png(temporary, picture.pixels(), picture.metadata.for_png())
-        else:
-            _as_image(picture).save(temporary, "PNG", **picture.metadata.for_png())
+        try:
+            written.save(temporary, held)
+        except OSError:
+            raise
+        except Exception as error:  # odd metadata: a profile, an EXIF block that the format refuses
+            if held.metadata == Metadata():
+                raise FilterlensError(f"Cannot write '{path}': {first_line(error)}.") from error
+            note(f"'{shown(Path(path).name)}': its metadata cannot be written and is left out ({first_line(error)})")
+            written.save(temporary, replace(held, metadata=Metadata()))
 
 
-def _write_webp(path: Path | str, temporary: Path, picture: Picture) -> None:
+def check_writable(path: Path | str, picture: Picture) -> None:
+    """Refuse a picture that is larger than the format allows.
+
+    Raises:
+        FilterlensError: It is.
+    """
     height, width = picture.colours.shape[-2:]
-    if max(height, width) > LONGEST_WEBP:
+    written = WRITTEN.get(Path(path).suffix.lower(), WRITTEN[PNG])
+    if max(height, width) > written.longest:
         raise FilterlensError(
-            f"'{path}' would be {width}x{height}, but a WebP has at most {LONGEST_WEBP} pixels a side. "
-            "Convert the input to PNG; then the output is one too."
+            f"'{path}' would be {width}x{height}, but a {written.name} has at most {written.longest} pixels a side. "
+            "Write a PNG; for a folder, convert the input to PNG."
         )
-    _as_image(picture).save(temporary, "WEBP", lossless=True, exact=True, **picture.metadata.for_webp())
+
+
+def _as_held(written: "Written", picture: Picture, path: Path | str, note: Note) -> Picture:
+    """Reduce a picture to what a format holds, and say so."""
+    lost = []
+    if picture.bits > written.bits:
+        lost.append(f"{written.bits} of {picture.bits} bits")
+        picture = replace(picture, bits=written.bits)
+    if picture.alpha is not None and not written.has_opacity:
+        lost.append("transparency, laid over white")
+        picture = picture.over_white()
+    if lost:
+        note(f"'{shown(Path(path).name)}': a {written.name} cannot hold all ({'; '.join(lost)})")
+    return picture
+
+
+@dataclass(frozen=True)
+class Written:
+    """A format that is written.
+
+    Attributes:
+        name: For people.
+        save: Writes a picture into a file that is replaced.
+        bits: Per channel at most.
+        has_opacity: Whether it holds transparency.
+        longest: Pixels a side at most.
+    """
+
+    name: str
+    save: Callable[[Path, Picture], None]
+    bits: int = 8
+    has_opacity: bool = True
+    longest: int = 2**31 - 1
+
+
+def _save_png(path: Path, picture: Picture) -> None:
+    if picture.bits == 16:
+        write_deep_png(path, picture.pixels(), picture.metadata.for_png())
+    else:
+        _as_image(picture).save(path, "PNG", **picture.metadata.for_png())
+
+
+def _save_webp(path: Path, picture: Picture) -> None:
+    _as_image(picture).save(path, "WEBP", lossless=True, exact=True, **picture.metadata.for_webp())
+
+
+def _save_jpeg(path: Path, picture: Picture) -> None:
+    _as_image(picture).save(path, "JPEG", quality=95, subsampling=0, **picture.metadata.for_jpeg())
+
+
+def _save_bmp(path: Path, picture: Picture) -> None:
+    _as_image(picture).save(path, "BMP", **picture.metadata.for_bmp())
+
+
+def _save_tiff(path: Path, picture: Picture) -> None:
+    if picture.bits == 16:
+        write_deep_tiff(path, picture.pixels(), picture.metadata.icc, picture.metadata.dpi)
+    else:
+        _as_image(picture).save(path, "TIFF", compression="tiff_adobe_deflate", **picture.metadata.for_tiff())
+
+
+_JPEG = Written("JPEG", _save_jpeg, has_opacity=False, longest=65_500)
+_TIFF = Written("TIFF", _save_tiff, bits=16)
+WRITTEN: dict[str, Written] = {
+    PNG: Written("PNG", _save_png, bits=16),
+    WEBP: Written("WebP", _save_webp, longest=LONGEST_WEBP),
+    **dict.fromkeys((".jpg", ".jpeg"), _JPEG),
+    **dict.fromkeys((".tif", ".tiff"), _TIFF),
+    ".bmp": Written("BMP", _save_bmp, has_opacity=False),
+}
 
 
 def _as_image(picture: Picture) -> Image.Image:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filterlens.data.catalogue import CATALOGUE, ImageSet, named
-from filterlens.data.images import SUFFIXES
+from filterlens.data.listing import SUFFIXES
 from filterlens.errors import FilterlensError, UsageError
 
 VARIABLE = "FILTERLENS_DATA"

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from filterlens.degradations.kernels import reflected
+from filterlens.hardware import widest_float
 
 
 def gaussian_kernels(
@@ -22,7 +23,7 @@ def gaussian_kernels(
     Returns:
         ``(B, width, width)`` in float64, each of sum 1.
     """
-    axis = torch.arange(-(width // 2), width // 2 + 1, dtype=torch.float64, device=sigma.device)
+    axis = torch.arange(-(width // 2), width // 2 + 1, dtype=widest_float(sigma.device), device=sigma.device)
     turn = torch.deg2rad(torch.zeros_like(sigma) if angle is None else angle).view(-1, 1, 1)
     y, x = axis.view(1, -1, 1), axis.view(1, 1, -1)
     along, across = x * turn.cos() - y * turn.sin(), x * turn.sin() + y * turn.cos()  # y points down

@@ -11,6 +11,7 @@ from filterlens.degradations.blur import GaussianBlur
 from filterlens.degradations.per_sample import gaussian_kernels
 from filterlens.degradations.written import written
 from filterlens.errors import UsageError, unknown
+from filterlens.hardware import widened
 
 Bounds = tuple[float, float]
 GRAMMAR = "blur:0.2..4  blur:0.2..4,sigma_y=0.2..4,angle=0..180,kernel=21  noise:0..0.098"
@@ -155,4 +156,4 @@ def _uniform(bounds: Bounds, count: int, generator: torch.Generator) -> Tensor:
     """Draw ``(count,)`` numbers in float64; the device alone works, the host waits for nothing."""
     low, high = bounds
     drawn = torch.rand(count, generator=generator, device=generator.device)
-    return low + (high - low) * drawn.double()
+    return low + (high - low) * widened(drawn)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from filterlens.evaluation.image_metrics import quantised
+from filterlens.hardware import widened
 
 FUNCTION_DISTANCE = "MSE x 1000 of image-gradient magnitudes, true gray (0.299 R + 0.587 G + 0.114 B), 8-bit outputs"
 REFERENCE_DISTANCE = "the same on the blue channel, as the reference implementation computes it"
@@ -58,4 +59,4 @@ def preservation(edited: Tensor, baseline: Tensor, target: Tensor) -> tuple[floa
 
 
 def _squared(first: Tensor, second: Tensor) -> float:
-    return float((first.double() - second.double()).square().sum())
+    return float((widened(first) - widened(second)).square().sum())

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import UsageError, unknown
+from filterlens.hardware import widened
 from filterlens.torchvision_stand_in import import_beside_torchvision
 
 CHANNELS = ("rgb", "y")
@@ -41,7 +42,7 @@ def psnr(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> T
     peak_signal_noise_ratio = import_beside_torchvision(_METRICS).peak_signal_noise_ratio
     first, second = _prepared(images, truth, crop, channel)
     return torch.stack(
-        [peak_signal_noise_ratio(a, b, data_range=1.0) for a, b in zip(first.double(), second.double(), strict=True)]
+        [peak_signal_noise_ratio(a, b, data_range=1.0) for a, b in zip(widened(first), widened(second), strict=True)]
     )
 
 

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from filterlens.ahead import ahead
 from filterlens.attribution.result import Attribution, load_attributions
-from filterlens.data.images import list_images, read_image, to_float
+from filterlens.data.failures import failure_of
+from filterlens.data.images import read_image, to_float
+from filterlens.data.listing import find_images
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.diagnosis.calibration import Calibration
@@ -26,6 +28,7 @@ from filterlens.filters import ranking
 from filterlens.models.pretrained import filters_file
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.record import Record
 from filterlens.workflow.calibrate import calibrate_on_images
 from filterlens.workflow.run_facts import require_run
 from filterlens.workflow.run_folder import SCORES, reopen_pair
@@ -133,46 +136,56 @@ def rankings_of(attribution: Attribution, most: float = 100.0) -> FoundFilters:
     return FoundFilters({name: ranking(attribution.scores[name])[:count] for name in names})
 
 
-def classify_images(source: Path, classifier: Classifier, progress: Progress = SILENT) -> list[Classified]:
-    """Classify every image of a folder, or one image; an image that fails does not stop the others.
+def classify_images(
+    source: Path,
+    classifier: Classifier,
+    progress: Progress = SILENT,
+    *,
+    strict: bool = False,
+    recursive: bool = False,
+) -> list[Classified]:
+    """Classify every image of a folder, or one image; an image that fails does not stop the others, unless strict.
 
     Args:
         source: LR images, as the network would get them.
         classifier: Says what they have.
-        progress: Where the bar goes.
+        progress: Where bar and notes go.
+        strict: Stop at the first image that cannot be used.
+        recursive: Also the images of subfolders.
 
     Raises:
-        FilterlensError: The folder is missing or holds no image.
+        FilterlensError: The folder is missing or holds no image, or (strict) an image cannot be used.
     """
-    paths, others = list_images(source)
-    if others:
-        progress.note(
-            f"no images, left alone: {', '.join(path.name for path in others[:5])}{' …' if len(others) > 5 else ''}"
-        )
+    listing = find_images(source, recursive=recursive)
+    for note in listing.notes:
+        progress.note(note)
     results = []
-    with progress.bar("classify", len(paths)) as bar:
-        for path, image in ahead(paths, _read):
-            results.append(_classify_one(path, image, classifier))
+    with progress.bar("classify", len(listing.images)) as bar:
+        for path, image in ahead(listing.images, lambda path: _read(path, progress)):
+            results.append(_classify_one(path, image, classifier, strict))
             bar.advance()
     return results
 
 
-def _classify_one(path: Path, image: Tensor | FilterlensError, classifier: Classifier) -> Classified:
+def _classify_one(path: Path, image: Tensor | FilterlensError, classifier: Classifier, strict: bool) -> Classified:
     began = time.perf_counter()
     try:
         if isinstance(image, FilterlensError):
             raise image
         (verdict,) = classifier.classify(to_float(image))
-    except FilterlensError as error:
-        return Classified(path, None, str(error))
+    except Exception as error:
+        failure = failure_of(error, path)
+        if strict:
+            raise failure from error
+        return Classified(path, None, str(failure))
     return Classified(path, verdict, seconds=time.perf_counter() - began)
 
 
-def _read(path: Path) -> Tensor | FilterlensError:
+def _read(path: Path, progress: Progress) -> Tensor | FilterlensError:
     try:
-        return read_image(path)
-    except FilterlensError as error:
-        return error
+        return read_image(path, progress.note)
+    except Exception as error:
+        return failure_of(error, path)
 
 
 def _readable(images: Sequence[dict[str, Any]]) -> list[Sample]:
@@ -193,9 +206,24 @@ def _kept_calibration(path: Path, pair: ModelPair, digest: str, percent: float) 
     return kept if kept.provenance.get("scores") == digest and percent in kept.calibrations else None
 
 
+def _is_calibration(path: Path) -> bool:
+    """Whether a file holds what found filters are written with, whatever pair they belong to."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return "filterlens" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def _keep(path: Path, found: FoundFilters, pair: ModelPair, progress: Progress) -> None:
     """Write the calibration without rankings beside the scores; a folder that cannot be written is no error."""
     try:
-        save_found_filters(path, FoundFilters({}, found.calibrations, found.provenance), pair)
+        record = Record(path.parent, "classify")
+        if _is_calibration(path):
+            record.adopt([path.name])  # of an earlier version, which kept no record
+        with record.writing(path.name):
+            save_found_filters(path, FoundFilters({}, found.calibrations, found.provenance), pair)
     except FilterlensError as error:
         progress.note(f"The calibration is not kept: {error}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.hardware import autocast, is_out_of_memory
+from filterlens.hardware import autocast, is_out_of_memory, release_memory, widest_float
 from filterlens.near_tiling import tiling_for_pictures
 from filterlens.tiling import Tiling
 from filterlens.workflow.blending import blended
@@ -65,9 +65,11 @@ class Restorer:
         self.seconds = 0.0
         self.megapixels = 0.0
         self._blend, self._told = blend, False
-        self._network = copy.deepcopy(network).to(device).eval()
         self._device = device
         self._dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)
+        if self._dtype == torch.float64:
+            self._dtype = widest_float(device)
+        self._network = copy.deepcopy(network).to(dtype=self._dtype).to(device).eval()
         self._precision = precision
         self._most_pixels = tile**2 or math.inf
         self._note = note
@@ -98,7 +100,7 @@ class Restorer:
         images = images.to(self._device, self._dtype)
         if height * width <= self._most_pixels or (self._tiling is None and not self._blend):
             return self._run(images).to("cpu", self._dtype)
-        scale = self._scale
+        scale = self.scale
         if self._tiling is None:
             return self._blended(images, scale)
         whole = torch.empty(1, 3, height * scale, width * scale, dtype=self._dtype)
@@ -119,13 +121,14 @@ class Restorer:
         return output
 
     @cached_property
-    def _scale(self) -> int:
+    def scale(self) -> int:
+        """HR size over LR size, tried on a corner."""
         corner = torch.zeros(1, 3, CORNER, CORNER, dtype=self._dtype, device=self._device)
         return self._run(corner).shape[-1] // CORNER
 
     @cached_property
     def _tiling(self) -> Tiling | None:
-        found = tiling_for_pictures(self._network, self._scale)
+        found = tiling_for_pictures(self._network, self.scale)
         if found is not None and found.error:
             self._note(
                 f"tiles of this network agree with the whole image to {found.error:.0e} of the range "
@@ -135,8 +138,7 @@ class Restorer:
 
     def _shrink(self, pixels: int) -> None:
         """Halve the tiles after an image of that many LR pixels was too large, or give up."""
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(self._device)
         failed = f"Out of memory on {self._device}"
         if self._most_pixels == math.inf:
             raise FilterlensError(f"{failed} at {pixels} LR pixels, without tiles. Try --tile {TILE_ON_CPU}.")

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files of a folder are images, and what lies there besides: nothing is passed over without a word."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import features
+
+from filterlens.errors import FilterlensError
+
+_ALWAYS = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga", ".qoi"),
+)
+_WITH_A_CODEC = {"avif": (".avif", ".avifs"), "jpg_2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c")}
+SHOWN = 5  # names in one line
+_MOST_ENTRIES = 10_000  # that are looked at to tell whether a subfolder holds images
+
+
+def _suffixes() -> Iterator[str]:
+    """Yield what the Pillow that is installed here reads."""
+    yield from _ALWAYS
+    for codec, suffixes in _WITH_A_CODEC.items():
+        if codec in {**features.modules, **features.codecs} and features.check(codec):
+            yield from suffixes
+
+
+SUFFIXES = frozenset(_suffixes())
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies in a folder.
+
+    Attributes:
+        root: The folder; for one image the folder that holds it.
+        images: In the order of their names, folder by folder.
+        others: Files that are no images by their suffix.
+        broken: Links that lead nowhere.
+        folders: Subfolders with images that were not looked into.
+    """
+
+    root: Path
+    images: tuple[Path, ...]
+    others: tuple[Path, ...] = ()
+    broken: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each kind of thing that is left alone."""
+        kinds = (
+            ("no images, left alone", self.others),
+            ("broken links, left alone", self.broken),
+            ("subfolders with images, left alone without --recursive", self.folders),
+        )
+        return [f"{kind}: {self._names(paths)}" for kind, paths in kinds if paths]
+
+    def _names(self, paths: Sequence[Path]) -> str:
+        names = ", ".join(shown(path.relative_to(self.root)) for path in paths[:SHOWN])
+        return f"{names}, … ({len(paths)} in all)" if len(paths) > SHOWN else names
+
+
+def find_images(source: Path | str, *, recursive: bool = False, leave_out: Path | None = None) -> Listing:
+    """List the images of a folder, or of one file.
+
+    Hidden files and folders (``.name``) do not count. Links to folders are followed, but no folder is entered twice.
+
+    Args:
+        source: The folder; a path to one file counts as a folder with that file.
+        recursive: Also the images of all subfolders.
+        leave_out: A folder that is not entered: the output may lie in the input.
+
+    Raises:
+        FilterlensError: The source is missing or holds no image, or two images in one folder share a stem.
+    """
+    source = Path(source)
+    if source.is_file():
+        return Listing(source.parent, (source,))
+    _check_is_folder(source)
+    listing = _merged(source, _walk(source, recursive, _identities(leave_out)))
+    if not listing.images:
+        raise FilterlensError(_nothing_in(source, listing, recursive))
+    return listing
+
+
+def shown(name: Path | str) -> str:
+    r"""Write a file's name in one line: what is not printable is escaped, such as a line break or ``\x1b``."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode() for each in str(name)
+    )
+
+
+def _check_is_folder(source: Path) -> None:
+    if source.is_dir():
+        return
+    if source.is_symlink():
+        raise FilterlensError(f"'{source}' is a broken link to '{source.readlink()}'. Mend it, or give another path.")
+    if source.exists():
+        raise FilterlensError(f"'{source}' is neither a file nor a folder. Give a folder of images, or one image.")
+    what = "Image" if source.suffix.lower() in SUFFIXES else "Image folder"
+    raise FilterlensError(f"{what} '{source}' does not exist.")
+
+
+def _identities(folder: Path | None) -> set[tuple[int, int]]:
+    return {_identity(folder)} if folder is not None and folder.is_dir() else set()
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _walk(folder: Path, recursive: bool, known: set[tuple[int, int]]) -> Iterator[Listing]:
+    """Yield one listing for every folder, those of subfolders after it."""
+    known.add(_identity(folder))
+    entries = _entries(folder)
+    files = [path for path in entries if not path.is_dir() and path.exists()]
+    images = [path for path in files if path.is_file() and path.suffix.lower() in SUFFIXES]
+    _check_stems(folder, images)
+    below = [path for path in entries if path.is_dir() and _identity(path) not in known]
+    yield Listing(
+        folder,
+        tuple(images),
+        tuple(path for path in files if path not in set(images)),
+        tuple(path for path in entries if not path.exists()),
+        () if recursive else tuple(path for path in below if _holds_images(path)),
+    )
+    for path in below if recursive else ():
+        if _identity(path) not in known:  # else two links to one folder
+            yield from _walk(path, recursive, known)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise FilterlensError(f"Cannot list folder '{folder}': {error.strerror or error}.") from error
+
+
+def _check_stems(folder: Path, images: Sequence[Path]) -> None:
+    stems: set[str] = set()
+    for path in images:
+        if path.stem in stems:
+            raise FilterlensError(
+                f"Folder '{folder}' holds two images named '{path.stem}' with different suffixes. Rename one."
+            )
+        stems.add(path.stem)
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether an image lies somewhere below, as far as a look at the first entries tells."""
+    looked = 0
+    for _place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if any(Path(name).suffix.lower() in SUFFIXES and not name.startswith(".") for name in files):
+            return True
+        looked += len(files) + len(folders)
+        if looked > _MOST_ENTRIES:
+            break
+    return False
+
+
+def _merged(root: Path, listings: Iterable[Listing]) -> Listing:
+    every = list(listings)
+    kinds = (
+        tuple(path for each in every for path in getattr(each, kind))
+        for kind in ("images", "others", "broken", "folders")
+    )
+    return Listing(root, *kinds)
+
+
+def _nothing_in(source: Path, listing: Listing, recursive: bool) -> str:
+    """Say why a folder cannot be worked on, with what to do about it."""
+    if listing.folders:
+        first = shown(listing.folders[0])
+        return (
+            f"Folder '{source}' holds no image, but its subfolder '{first}' does. Give that one; restore, degrade and "
+            "classify enter subfolders with --recursive."
+        )
+    where = "neither in itself nor in its subfolders" if recursive else f"Known suffixes: {' '.join(sorted(SUFFIXES))}"
+    if listing.broken:
+        return f"Folder '{source}' holds no image, only links that lead nowhere ('{shown(listing.broken[0].name)}')."
+    return f"Folder '{source}' holds no image{', ' if recursive else '. '}{where}."

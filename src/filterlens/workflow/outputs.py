@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a job on a folder writes: its own earlier results are recognised and kept, others' files stay untouched."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from filterlens.data.listing import Listing, shown
+from filterlens.data.pictures import PNG, WRITTEN
+from filterlens.errors import FilterlensError, UsageError
+from filterlens.files import sha256_of
+from filterlens.record import Record, check_output_folder
+
+_HASHING = 4  # files at once; a disk gives no more
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image of a batch: where it comes from and where it goes."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What may happen to files that exist already.
+
+    Attributes:
+        force: They are overwritten.
+        skip_existing: They are kept, whatever they are.
+    """
+
+    force: bool = False
+    skip_existing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.force and self.skip_existing:
+            raise UsageError("--force overwrites what --skip-existing keeps: give one of them.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do of a batch, and the results that are there already."""
+
+    todo: tuple[Task, ...]
+    kept: tuple[Task, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The place of a job's results, with a record of what each was made of.
+
+    Attributes:
+        folder: Where they lie; for a single file the folder that holds it.
+        job: Name of the command.
+        settings: All that decides a result, besides the image it is made of.
+        rules: For files that exist already.
+        is_file: Whether the output is one named file: nothing is recorded beside that.
+    """
+
+    folder: Path
+    job: str
+    settings: Mapping[str, Any]
+    rules: Rules = field(default_factory=Rules)
+    is_file: bool = False
+
+    def plan(self, tasks: Sequence[Task]) -> Plan:
+        """Tell what is to be done, before anything is.
+
+        Raises:
+            UsageError: An output would replace an input, or two outputs have one name.
+            FilterlensError: A file is in the way that the same job did not make of the same things, or the folder
+                cannot be written.
+        """
+        self._check_inputs(tasks)
+        _check_can_be_written(self.folder)
+        there = [task for task in tasks if os.path.lexists(task.target)]
+        odd = [task.target for task in there if task.target.exists() and not task.target.is_file()]
+        if odd:
+            raise FilterlensError(f"'{odd[0]}' exists already and is no file. Give another output.")
+        if self.rules.force:
+            return Plan(tuple(tasks))
+        kept = there if self.rules.skip_existing else self._recognised(there)
+        names = {task.target for task in kept}
+        return Plan(tuple(task for task in tasks if task.target not in names), tuple(kept))
+
+    @contextlib.contextmanager
+    def writing(self, task: Task, digest: str) -> Iterator[None]:
+        """Record a result while it is written.
+
+        Args:
+            task: Which.
+            digest: SHA-256 of the image that it is made of.
+        """
+        if self.is_file:
+            yield
+            return
+        with self._record.writing(self._name(task), made_of=self._made_of(digest), force=self.rules.force):
+            yield
+
+    def _recognised(self, there: Sequence[Task]) -> list[Task]:
+        if not there:
+            return []
+        if self.is_file:
+            raise FilterlensError(_in_the_way(there[0].target, ""))
+        with ThreadPoolExecutor(_HASHING) as pool:
+            states = list(pool.map(self._state, there))
+        for task, state in zip(there, states, strict=True):
+            if state not in ("made", "begun"):
+                raise FilterlensError(_in_the_way(task.target, state))
+        return [task for task, state in zip(there, states, strict=True) if state == "made"]
+
+    def _state(self, task: Task) -> str:
+        """Say ``made`` or ``begun`` of the job's own results, else why a file is not one."""
+        record, name = self._record, self._name(task)
+        if name not in record.names:
+            return " and was not made by filterlens"
+        made_of = self._made_of(sha256_of(task.source))
+        if record.is_made(name, made_of):
+            return "made"
+        if record.is_begun(name, made_of):
+            return "begun"
+        return ", made with other settings or of another image" if record.is_ours(name) else ", changed since"
+
+    @cached_property
+    def _record(self) -> Record:
+        return Record(self.folder, self.job)
+
+    def _name(self, task: Task) -> str:
+        return task.target.relative_to(self.folder).as_posix()
+
+    def _made_of(self, digest: str) -> str:
+        everything = {"job": self.job, "image": digest, "settings": self.settings}
+        return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()
+
+    def _check_inputs(self, tasks: Sequence[Task]) -> None:
+        inputs = {_real(task.source) for task in tasks}
+        seen: dict[Path, Path] = {}
+        for task in tasks:
+            if _real(task.target) in inputs:
+                raise UsageError(f"Input and output are both '{task.target}'. Give another output.")
+            if task.target in seen:
+                raise UsageError(f"'{task.source}' and '{seen[task.target]}' would both become '{task.target}'.")
+            seen[task.target] = task.source
+
+
+def tasks_of(listing: Listing, source: Path, output: Path, suffix_of: Mapping[str, str]) -> tuple[list[Task], bool]:
+    """Say where each image goes: into the output folder as it lies in the input, or into one named file.
+
+    Args:
+        listing: What was found.
+        source: What the user named, a folder or an image.
+        output: A folder; of a single image also a file, if it is called like an image and no such folder exists.
+        suffix_of: Suffix of an image → suffix of its result, where it does not become a PNG.
+
+    Returns:
+        The tasks, and whether the output is a file.
+
+    Raises:
+        UsageError: The output is called like an image that is not written, or like one for a whole folder.
+    """
+    if names_a_file(output):
+        if output.suffix.lower() not in WRITTEN:
+            raise UsageError(f"'{output}' cannot be written. Legal: {', '.join(WRITTEN)}, or a folder.")
+        if source.is_dir():
+            raise UsageError(f"'{output}' is called like one image, but '{source}' is a folder. Give a folder.")
+        return [Task(listing.images[0], output)], True
+    check_output_folder(output)
+    if output.resolve() == (source if source.is_dir() else source.parent).resolve():
+        raise UsageError(f"Input and output are both '{output}'. Give another output.")
+    return [
+        Task(path, output / path.relative_to(listing.root).with_name(f"{path.stem}{_suffix(path, suffix_of)}"))
+        for path in listing.images
+    ], False
+
+
+def names_a_file(output: Path) -> bool:
+    """Whether an output is called like an image, and no folder of that name exists."""
+    return output.suffix.lower() in Image.registered_extensions() and not output.is_dir()
+
+
+def _suffix(path: Path, suffix_of: Mapping[str, str]) -> str:
+    return suffix_of.get(path.suffix.lower(), PNG)
+
+
+def _real(path: Path) -> Path:
+    """The place of the file itself: a link that is replaced is not what it leads to."""
+    return path.parent.resolve() / path.name
+
+
+def _in_the_way(path: Path, why: str) -> str:
+    return (
+        f"'{shown(path)}' exists already{why}. Give another output, --force to overwrite, or --skip-existing to keep "
+        "what is there."
+    )
+
+
+def _check_can_be_written(folder: Path) -> None:
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise FilterlensError(f"Cannot write into '{folder}': '{place}' is no folder. Choose another place.")
+    if not os.access(place, os.W_OK):
+        raise FilterlensError(f"Cannot write into '{folder}': Permission denied. Choose another place.")
