@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The app's own addresses: what a request may name as its host, and which pages may ask.
 
-A page of another site can let its name point to this machine (DNS rebinding); then the browser takes the app for a part of
-that site. The name still stands in the request, and there it is refused.
+A page of another site can let its name point to this machine (DNS rebinding); then the browser takes the app for a
+part of that site. The name still stands in the request, and there it is refused.
 """
 
 import ipaddress
@@ -11,9 +11,8 @@ import socket
 from dataclasses import dataclass
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_PLACE = re.compile(
-    r"(?:\[(?P<six>[0-9a-f:.]{2,45})\]|(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*))(?::(?P<port>[0-9]{1,5}))?"
-)
+_NAME = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
+_PLACE = re.compile(rf"(?:\[(?P<six>[0-9a-f:.]{{2,45}})\]|(?P<name>{_NAME}))(?::(?P<port>[0-9]{{1,5}}))?")
 _HTTP = "http://"
 _HTTP_PORT = 80
 

@@ -67,7 +67,7 @@ def assembled(studio: Studio, scratch: Path, addresses: Addresses) -> Iterator[A
         pictures, cache = scratch / "pictures", scratch / "gradio"
         for folder in (pictures, cache):
             folder.mkdir(exist_ok=True)
-        uploads = Uploads(scratch / "uploads")
+        uploads = Uploads(cache / "uploads")  # gradio hands on no path outside its cache
         page = build_page(Handlers(studio, Shelf(pictures, uploads.folder)))
         page.queue(max_size=MOST_WAITING, api_open=False)
         page.state_session_capacity = MOST_SESSIONS
@@ -77,7 +77,7 @@ def assembled(studio: Studio, scratch: Path, addresses: Addresses) -> Iterator[A
             favicon_path=str(asset_path("favicon.svg")), allowed_paths=[str(pictures)], show_error=False,
             footer_links=[], run_history=False, ssr_mode=False, pwa=False, mcp_server=False, enable_monitoring=False,
         )  # fmt: skip
-        needed = OnlyNeeded(app, Calls(page), uploads, [pictures, cache], Visitors(addresses.port))
+        needed = OnlyNeeded(app, Calls(page, uploads.folder), uploads, [pictures, cache], Visitors(addresses.port))
         yield Assembled(OnlyLocal(needed, addresses), page, app.routes[-1].app)
 
 

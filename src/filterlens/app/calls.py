@@ -2,12 +2,14 @@
 """What handlers may be called with: checked before gradio sees it, so that a forged call is one line and no trace."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import gradio as gr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from filterlens.app.bodies import RequestError
+from filterlens.app.shelf import is_file_in
 
 _Text = Annotated[str, Field(max_length=4096)]
 _Scalar = None | bool | int | float | _Text
@@ -45,10 +47,13 @@ class Calls:
 
     Args:
         page: The page.
+        uploads: Where the files lie that a call may name.
     """
 
-    def __init__(self, page: gr.Blocks) -> None:
+    def __init__(self, page: gr.Blocks, uploads: Path) -> None:
+        self._uploads = uploads
         self._functions: Mapping[int, Any] = page.fns
+        self._triggers = {0, *page.blocks}  # 0: the page itself
 
     def direct(self, body: bytes) -> tuple[str, bytes]:
         """Check a call of a handler that does not wait in a line; return its session and what of it is handed on.
@@ -76,8 +81,8 @@ class Calls:
         function = self._functions.get(call.fn_index)
         if function is None or function.queue is not queue:
             raise RequestError(400, f"This page has no such function {call.fn_index}.")
-        if call.trigger_id is not None and call.trigger_id not in {target for target, _ in function.targets}:
-            raise RequestError(400, f"Nothing on this page numbered {call.trigger_id} starts that function.")
+        if call.trigger_id is not None and call.trigger_id not in self._triggers:
+            raise RequestError(400, f"This page has no part {call.trigger_id} that could start a function.")
         if len(call.data) != len(function.inputs):
             raise RequestError(400, f"That function takes {len(function.inputs)} values, not {len(call.data)}.")
         for component, value in zip(function.inputs, call.data, strict=True):
@@ -85,6 +90,9 @@ class Calls:
                 raise RequestError(
                     400, f"{component.label or type(component).__name__} does not take {str(value)[:40]!r}."
                 )
+        path = (call.event_data or {}).get("path")
+        if path is not None and not is_file_in(str(path), [self._uploads]):
+            raise RequestError(400, "No picture arrived. Choose a file again.")
         return call.session_hash, call.model_dump_json().encode()
 
 

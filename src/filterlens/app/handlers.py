@@ -85,12 +85,8 @@ class Handlers:
                 yield said, gr.skip(), *nothing
             else:
                 for ready in self._explained(session, moment, chosen):
-                    if not ready:
-                        yield (
-                            gr.skip(),
-                            gr.skip(),
-                            *nothing,
-                        )  # between two of them gradio looks whether the page is open
+                    if not ready:  # between two of these gradio looks whether the page is still open
+                        yield gr.skip(), gr.skip(), *nothing
                 if session.scene is None or session.explained is not session.scene or session.shown != tuple(chosen):
                     yield gr.skip(), gr.skip(), *nothing
                     return

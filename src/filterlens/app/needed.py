@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from filterlens.app.bodies import RequestError, replayed, whole, with_length
 from filterlens.app.calls import Calls
 from filterlens.app.only_local import Application, Message, Receive, Send, answer, values
+from filterlens.app.shelf import is_file_in
 from filterlens.app.uploads import Uploads
 from filterlens.app.visitors import Visitors
 
@@ -42,7 +43,7 @@ class OnlyNeeded:
         self, app: Application, calls: Calls, uploads: Uploads, folders: Sequence[Path], visitors: Visitors
     ) -> None:
         self._app, self._calls, self._uploads, self._visitors = app, calls, uploads, visitors
-        self._folders = [folder.resolve() for folder in folders]
+        self._folders = folders
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -93,12 +94,8 @@ class OnlyNeeded:
         raise RequestError(404, "There is nothing here.")
 
     def _check_file(self, name: str) -> None:
-        try:
-            found = Path(name).resolve()
-            ours = found.is_file() and any(found.is_relative_to(folder) for folder in self._folders)
-        except (OSError, ValueError):
-            ours = False
-        if not ours or not Path(name).is_absolute():
+        hidden = [self._uploads.folder]  # what visitors send is read here and never given back
+        if not Path(name).is_absolute() or not is_file_in(name, self._folders) or is_file_in(name, hidden):
             raise RequestError(403, "This app serves only its own pictures and adapters.")
 
     async def _posted(self, scope: Message, path: str, receive: Receive) -> bytes:

@@ -6,6 +6,7 @@ import re
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,14 +53,9 @@ class Shelf:
         Raises:
             UsageError: Nothing arrived, or the path is none that an upload has: pages could be forged.
         """
-        try:
-            found = Path(path or "").resolve()
-            arrived = bool(path) and found.is_relative_to(self.uploads.resolve()) and found.is_file()
-        except (OSError, ValueError):  # too long, or with a zero byte
-            arrived = False
-        if not arrived:
+        if not path or not is_file_in(path, [self.uploads]):
             raise UsageError("No picture arrived. Choose a file again.")
-        return found
+        return Path(path).resolve()
 
     def clear(self, session: Session) -> None:
         """Drop what a closed page left."""
@@ -94,6 +90,15 @@ def address(path: Path) -> str:
 def safe_name(text: str) -> str:
     """Return a file name without anything that a shell, a path or a page could misread."""
     return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip(".-")[:60] or "picture"
+
+
+def is_file_in(path: str, folders: Sequence[Path]) -> bool:
+    """Whether a path names a file that lies in one of the folders, links followed."""
+    try:
+        found = Path(path).resolve()
+        return found.is_file() and any(found.is_relative_to(folder.resolve()) for folder in folders)
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
 
 
 def remove_upload(path: Path) -> None:

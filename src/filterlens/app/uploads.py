@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that visitors send: bounded as they arrive, stored under names that nobody guesses, gone once they are read."""
+"""Pictures that visitors send: bounded as they arrive, under names that nobody guesses, gone once they are read."""
 
 import asyncio
 import json
@@ -82,9 +82,8 @@ class Uploads:
         return path
 
     def _make_room(self, size: int) -> None:
-        waiting = sorted(
-            (each for each in self.folder.glob("*/*") if each.is_file()), key=lambda each: each.stat().st_mtime_ns
-        )
+        waiting = [each for each in self.folder.glob("*/*") if each.is_file()]
+        waiting.sort(key=lambda each: each.stat().st_mtime_ns)
         total = sum(each.stat().st_size for each in waiting)
         while waiting and total + size > MOST_WAITING:
             oldest = waiting.pop(0)
