@@ -10,8 +10,10 @@ from PIL import Image
 
 from filterlens.data.images import read_image
 from filterlens.data.photographs import photograph, square
+from filterlens.errors import FilterlensError
 from filterlens.filters import ranking
 from filterlens.workflow.studio import restoration
+from filterlens.workflow.studio.scene import Scene
 
 gr = pytest.importorskip("gradio", reason="the extra 'app' is not installed", exc_type=ImportError)
 
@@ -21,7 +23,8 @@ from filterlens.app.handlers import Handlers  # noqa: E402
 from filterlens.app.session import Session  # noqa: E402
 from filterlens.app.shelf import ROUTE, Shelf  # noqa: E402
 
-SKIPPED = (gr.skip(), gr.skip())  # what leaves the page as it is
+SKIPPED = gr.skip()  # what leaves a part of the page as it is
+NOTHING = (SKIPPED,) * 4
 FIRST = ["chelsea", False, 2.0, 0.0, 100, 1.0, 1.0, 1.0]
 
 
@@ -48,14 +51,14 @@ def event(**data):
 
 def test_the_picture_is_that_of_the_dialled_network(handlers, studio):
     session = Session()
-    ((view, shown),) = handlers.render(session, *with_(deblur=0.2), 1.0)
+    (view,) = handlers.render(session, *with_(deblur=0.2), 1.0)
     (step,) = studio.restoring(session.scene, {"blur:2": 0.2}, 1.0)
     assert torch.equal(pixels(view["after"]), (step.picture[0].clamp(0, 1) * 255).round().to(torch.uint8))
     assert torch.equal(pixels(view["before"]), (session.scene.image[0] * 255).round().to(torch.uint8))
     assert (view["input"], view["result"], view["file"]) == (
         "input 32×32", "result 64×64", "chelsea-deblur-0.2-denoise-1.png",
     )  # fmt: skip
-    assert shown == {"percent": 1.0, "strengths": {"blur:2": 0.2, "noise:0.1": 1.0}}
+    assert view["controls"] == with_(deblur=0.2)
 
 
 def test_the_input_is_made_once_for_all_strengths(handlers):
@@ -70,17 +73,20 @@ def test_the_input_is_made_once_for_all_strengths(handlers):
 
 def test_the_page_opens_with_what_its_controls_say(handlers):
     session = Session()
-    ((view, _),) = handlers.render(session, *FIRST, 1.0)
-    assert torch.equal(pixels(handlers.first_view(*FIRST)["after"]), pixels(view["after"]))
+    (view,) = handlers.render(session, *FIRST, 1.0)
+    first = handlers.first_view(*FIRST)
+    assert torch.equal(pixels(first["after"]), pixels(view["after"]))
+    assert first["controls"] == FIRST
 
 
 def test_a_large_picture_tells_its_tiles_and_stops_when_nobody_wants_it(handlers, studio, monkeypatch):
     monkeypatch.setattr(restoration.restoring, "__kwdefaults__", {"precision": "fp32", "tile": 1})
     monkeypatch.setattr(module, "_photograph", lambda name: photograph(name)[:, :64, :100].contiguous())
     session = Session()
-    steps = [view for view, _ in handlers.render(session, *FIRST, 1.0)]
+    steps = list(handlers.render(session, *FIRST, 1.0))
     assert [view.get("done") for view in steps] == [*range(1, len(steps)), None]
     assert steps[0]["total"] == len(steps) > 2
+    assert all(step["controls"] == FIRST for step in steps)
 
     running = handlers.render(session, *FIRST, 5.0)
     next(running)
@@ -88,33 +94,87 @@ def test_a_large_picture_tells_its_tiles_and_stops_when_nobody_wants_it(handlers
     assert list(running) == [SKIPPED]
 
 
+def explained(handlers, session, controls, moment):
+    """What an explanation says, without the pauses in which it says nothing."""
+    return [each for each in handlers.explain(session, *controls, moment) if each != NOTHING]
+
+
 def test_a_verdict_follows_the_picture_once_per_input(handlers, monkeypatch):
     session, asked = Session(), []
     monkeypatch.setattr(handlers, "adapters", lambda percent: asked.append(percent) or ["file", "file"])
-    assert list(handlers.explain(session, *FIRST, 1.0)) == [2 * SKIPPED]  # no picture yet
+    assert list(handlers.explain(session, *FIRST, 1.0)) == [NOTHING]  # no picture yet
     list(handlers.render(session, *FIRST, 1.0))
-    verdict, files = handlers.explain(session, *FIRST, 1.5)
-    assert "blur" in verdict[0]
+    verdict, files = explained(handlers, session, FIRST, 1.5)
+    assert "blur" in verdict[0]["html"]
+    assert verdict[0]["controls"] == verdict[1]["controls"] == FIRST
     assert verdict[1]["used"]["percent"] == 1.0
+    assert files[0]["adapters"] == 1.0
     assert files[2:] == ("file", "file")
 
     known = session.explanation
     list(handlers.render(session, *with_(deblur=0.2), 2.0))
-    (again,) = handlers.explain(session, *with_(deblur=0.2), 2.5)
-    assert (again[0], session.explanation, asked) == (verdict[0], known, [1.0])
+    (again,) = explained(handlers, session, with_(deblur=0.2), 2.5)
+    assert (again[0]["html"], session.explanation, asked) == (verdict[0]["html"], known, [1.0])
     list(handlers.render(session, *with_(noise=0.2), 3.0))
-    list(handlers.explain(session, *with_(noise=0.2), 3.5))
+    explained(handlers, session, with_(noise=0.2), 3.5)
     assert session.explanation is not known
 
 
 def test_a_verdict_is_given_up_when_the_page_moved_on(handlers):
     session = Session()
     list(handlers.render(session, *FIRST, 1.0))
-    assert list(handlers.explain(session, *with_(blur=3.0), 2.0)) == [2 * SKIPPED]  # its picture is still to come
-    assert list(handlers.explain(session, *with_(deblur=0.1), 2.0)) == [2 * SKIPPED]
+    assert list(handlers.explain(session, *with_(blur=3.0), 2.0)) == [NOTHING]  # its picture is still to come
+    assert list(handlers.explain(session, *with_(deblur=0.1), 2.0)) == [NOTHING]
     handlers.want(session, *with_(blur=3.0), 3.0)
-    assert list(handlers.explain(session, *FIRST, 2.0)) == [2 * SKIPPED]
+    assert list(handlers.explain(session, *FIRST, 2.0)) == [NOTHING]
     assert session.explained is None
+
+
+def test_a_verdict_is_given_up_between_two_patches(handlers, monkeypatch):
+    session, looked = Session(), []
+
+    def patches(scene):
+        for patch in range(5):
+            looked.append(patch)
+            yield None
+
+    list(handlers.render(session, *FIRST, 1.0))
+    monkeypatch.setattr(type(handlers.studio), "explaining", lambda studio, scene: patches(scene))
+    explaining = handlers.explain(session, *FIRST, 2.0)
+    assert next(explaining) == NOTHING
+    handlers.want(session, *with_(noise=0.1), 3.0)
+    assert list(explaining) == [NOTHING]
+    assert looked == [0, 1]
+    assert session.explanation is None
+
+
+def test_a_network_without_numbers_is_told_by_image_and_share(handlers, monkeypatch):
+    """The page is told, too, that what it shows is of other settings."""
+    broken = torch.zeros(1, 3, 8, 8)
+    broken[..., 0, :4] = float("nan")
+    broken[:, 1, 7, 7] = float("inf")
+    monkeypatch.setattr(type(handlers.studio.pair), "run", lambda pair, vector, image, precision: broken)
+    monkeypatch.setattr(module, "make_scene", lambda name, *rest: Scene(name, None, torch.zeros(1, 3, 4, 4), None))
+    session, shown = Session(), []
+    with pytest.raises(gr.Error) as caught:
+        shown.extend(handlers.render(session, *FIRST, 1.0))
+    assert "NaN or infinity for &#39;chelsea&#39;, in 7.81 % of the pixels" in str(caught.value)
+    assert shown == [{"failed": True, "controls": FIRST}]
+    (said,) = [each for each in explained(handlers, session, FIRST, 2.0) if "adapters" not in each[0]]
+    assert "Nothing can be said of this input" in said[0]["html"]
+
+
+def test_an_input_that_says_nothing_is_told_instead_of_the_last_verdict(handlers, monkeypatch):
+    def fails(studio, scene):
+        yield None
+        raise FilterlensError("<b>No</b> filter serves it.")
+
+    session = Session()
+    list(handlers.render(session, *FIRST, 1.0))
+    monkeypatch.setattr(type(handlers.studio), "explaining", fails)
+    verdict, _ = explained(handlers, session, FIRST, 2.0)
+    assert "Nothing can be said of this input. &lt;b&gt;No&lt;/b&gt; filter" in verdict[0]["html"]
+    assert verdict[1]["used"] is None
 
 
 def test_errors_are_shown_on_the_page_and_not_swallowed(handlers):
@@ -123,19 +183,23 @@ def test_errors_are_shown_on_the_page_and_not_swallowed(handlers):
     assert "Send it again" in str(caught.value)
     with pytest.raises(gr.Error, match="200 % of the filters is not possible"):
         list(handlers.render(Session(), *with_(percent=200.0), 1.0))
-    assert caught.value.duration is None  # stays until it is closed
+    assert caught.value.duration is None  # stays until it is closed, or something else is asked
+    assert caught.value.print_exception is False
 
 
-def test_an_upload_becomes_the_source(handlers, tmp_path):
+def test_an_upload_becomes_the_source_and_its_file_goes(handlers, tmp_path):
     session = Session()
-    path = tmp_path / "uploads" / "my <b>cup.png"
-    Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(path)
-    source, chosen = handlers.receive(session, event(path=str(path)))
-    assert (source, chosen) == ("upload:1", "")
-    ((view, _),) = handlers.render(session, *with_(source=source, blur=0.0), 1.0)
+    for number in (1, 2):
+        path = tmp_path / "uploads" / "token" / "my <b>cup.png"
+        path.parent.mkdir()
+        Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(path)
+        assert handlers.receive(session, event(path=str(path))) == f"upload:{number}"
+        assert list((tmp_path / "uploads").iterdir()) == []
+    (view,) = handlers.render(session, *with_(source="upload:2", blur=0.0), 1.0)
     assert view["file"].startswith("my-b-cup-deblur")
     assert view["result"] == "result 50×40"
-    assert handlers.receive(session, event(path=str(path)))[0] == "upload:2"
+    with pytest.raises(gr.Error, match="Send it again"):  # never the picture of another key
+        list(handlers.render(session, *with_(source="upload:1"), 2.0))
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "", "uploads/../pictures/secret.png"])
@@ -154,7 +218,8 @@ def test_no_image_is_told_by_its_name_alone(handlers, tmp_path):
     (tmp_path / "uploads" / "letter.png").write_bytes(b"Dear network,")
     with pytest.raises(gr.Error) as caught:
         handlers.receive(Session(), event(path=str(tmp_path / "uploads" / "letter.png")))
-    assert "'letter.png' is not an image" in str(caught.value)
+    assert "letter.png&#39; is not an image" in str(caught.value)
+    assert not (tmp_path / "uploads" / "letter.png").exists()
     assert str(tmp_path) not in str(caught.value)
 
 
@@ -165,17 +230,26 @@ def test_clicking_a_function_masks_it_and_gives_it_back(handlers):
     assert handlers.mask(event(degradation="nothing"), 0.4, 0.0) == [gr.skip(), gr.skip()]
 
 
-def test_only_photographs_that_ship_can_be_picked(handlers):
-    assert handlers.pick(event(name="rocket")) == "rocket"
-    assert handlers.pick(event(name="/etc/passwd")) == "astronaut"
-    assert handlers.pick(event()) == "astronaut"
+@pytest.mark.parametrize("data", [None, [], "text", {"degradation": 3}, {"path": {"a": 1}}])
+def test_events_that_no_page_sends_change_nothing(handlers, data):
+    forged = gr.EventData(None, data)
+    assert handlers.mask(forged, 0.4, 0.0) == [gr.skip(), gr.skip()]
+    with pytest.raises(gr.Error, match="No picture arrived"):
+        handlers.receive(Session(), forged)
+
+
+def test_what_an_error_quotes_is_text(handlers):
+    with pytest.raises(gr.Error) as caught:
+        handlers.receive(Session(), event(error="<img src=x>\x1b[2J\r\nnext"))
+    assert str(caught.value).count("<") == 0
+    assert "&lt;img src=x&gt; [2J next" in str(caught.value)
 
 
 def test_the_map_gets_numbers_as_a_page_unpacks_them(studio):
     numbers = torch.tensor([1, 256, 70_000], dtype=torch.int32)
     assert np.frombuffer(base64.b64decode(packed(numbers)), "<i4").tolist() == numbers.tolist()
     explanation = type("Explanation", (), {"percent": 1.0, "shares": torch.rand(len(studio.pair.space)).double()})
-    used = map_value(1.0, {}, explanation)["used"]
+    used = map_value(explanation, FIRST)["used"]
     filters = np.frombuffer(base64.b64decode(used["filters"]), "<i4")
     shares = np.frombuffer(base64.b64decode(used["shares"]), "<f4")
     assert filters.tolist() == ranking(explanation.shares)[: int(len(studio.pair.space) * 0.05)].tolist()

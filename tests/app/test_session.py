@@ -4,6 +4,7 @@
 import pytest
 import torch
 
+from filterlens.app import shelf as module
 from filterlens.app.controls import Controls, first_handling
 from filterlens.app.session import Session
 from filterlens.app.shelf import KEPT, ROUTE, Shelf, safe_name
@@ -33,6 +34,27 @@ def test_controls_are_read_in_the_order_of_the_page():
     assert controls.handling == Handling(False, 2.0, 0.1, 30)
     assert controls.strengths == {"blur:2": 0.4, "noise:0.1": 1.0}
     assert controls.percent == 1.0
+
+
+GOOD = ["chelsea", False, 2, 0.1, 30.0, 1, 0.4, 1]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, "/etc/passwd"), (0, "upload:x"), (0, None), (0, ["chelsea"]), (1, "no"), (1, None), (2, "2"), (2, True),
+        (2, -1), (2, 1e9), (3, 0.3), (3, float("nan")), (4, 0), (4, 101), (5, None), (6, float("inf")), (7, [1]),
+    ],
+)  # fmt: skip
+def test_values_that_no_control_has_are_refused(place, value):
+    with pytest.raises(UsageError):
+        Controls.of([*GOOD[:place], value, *GOOD[place + 1 :]], ("blur:2", "noise:0.1"))
+
+
+@pytest.mark.parametrize("count", [0, 5, 7, 9])
+def test_a_wrong_number_of_values_is_refused(count):
+    with pytest.raises(UsageError, match=f"has 8 controls, not {count}"):
+        Controls.of([*GOOD, 1.0][:count], ("blur:2", "noise:0.1"))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +97,17 @@ def test_the_oldest_picture_of_a_page_goes_when_there_are_many(shelf):
     assert list(shelf.folder.iterdir()) == []
 
 
+def test_the_oldest_pictures_go_when_many_pages_are_open(shelf, monkeypatch):
+    monkeypatch.setattr(module, "MOST_KEPT", 3)
+    pages = [Session() for _ in range(5)]
+    for number, page in enumerate(pages):
+        shelf.put(page.results, f"page {number}", torch.zeros(3, 4, 5, dtype=torch.uint8))
+    assert sorted(path.name for path in shelf.folder.glob("*/*")) == ["page-2.png", "page-3.png", "page-4.png"]
+    for page in pages:  # also of those whose pictures went already
+        shelf.clear(page)
+    assert list(shelf.folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
@@ -90,9 +123,12 @@ def test_file_names_hold_nothing_that_a_path_or_page_could_misread(text, name):
     assert safe_name(text) == name
 
 
-@pytest.mark.parametrize("path", [None, "", "/etc/passwd", "../pictures/x.png", "missing.png"])
+@pytest.mark.parametrize(
+    "path", [None, "", "/etc/passwd", "../pictures/x.png", "missing.png", "link.png", "a\0b", "x" * 5000]
+)
 def test_only_what_was_sent_is_read(shelf, path):
     (shelf.folder / "x.png").write_bytes(b"x")
+    (shelf.uploads / "link.png").symlink_to(shelf.folder / "x.png")
     forged = path if path is None or path.startswith("/") or not path else str(shelf.uploads / path)
     with pytest.raises(UsageError, match="No picture arrived"):
         shelf.received(forged)

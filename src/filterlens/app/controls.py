@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the visitor chose, as values instead of a list of component contents."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from filterlens.data.photographs import PHOTOGRAPHS
 from filterlens.degradations import Degradation
 from filterlens.degradations.blur import GaussianBlur
 from filterlens.degradations.noise import GaussianNoise
-from filterlens.workflow.studio.scene import Handling
+from filterlens.errors import UsageError, unknown
+from filterlens.workflow.studio.scene import NO_JPEG, Handling
 
+UPLOAD = "upload:"
+_SENT = re.compile(rf"{UPLOAD}[0-9]{{1,9}}")
 MOST_BLUR, MOST_NOISE, LEAST_QUALITY = 4.0, 0.2, 5
 
 
@@ -31,8 +37,22 @@ class Controls:
 
     @classmethod
     def of(cls, values: Sequence[Any], degradations: Sequence[str]) -> "Controls":
-        """Read the contents of the components, in their order on the page."""
-        source, lowered, blur, noise, quality, percent, *strengths = values
+        """Read the contents of the components, in their order on the page.
+
+        Raises:
+            UsageError: They are none that the page can have: calls could be forged.
+        """
+        if len(values) != 6 + len(degradations):
+            raise UsageError(f"The page has {6 + len(degradations)} controls, not {len(values)}.")
+        source, lowered, *numbers = values
+        if not isinstance(source, str) or (source not in PHOTOGRAPHS and not _SENT.fullmatch(source)):
+            raise unknown("photograph", str(source)[:40], PHOTOGRAPHS)
+        if not isinstance(lowered, bool) or not all(map(_is_number, numbers)):
+            raise UsageError("A control of the page has a value that is no number.")
+        blur, noise, quality, percent, *strengths = numbers
+        _check_range("blur", blur, 0, MOST_BLUR)
+        _check_range("noise", noise, 0, MOST_NOISE)
+        _check_range("JPEG quality", quality, LEAST_QUALITY, NO_JPEG)
         handling = Handling(True) if lowered else Handling(False, float(blur), float(noise), int(quality))
         return cls(source, handling, float(percent), dict(zip(degradations, map(float, strengths), strict=True)))
 
@@ -57,3 +77,12 @@ def first_handling(degradations: Sequence[str]) -> Handling:
         if jpeg is not None:
             return Handling(quality=max(LEAST_QUALITY, jpeg.quality))
     return Handling(blur=2.0)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_range(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise UsageError(f"The page's {name} is {least:g} to {most:g}, not {value:g}.")

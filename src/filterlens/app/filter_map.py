@@ -2,7 +2,7 @@
 """The map: every filter of the network as one cell, layer by layer, with the functions in colour."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -49,16 +49,15 @@ def filter_map(studio: Studio) -> gr.HTML:
     )
 
 
-def map_value(percent: float, strengths: Mapping[str, float], explanation: Explanation | None = None) -> dict[str, Any]:
-    """Return what the map shows; without an explanation it keeps what it knows of the input."""
-    value: dict[str, Any] = {"percent": percent, "strengths": dict(strengths)}
+def map_value(explanation: Explanation | None, controls: Sequence[Any]) -> dict[str, Any]:
+    """Return what an input uses, for which the page had these controls; the rest the map reads from the page itself."""
+    value: dict[str, Any] = {"controls": list(controls), "used": None}
     if explanation is not None:
         best = ranking(explanation.shares)[: filter_count(len(explanation.shares), SHOWN)]
-        shares = explanation.shares[best].float()
         value["used"] = {
             "percent": explanation.percent,
             "filters": packed(best.to(torch.int32)),
-            "shares": packed(shares),
+            "shares": packed(explanation.shares[best].float()),
         }
     return value
 

@@ -10,20 +10,19 @@ import gradio as gr
 from torch import Tensor
 
 from filterlens.app import words
-from filterlens.app.controls import Controls
+from filterlens.app.controls import UPLOAD, Controls
 from filterlens.app.filter_map import map_value
-from filterlens.app.photographs import chosen
 from filterlens.app.session import Session
-from filterlens.app.shelf import Shelf, safe_name
-from filterlens.app.verdict import verdict_html
-from filterlens.app.viewer import progress, view
+from filterlens.app.shelf import Shelf, remove_upload, safe_name
+from filterlens.app.verdict import unknown_html, verdict_html
+from filterlens.app.viewer import failed, progress, view
+from filterlens.app.words import plain_text
 from filterlens.data.images import to_uint8
 from filterlens.data.photographs import photograph
 from filterlens.errors import FilterlensError
 from filterlens.workflow.studio.scene import Scene, make_scene, read_upload
 from filterlens.workflow.studio.studio import Studio
 
-UPLOAD = "upload:"
 _photograph = cache(photograph)
 
 
@@ -44,44 +43,59 @@ class Handlers:
         scene = self._scene(session, controls)
         (*_, last) = self.studio.restoring(scene, controls.strengths, controls.percent)
         assert last.picture is not None
-        return self._view(session, controls, last.picture)
+        return self._view(session, controls, last.picture, chosen)
 
     def want(self, session: Session, *values: Any) -> None:
         """Note what the page shows now, so that work on anything else is given up."""
         session.want(values[-1], values[:-1])
 
-    def render(self, session: Session, *values: Any) -> Iterator[tuple[Any, Any]]:
-        """Make the input and restore it: yields what the viewer and the map show; ends early when outdated."""
+    def render(self, session: Session, *values: Any) -> Iterator[Any]:
+        """Make the input and restore it: yields what the viewer shows; ends early when outdated."""
         *chosen, moment = values
         with told():
-            controls = Controls.of(chosen, self.studio.degradations)
-            scene = self._scene(session, controls)
-            for step in self.studio.restoring(scene, controls.strengths, controls.percent):
-                if session.is_outdated(moment, chosen):
-                    yield gr.skip(), gr.skip()  # without a last word the page would show nothing
-                    return
-                if step.picture is None:
-                    yield progress(step), gr.skip()
-                else:
-                    shown = self._view(session, controls, step.picture)
-                    session.shown = tuple(chosen)
-                    yield shown, map_value(controls.percent, controls.strengths)
+            try:
+                yield from self._rendered(session, moment, chosen)
+            except FilterlensError:
+                session.failed = tuple(chosen)
+                yield failed(chosen)
+                raise
+
+    def _rendered(self, session: Session, moment: float, chosen: Sequence[Any]) -> Iterator[Any]:
+        controls = Controls.of(chosen, self.studio.degradations)
+        scene = self._scene(session, controls)
+        for step in self.studio.restoring(scene, controls.strengths, controls.percent):
+            if session.is_outdated(moment, chosen):
+                yield gr.skip()  # without a last word the page would show nothing
+                return
+            if step.picture is None:
+                yield progress(step, chosen)
+            else:
+                shown = self._view(session, controls, step.picture, chosen)
+                session.shown = tuple(chosen)
+                yield shown
 
     def explain(self, session: Session, *values: Any) -> Iterator[tuple[Any, ...]]:
         """After the picture: what the input has, and the adapters; each only when it changed."""
         *chosen, moment = values
+        nothing = [gr.skip()] * len(self.studio.degradations)
         with told():
             controls = Controls.of(chosen, self.studio.degradations)
-            nothing = [gr.skip()] * len(self.studio.degradations)
-            if not self._explained(session, moment, chosen):
-                yield gr.skip(), gr.skip(), *nothing
-                return
-            assert session.explanation is not None
-            shown = map_value(controls.percent, controls.strengths, session.explanation)
-            yield verdict_html(session.explanation), shown, *nothing
+            said: dict[str, Any] = {"controls": list(chosen), "html": unknown_html()}
+            if session.failed == tuple(chosen):
+                yield said, gr.skip(), *nothing
+            else:
+                for ready in self._explained(session, moment, chosen):
+                    if not ready:  # between two of these gradio looks whether the page is still open
+                        yield gr.skip(), gr.skip(), *nothing
+                if session.scene is None or session.explained is not session.scene or session.shown != tuple(chosen):
+                    yield gr.skip(), gr.skip(), *nothing
+                    return
+                said["html"] = _verdict(session)
+                yield said, map_value(session.explanation, chosen), *nothing
             if session.adapters != controls.percent:
-                yield gr.skip(), gr.skip(), *self.adapters(controls.percent)
+                files = self.adapters(controls.percent)
                 session.adapters = controls.percent
+                yield said | {"adapters": controls.percent}, gr.skip(), *files
 
     def adapters(self, percent: float) -> list[Any]:
         """Write one adapter per function, and return what its button becomes."""
@@ -91,23 +105,22 @@ class Handlers:
 
     def mask(self, data: gr.EventData, *strengths: float) -> list[Any]:
         """Mask the function that was clicked in the map, or give it back: its slider goes to 0 or to 1."""
-        clicked = data._data.get("degradation")
+        clicked = _said(data, "degradation")
         pairs = zip(self.studio.degradations, strengths, strict=True)
         return [(0.0 if value else 1.0) if name == clicked else gr.skip() for name, value in pairs]
 
-    def pick(self, data: gr.EventData) -> str:
-        """Take a photograph that ships."""
-        return chosen(data._data)
-
-    def receive(self, session: Session, data: gr.EventData) -> tuple[str, str]:
-        """Take a picture that the visitor sent; return its key, and that no photograph is chosen."""
+    def receive(self, session: Session, data: gr.EventData) -> str:
+        """Take a picture that the visitor sent; return its key."""
         with told():
-            if failure := data._data.get("error"):
-                raise FilterlensError(f"The picture could not be sent: {str(failure)[:200]}")
-            path = self.shelf.received(data._data.get("path"))
-            session.upload = safe_name(path.stem), read_upload(path)
+            if failure := _said(data, "error"):
+                raise FilterlensError(f"The picture could not be sent: {failure[:200]}")
+            path = self.shelf.received(_said(data, "path"))
+            try:
+                session.upload = safe_name(path.stem), read_upload(path)
+            finally:
+                remove_upload(path)
             session.uploads += 1
-        return f"{UPLOAD}{session.uploads}", ""
+        return f"{UPLOAD}{session.uploads}"
 
     def _scene(self, session: Session, controls: Controls) -> Scene:
         """Return the session's scene, made anew when picture or handling changed."""
@@ -121,11 +134,11 @@ class Handlers:
     def _picture(self, session: Session, source: str) -> tuple[str, Tensor]:
         if not source.startswith(UPLOAD):
             return source, _photograph(source)
-        if session.upload is None:
+        if session.upload is None or source != f"{UPLOAD}{session.uploads}":
             raise FilterlensError("The picture that you sent is gone. Send it again.")
         return session.upload
 
-    def _view(self, session: Session, controls: Controls, picture: Tensor) -> dict[str, Any]:
+    def _view(self, session: Session, controls: Controls, picture: Tensor, chosen: Sequence[Any]) -> dict[str, Any]:
         assert session.scene is not None
         pixels = to_uint8(picture)
         stem = words.stem(session.scene.name, controls.strengths)
@@ -136,27 +149,39 @@ class Handlers:
             (session.scene.image.shape[3], session.scene.image.shape[2]),
             words.facts(self.studio.psnr(session.scene, picture)),
             f"{safe_name(stem)}.png",
+            chosen,
         )
 
-    def _explained(self, session: Session, moment: float, chosen: Sequence[Any]) -> bool:
-        """Find out what the scene has, unless that is known; False when given up."""
+    def _explained(self, session: Session, moment: float, chosen: Sequence[Any]) -> Iterator[bool]:
+        """Find out what the scene has, patch by patch, unless that is known or the page moved on."""
         scene = session.scene
-        if scene is None or session.shown != tuple(chosen):
-            return False  # the picture is still to come, and this will be asked again after it
-        if session.explained is scene:
-            return True
-        for explanation in self.studio.explaining(scene):
-            if session.is_outdated(moment, chosen):
-                return False
-            session.explanation = explanation or session.explanation
-        session.explained = scene
-        return True
+        if scene is None or session.shown != tuple(chosen) or session.explained is scene:
+            return  # without a picture: it is still to come, and this will be asked again after it
+        explanation, trouble = None, ""
+        try:
+            for explanation in self.studio.explaining(scene):
+                if session.is_outdated(moment, chosen):
+                    return
+                yield explanation is not None
+        except FilterlensError as error:
+            trouble = str(error)
+        session.explained, session.explanation, session.trouble = scene, explanation, trouble
+
+
+def _verdict(session: Session) -> str:
+    return unknown_html(session.trouble) if session.explanation is None else verdict_html(session.explanation)
+
+
+def _said(data: gr.EventData, name: str) -> str | None:
+    """Return what an event of the page says of something; None where it says nothing or no text."""
+    said = data._data.get(name) if isinstance(data._data, dict) else None
+    return said if isinstance(said, str) else None
 
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """Show an error that the visitor can act on in the page, until it is closed."""
+    """Show an error that the visitor can act on in the page, until it is closed; as text, whatever it quotes."""
     try:
         yield
     except FilterlensError as error:
-        raise gr.Error(str(error), duration=None, print_exception=False) from error
+        raise gr.Error(plain_text(str(error)), duration=None, print_exception=False) from error

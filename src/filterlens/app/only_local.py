@@ -1,31 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No errands: gradio can fetch an address of the internet on behalf of a page; this app refuses to."""
+"""Who may ask: only the app's own page, at the app's own address. Stands in front of everything else that is served."""
 
-import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import urlsplit
 
-_ERRAND = re.compile(r"/(file|proxy)=.*:/", re.IGNORECASE)
+from filterlens.app.addresses import Addresses
 
 Message = MutableMapping[str, Any]
-Application = Callable[
-    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_CLAIMS = (b"x-forwarded-", b"x-gradio-", b"x-real-", b"x-original-")  # of a proxy, which there is none
+_SHARED = b"access-control-"
+_PROTECTION: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"referrer-policy", b"same-origin"),
 ]
 
 
 class OnlyLocal:
-    """ASGI middleware that answers 403 to requests for files of other machines."""
+    """ASGI middleware that answers 403 to requests by other names and from other pages, before they are read.
 
-    def __init__(self, app: Application) -> None:
-        self._app = app
+    Args:
+        app: Answers the others.
+        addresses: The app's own.
+    """
 
-    async def __call__(
-        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
-    ) -> None:
+    def __init__(self, app: Application, addresses: Addresses) -> None:
+        self._app, self._addresses = app, addresses
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not _ERRAND.search(unquote(scope["path"])):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-        await send({"type": "http.response.body", "body": b"This app fetches nothing from other machines."})
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})  # the page opens none
+        elif trouble := self._trouble(scope):
+            await answer(send, 403, trouble)
+        else:
+            kept = [(name, value) for name, value in scope["headers"] if not _is_claim(name.lower())]
+            await self._app({**scope, "headers": kept}, receive, protected(send))
+
+    def _trouble(self, scope: Message) -> str:
+        """Say what is wrong with where a request comes from; empty for nothing."""
+        hosts, origins = values(scope, b"host"), values(scope, b"origin")
+        if len(hosts) != 1 or not self._addresses.are(hosts[0]):
+            return (
+                "This app answers only at the address that it printed when it started. Through a tunnel, use the same "
+                f"port here and there: {self._addresses.port}."
+            )
+        if any(not self._addresses.sent(origin, hosts[0]) for origin in origins):
+            return "This app answers only its own page."
+        if not is_visit(scope) and not self._is_own_page(scope, hosts[0]):
+            return "This app answers only its own page."
+        return ""
+
+    def _is_own_page(self, scope: Message, host: str) -> bool:
+        """Whether nothing in the request says that another page asked."""
+        sites, referers = values(scope, b"sec-fetch-site"), values(scope, b"referer")
+        if any(site not in ("same-origin", "none") for site in sites):
+            return False
+        return all(self._addresses.sent(_origin(referer), host) for referer in referers)
+
+
+def is_visit(scope: Message) -> bool:
+    """Whether somebody opens the page, by a link from wherever it may be."""
+    inside = set(values(scope, b"sec-fetch-dest")) - {"document"}
+    return scope["method"] in ("GET", "HEAD") and scope["path"] == "/" and not inside
+
+
+def values(scope: Message, name: bytes) -> list[str]:
+    """Return all values of a header."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+async def answer(send: Send, status: int, text: str) -> None:
+    """Answer with one line."""
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text.encode()))]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *_PROTECTION]})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
+def protected(send: Send) -> Send:
+    """Wrap ``send`` so that answers are for the app's own page: no other may read or frame them."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kept = [(name, value) for name, value in message.get("headers", []) if not name.lower().startswith(_SHARED)]
+            message = {**message, "headers": [*kept, *_PROTECTION]}
+        await send(message)
+
+    return sent
+
+
+def _is_claim(name: bytes) -> bool:
+    return name == b"forwarded" or name.startswith(_CLAIMS)
+
+
+def _origin(referer: str) -> str:
+    try:
+        parts = urlsplit(referer)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}"

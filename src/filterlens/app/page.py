@@ -13,7 +13,7 @@ from filterlens.app.filter_map import filter_map
 from filterlens.app.handlers import Handlers
 from filterlens.app.photographs import photographs
 from filterlens.app.session import Session
-from filterlens.app.verdict import waiting_html
+from filterlens.app.verdict import verdict
 from filterlens.app.viewer import viewer
 from filterlens.report.labels import percent_text
 from filterlens.workflow.studio.scene import NO_JPEG, Handling
@@ -21,7 +21,7 @@ from filterlens.workflow.studio.scene import NO_JPEG, Handling
 FIRST = "chelsea"
 MOST_STRENGTH = 1.5
 HOUR = 3600
-_STAMP = "(...all) => [...all.slice(0, -1), performance.timeOrigin + performance.now()]"
+_STAMP = "(...all) => window.filterlens.note(all)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,6 @@ class _Parts:
     """The components that events read and write."""
 
     session: Any
-    source: Any
     viewer: Any
     strengths: list[Any]
     percent: Any
@@ -44,7 +43,7 @@ class _Parts:
     @property
     def controls(self) -> list[Any]:
         """In the order that :class:`filterlens.app.controls.Controls` reads."""
-        return [self.source, self.lowered, *self.degrading, self.percent, *self.strengths]
+        return [self.shipped, self.lowered, *self.degrading, self.percent, *self.strengths]
 
 
 def build_page(handlers: Handlers) -> gr.Blocks:
@@ -57,7 +56,7 @@ def build_page(handlers: Handlers) -> gr.Blocks:
 def _lay_out(handlers: Handlers) -> _Parts:
     studio = handlers.studio
     session = gr.State(Session(), delete_callback=handlers.shelf.clear)
-    source, moment = gr.State(FIRST), gr.Number(0, visible=False)
+    moment = gr.Number(0, visible=False)
     head = Markup('<p class="kicker">filterlens · {}</p><h1>{}</h1><p>{}</p>').format(
         studio.pair.name or "your pair", words.HEADLINE, words.lead(studio.degradations, studio.pair.scale)
     )
@@ -65,7 +64,7 @@ def _lay_out(handlers: Handlers) -> _Parts:
     with gr.Row(equal_height=False, elem_id="main"):
         with gr.Column(scale=7, min_width=320):
             shown = viewer(_first_view(handlers))
-            verdict = _verdict()
+            seen = _verdict()
             adapters = _adapters(handlers)
         with gr.Column(scale=5, min_width=320):
             strengths, percent = _strengths(handlers)
@@ -79,14 +78,13 @@ def _lay_out(handlers: Handlers) -> _Parts:
         layers = filter_map(studio)
     return _Parts(
         session,
-        source,
         shown,
         strengths,
         percent,
         shipped,
         lowered,
         degrading,
-        verdict,
+        seen,
         layers,
         adapters,
         moment,
@@ -131,7 +129,7 @@ def _strengths(handlers: Handlers) -> tuple[list[Any], Any]:
 def _verdict() -> Any:
     with gr.Column(elem_classes="card", elem_id="seen"):
         _title("What the network sees in the input")
-        return gr.HTML(waiting_html(), elem_id="verdict")
+        return verdict()
 
 
 def _picture(first: Handling) -> tuple[Any, Any, list[Any]]:
@@ -175,17 +173,16 @@ def _connect(page: gr.Blocks, handlers: Handlers, parts: _Parts) -> None:
         trigger_mode="multiple",
     )  # fmt: skip
     gr.on(
-        [page.load, *changes], handlers.render, inputs, [parts.viewer, parts.map], js=_STAMP,
+        [page.load, *changes], handlers.render, inputs, parts.viewer, js=_STAMP,
         trigger_mode="always_last", show_progress="hidden", api_visibility="private", **alone,
     ).then(
         handlers.explain, inputs, [parts.verdict, parts.map, *parts.adapters], js=_STAMP, show_progress="hidden",
         api_visibility="private", **alone,
     )  # fmt: skip
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    quiet = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
     parts.map.select(handlers.mask, parts.strengths, parts.strengths, **quiet)
-    parts.shipped.select(handlers.pick, None, parts.source, **quiet)
     for each in (parts.shipped, parts.viewer):
-        each.upload(handlers.receive, parts.session, [parts.source, parts.shipped], **quiet)
+        each.upload(handlers.receive, parts.session, parts.shipped, **quiet)
     parts.lowered.change(
         lambda lowered: [gr.update(interactive=not lowered)] * len(parts.degrading),
         parts.lowered,

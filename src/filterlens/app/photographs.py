@@ -3,7 +3,6 @@
 
 import base64
 import io
-from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -15,9 +14,10 @@ SIDE = 200  # of a thumbnail, in pixels
 
 
 def photographs(first: str) -> gr.HTML:
-    """Return the component; its value is the chosen name, empty for a picture of the visitor.
+    """Return the component; its value is the name of the chosen photograph.
 
-    Choosing fires ``select`` with ``{"name": …}``, sending ``upload`` with ``{"path": …}`` or ``{"error": …}``.
+    A picture of the visitor has another value, which the server gives it. Sending one fires ``upload`` with
+    ``{"path": …}`` or ``{"error": …}``.
     """
     pictures = [{"name": name, "picture": _thumbnail(name)} for name in PHOTOGRAPHS]
     return gr.HTML(
@@ -29,12 +29,6 @@ def photographs(first: str) -> gr.HTML:
         elem_id="photographs",
         pictures=pictures,
     )
-
-
-def chosen(data: Any) -> str:
-    """Return the name in an event of the component; the first photograph for what is none."""
-    name = data.get("name") if isinstance(data, dict) else None
-    return name if name in PHOTOGRAPHS else next(iter(PHOTOGRAPHS))
 
 
 def _thumbnail(name: str) -> str:

@@ -23,8 +23,10 @@ class Session:
         scene: What the network was last given.
         input: Address of its picture.
         shown: The controls whose picture was last finished.
+        failed: The controls for which there was no picture last.
         explained: The scene that ``explanation`` is about.
-        explanation: What it has, and why.
+        explanation: What it has, and why; None where nothing can be said.
+        trouble: Why nothing can be said.
         adapters: For which share of the filters adapters lie ready.
         inputs: Pictures of inputs on disk, the latest last.
         results: And of results.
@@ -36,8 +38,10 @@ class Session:
     scene: Scene | None = None
     input: str = ""
     shown: tuple[Any, ...] = ()
+    failed: tuple[Any, ...] = ()
     explained: Scene | None = None
     explanation: Explanation | None = None
+    trouble: str = ""
     adapters: float | None = None
     inputs: list[Path] = field(default_factory=list)
     results: list[Path] = field(default_factory=list)

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The temporary folder from which the page loads pictures."""
 
+import contextlib
 import re
 import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +17,7 @@ from filterlens.app.session import Session
 from filterlens.errors import UsageError
 
 KEPT = 4  # per page: the browser may still be loading an older one
+MOST_KEPT = 400  # of all pages together
 ROUTE = "gradio_api/file="
 
 
@@ -26,6 +31,8 @@ class Shelf:
 
     def __init__(self, folder: Path, uploads: Path) -> None:
         self.folder, self.uploads = folder, uploads
+        self._all: OrderedDict[Path, None] = OrderedDict()
+        self._lock = threading.Lock()
 
     def put(self, kept: list[Path], stem: str, pixels: Tensor) -> str:
         """Write ``(3, H, W)`` uint8 as PNG and return its address.
@@ -37,7 +44,7 @@ class Shelf:
         """
         kept.append(self._write(stem, pixels))
         while len(kept) > KEPT:
-            _drop(kept.pop(0))
+            self._drop(kept.pop(0))
         return address(kept[-1])
 
     def received(self, path: str | None) -> Path:
@@ -46,22 +53,33 @@ class Shelf:
         Raises:
             UsageError: Nothing arrived, or the path is none that an upload has: pages could be forged.
         """
-        found = Path((path or "").replace("\0", "")).resolve()
-        if not path or not found.is_relative_to(self.uploads.resolve()) or not found.is_file():
+        if not path or not is_file_in(path, [self.uploads]):
             raise UsageError("No picture arrived. Choose a file again.")
-        return found
+        return Path(path).resolve()
 
     def clear(self, session: Session) -> None:
         """Drop what a closed page left."""
         for path in [*session.inputs, *session.results]:
-            _drop(path)
+            self._drop(path)
 
     def _write(self, stem: str, pixels: Tensor) -> Path:
         place = self.folder / secrets.token_hex(8)  # nobody guesses another page's pictures
         place.mkdir()
         path = place / f"{safe_name(stem)}.png"
         Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path, "PNG", compress_level=1)
+        with self._lock:
+            self._all[path] = None
+            surplus = list(self._all)[:-MOST_KEPT]
+        for oldest in surplus:
+            self._drop(oldest)
         return path
+
+    def _drop(self, path: Path) -> None:
+        with self._lock:
+            self._all.pop(path, None)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # many pages were open, and this one's pictures went
+            path.parent.rmdir()
 
 
 def address(path: Path) -> str:
@@ -74,6 +92,17 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip(".-")[:60] or "picture"
 
 
-def _drop(path: Path) -> None:
+def is_file_in(path: str, folders: Sequence[Path]) -> bool:
+    """Whether a path names a file that lies in one of the folders, links followed."""
+    try:
+        found = Path(path).resolve()
+        return found.is_file() and any(found.is_relative_to(folder.resolve()) for folder in folders)
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
+
+
+def remove_upload(path: Path) -> None:
+    """Delete a file that a visitor sent, and the folder that it had for itself."""
     path.unlink(missing_ok=True)
-    path.parent.rmdir()
+    with contextlib.suppress(OSError):  # it lies among others
+        path.parent.rmdir()

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the classifier says of the input, and why, as bars."""
 
+from typing import Any
+
+import gradio as gr
 from jinja2 import Environment
 
 from filterlens.app import words
@@ -10,9 +13,25 @@ from filterlens.report.labels import percent_text, whole_percent
 from filterlens.workflow.studio.explanation import Explanation
 
 
-def waiting_html() -> str:
-    """Return what stands there before the first verdict."""
-    return _render(sentence="Looking at the input …", bars=[], unseen="", reason="")
+def verdict() -> gr.HTML:
+    """Return the component; its value has ``html``, the ``controls`` it was made for, and maybe ``adapters``.
+
+    Until a verdict on the present input comes it says that it is looking. ``adapters`` is the share of the filters for
+    which the buttons below give adapters.
+    """
+    value: dict[str, Any] | None = None
+    return gr.HTML(
+        value,
+        html_template=asset("verdict.html"),
+        js_on_load=asset("verdict.js"),
+        apply_default_css=False,
+        elem_id="verdict",
+    )
+
+
+def unknown_html(reason: str = "") -> str:
+    """Return what stands there for an input of which nothing can be said."""
+    return _render(sentence=f"Nothing can be said of this input. {reason}".strip(), bars=[], unseen="", reason="")
 
 
 def verdict_html(explanation: Explanation) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The picture: input and result behind one divider, and a lens on both."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -10,7 +11,7 @@ from filterlens.workflow.studio.restoration import Step
 
 
 def viewer(value: dict[str, Any] | None) -> gr.HTML:
-    """Return the component; its value is what :func:`view` or :func:`progress` makes."""
+    """Return the component; its value is what :func:`view`, :func:`progress` or :func:`failed` makes."""
     return gr.HTML(
         value,
         html_template=asset("viewer.html"),
@@ -22,7 +23,13 @@ def viewer(value: dict[str, Any] | None) -> gr.HTML:
 
 
 def view(
-    before: str, after: str, size: tuple[int, int], small: tuple[int, int], facts: str, file: str
+    before: str,
+    after: str,
+    size: tuple[int, int],
+    small: tuple[int, int],
+    facts: str,
+    file: str,
+    controls: Sequence[Any],
 ) -> dict[str, Any]:
     """Return what the page shows.
 
@@ -33,6 +40,7 @@ def view(
         small: Width and height of the input.
         facts: What is said below the picture.
         file: Name under which the result is saved.
+        controls: What the picture was made for: the page marks it as an earlier one where they are others now.
     """
     return {
         "before": before,
@@ -43,9 +51,15 @@ def view(
         "result": f"result {size[0]}×{size[1]}",
         "facts": facts,
         "file": file,
+        "controls": list(controls),
     }
 
 
-def progress(step: Step) -> dict[str, Any]:
+def progress(step: Step, controls: Sequence[Any]) -> dict[str, Any]:
     """Return how far a large picture is; the page keeps showing the last one."""
-    return {"done": step.done, "total": step.total}
+    return {"done": step.done, "total": step.total, "controls": list(controls)}
+
+
+def failed(controls: Sequence[Any]) -> dict[str, Any]:
+    """Return that there is no picture for these controls."""
+    return {"failed": True, "controls": list(controls)}

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from filterlens.diagnosis.classify import Verdict
 from filterlens.report.labels import function_of, listed
@@ -78,3 +78,9 @@ def stem(name: str, strengths: Mapping[str, float]) -> str:
 def facts(psnr: float | None) -> str:
     """Return what is said below the picture."""
     return "" if psnr is None else f"{psnr:.2f} dB PSNR against the original"
+
+
+def plain_text(text: str) -> str:
+    """Return a message in one line that a page or a terminal shows as text, whatever it quotes."""
+    line = "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+    return str(escape(line))

@@ -9,7 +9,7 @@ import torch
 from filterlens.diagnosis.classify import Classifier
 from filterlens.editing.adapter import Adapter
 from filterlens.editing.modulate import modulate
-from filterlens.errors import UsageError
+from filterlens.errors import FilterlensError, UsageError
 from filterlens.workflow.restore import Restorer
 from filterlens.workflow.studio.dialling import dialled
 from filterlens.workflow.studio.explanation import explaining
@@ -52,6 +52,16 @@ def test_a_tile_below_the_least_is_taken_as_the_least(pair, scene):
 def test_the_target_comes_out_when_nothing_is_dialled(studio, scene):
     (step,) = studio.restoring(scene, {}, 1.0)
     assert torch.equal(step.picture, studio.pair.run(studio.pair.target, scene.image))
+
+
+def test_a_picture_with_nan_or_infinity_is_an_error_with_name_and_share(studio, scene, monkeypatch):
+    whole = studio.pair.run(studio.pair.target, scene.image)
+    broken = whole.clone()
+    broken[0, 0, 0, 0], broken[0, 1, 0, 0], broken[0, 2, 5, 5] = math.nan, math.nan, -math.inf
+    monkeypatch.setattr(type(studio.pair), "run", lambda *_: broken)
+    share = 100 * 2 / whole[0, 0].numel()
+    with pytest.raises(FilterlensError, match=f"NaN or infinity for 'face', in {share:.3g} % of the pixels"):
+        list(studio.restoring(scene, {}, 1.0))
 
 
 def test_psnr_is_that_of_eight_bits_without_the_border(studio, scene):

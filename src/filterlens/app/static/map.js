@@ -15,8 +15,9 @@ const layers = props.layers.map(([name, out, inwards, whole]) => {  // whole: a 
   offset += count;
   return layer;
 });
-let state = { percent: 1, strengths: {} }, used = null, places = [];
-const strength = (each) => state.strengths[each.degradation] ?? 1;
+const state = { percent: 1, strengths: [] };  // as the controls say
+let latest = null, used = null, places = [];  // used: by the input, while the latest answer is about this one
+const strength = (each) => state.strengths[functions.indexOf(each)] ?? 1;
 const count = (percent) => Math.floor((props.total * percent) / 100 + 1e-9);
 
 for (const each of functions) {
@@ -45,7 +46,7 @@ function colourOf(filter, dark) {
   const most = count(state.percent);
   const mine = functions.filter((each) => (each.ranks.get(filter) ?? Infinity) <= most);
   const inUse = used && (used.ranks.get(filter) ?? Infinity) <= count(used.percent);
-  const dim = only.checked && !inUse ? 0.12 : 1;
+  const dim = used && only.checked && !inUse ? 0.12 : 1;
   if (!mine.length) return only.checked && inUse ? (dark ? [200, 206, 216, 230] : [70, 78, 92, 230]) : null;
   const part = Math.max(...mine.map((each) => Math.min(1, Math.max(0, strength(each)))));
   const mixed = mine.length > 1 ? (dark ? [255, 255, 255] : [20, 24, 32]) : rgb(mine[0].colour);
@@ -150,19 +151,28 @@ canvas.addEventListener("pointerdown", point);
 canvas.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") tip.hidden = true; });
 only.addEventListener("change", draw);
 
-function show(value) {
-  if (!value) return;
-  state = value;
-  if (value.used) {
-    const filters = unpack(value.used.filters, Int32Array), shares = unpack(value.used.shares, Float32Array);
-    used = { percent: value.used.percent, ranks: new Map(), shares: new Map() };
-    filters.forEach((filter, rank) => { used.ranks.set(filter, rank + 1); used.shares.set(filter, shares[rank]); });
-  }
+function mark() {
+  const controls = window.filterlens.wanted;
+  if (controls) [state.percent, state.strengths] = [controls[5], controls.slice(6)];
+  used = window.filterlens.isCurrent("map") ? latest : null;
+  only.disabled = !used;
+  find(".looking").hidden = Boolean(used);
+  if (!used) tip.hidden = true;
   legend();
   draw();
 }
-legend();
-draw();
+
+function show(value) {
+  if (!value) return;
+  latest = value.used && { percent: value.used.percent, ranks: new Map(), shares: new Map() };
+  if (latest) {
+    const filters = unpack(value.used.filters, Int32Array), shares = unpack(value.used.shares, Float32Array);
+    filters.forEach((filter, rank) => { latest.ranks.set(filter, rank + 1); latest.shares.set(filter, shares[rank]); });
+  }
+  window.filterlens.answered("map", value.controls);
+}
+document.addEventListener("filterlens", mark);
+mark();
 show(props.value);
 watch("value", () => show(props.value));
 new ResizeObserver(draw).observe(element);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The photographs that ship, as buttons; props.value is the chosen one's name, or empty for a picture of the visitor.
+// The photographs that ship, as buttons; props.value is the chosen one's name, or another for a picture of the visitor.
 const row = element.querySelector(".row");
 for (const { name, picture } of props.pictures) {
   const button = document.createElement("button"), image = document.createElement("img");
   button.type = "button"; button.dataset.name = name;
   image.src = picture; image.alt = name;
   button.append(image);
-  button.addEventListener("click", () => { props.value = name; choose(name); trigger("select", { name }); });
+  button.addEventListener("click", () => { props.value = name; choose(name); });
   row.append(button);
 }
 const own = element.querySelector(".own input"), words = element.querySelector(".own span"), said = words.textContent;

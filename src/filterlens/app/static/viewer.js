@@ -82,12 +82,29 @@ async function load(address) {
   await image.decode();
 }
 
+let shown = null, sought = null;  // the picture that stands there, and what was last said of another one
+function mark() {
+  const page = window.filterlens, current = shown !== null && page.isCurrent("picture"), save = find(".save");
+  const about = sought && page.agrees("picture", sought.controls) ? sought : null;
+  stage.classList.toggle("earlier", !current);
+  find(".tag.input").textContent = !shown ? "" : page.agrees("input", shown.controls) ? shown.input : "earlier input";
+  find(".tag.result").textContent = !shown ? "" : current ? shown.result : "earlier result";
+  find(".facts").textContent = current ? shown.facts : about?.failed ? "There is no picture for these settings." : "Working …";
+  busy.hidden = current || !(about?.total > 1);
+  if (current) { save.href = shown.after; save.download = shown.file; save.removeAttribute("aria-disabled"); }
+  else { save.removeAttribute("href"); save.setAttribute("aria-disabled", "true"); }
+  if (!current) lens.hidden = true;
+}
+
 async function show(value) {
   if (!value) return;
-  if (value.total) {
-    busy.hidden = value.total < 2;
-    busy.querySelector("i").style.width = (100 * value.done) / value.total + "%";
-    busy.querySelector("b").textContent = `tile ${value.done} of ${value.total}`;
+  if (!value.after) {
+    sought = value;
+    if (value.total) {
+      busy.querySelector("i").style.width = (100 * value.done) / value.total + "%";
+      busy.querySelector("b").textContent = `tile ${value.done} of ${value.total}`;
+    }
+    mark();
     return;
   }
   const mine = ++newest;
@@ -97,15 +114,14 @@ async function show(value) {
   stage.style.aspectRatio = `${value.width} / ${value.height}`;
   stage.style.width = `min(100%, calc(68vh * ${value.width / value.height}))`;
   before.src = value.before; after.src = value.after;
-  find(".tag.input").textContent = value.input; find(".tag.result").textContent = value.result;
-  find(".facts").textContent = value.facts;
-  const save = find(".save");
-  save.href = value.after; save.download = value.file;
-  busy.hidden = true;
+  shown = value; sought = null;
+  window.filterlens.answered("picture", value.controls);  // marks this, too
   element.dataset.shown = value.after;
 }
 
+document.addEventListener("filterlens", mark);
 divide(50);
 switchLens(false);
+mark();
 show(props.value);
 watch("value", () => show(props.value));

@@ -80,3 +80,21 @@ def _run(pair: ModelPair, vector: Tensor, image: Tensor, precision: str) -> Tens
         if not is_out_of_memory(error):
             raise
     raise FilterlensError(f"Out of memory on {pair.device} at {image.shape[-1]}×{image.shape[-2]} LR pixels.")
+
+
+def check_finite(name: str, picture: Tensor) -> None:
+    """Refuse a picture that is partly no picture.
+
+    Args:
+        name: Of the image.
+        picture: What the network made of it, ``(1, 3, H, W)``.
+
+    Raises:
+        FilterlensError: It holds NaN or infinity; says in what share of the pixels.
+    """
+    share = 1 - picture.isfinite().all(1).double().mean().item()
+    if share:
+        raise FilterlensError(
+            f"The network gives NaN or infinity for '{name}', in {100 * share:.3g} % of the pixels. Move the strengths "
+            "towards 1, start the app with --precision fp32, or check the network's weights."
+        )

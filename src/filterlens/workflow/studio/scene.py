@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the network is given: a picture, and what is done to it before."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
 from torch import Tensor
 
-from filterlens.data.images import crop_to_multiple, image_size, read_image, to_float
+from filterlens.data.images import crop_to_multiple, read_image, to_float
 from filterlens.degradations import Degradation
 from filterlens.degradations.blur import GaussianBlur
 from filterlens.degradations.jpeg import Jpeg
@@ -15,6 +17,7 @@ from filterlens.diagnosis.overlap import LEAST_SIDE
 from filterlens.errors import FilterlensError, UsageError
 
 MOST_PIXELS = 16_000_000  # of a result: half a minute on two cores
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM")  # nothing that Pillow hands to other programs
 NO_JPEG = 100
 
 
@@ -90,21 +93,44 @@ def make_scene(name: str, picture: Tensor, handling: Handling, scale: int) -> Sc
 
 
 def read_upload(path: Path) -> Tensor:
-    """Read a file that a visitor sent as RGB ``(3, H, W)`` uint8; its size is checked before it is decoded.
+    """Read a file that a visitor sent as RGB ``(3, H, W)`` uint8; kind and size are checked before it is decoded.
 
     Raises:
         FilterlensError: It is no image, damaged, or too large; the message has its name, not its place on this disk.
     """
+    _check_pixels(path.name, *_header(path))
     try:
-        _check_pixels(path.name, *image_size(path))
         return read_image(path)
     except FilterlensError as error:
-        raise type(error)(str(error).replace(str(path), path.name)) from error
+        raise type(error)(str(error).replace(str(path), path.name)) from None
+
+
+def _header(path: Path) -> tuple[int, int]:
+    """Return width and height as the file's header says.
+
+    Raises:
+        FilterlensError: It is of no kind that the app takes.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                return image.size
+    except Image.DecompressionBombError:
+        raise _too_large(f"'{path.name}' has more pixels than any photograph") from None
+    except Exception:  # Pillow's readers raise many kinds
+        raise FilterlensError(
+            f"'{path.name}' is not an image that the app reads. Send a picture as {', '.join(FORMATS)}."
+        ) from None
 
 
 def _check_pixels(name: str, width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
-        raise UsageError(
-            f"'{name}' means a result of {width}×{height} pixels; the app takes {MOST_PIXELS // 10**6} megapixels "
-            "at most. Use a smaller picture, or `filterlens restore`, which takes any size."
-        )
+        raise _too_large(f"'{name}' means a result of {width}×{height} pixels")
+
+
+def _too_large(what: str) -> UsageError:
+    return UsageError(
+        f"{what}; the app takes {MOST_PIXELS // 10**6} megapixels at most. Use a smaller picture, or "
+        "`filterlens restore`, which takes any size."
+    )

@@ -19,7 +19,7 @@ from filterlens.tiling import Tiling
 from filterlens.workflow.adapter_export import found_adapter
 from filterlens.workflow.studio.dialling import dialled
 from filterlens.workflow.studio.explanation import Explanation, explaining
-from filterlens.workflow.studio.restoration import Step, restoring
+from filterlens.workflow.studio.restoration import Step, check_finite, restoring
 from filterlens.workflow.studio.scene import Scene
 
 PERCENTS = (0.5, 1.0, 3.0, 5.0)
@@ -66,11 +66,14 @@ class Studio:
 
         Raises:
             UsageError: The percentage is not possible, or a strength is not finite.
-            FilterlensError: Out of memory.
+            FilterlensError: Out of memory, or the picture holds NaN or infinity.
         """
         dials = [(selection, strengths.get(name, 1.0)) for name, selection in self.selections(percent).items()]
         vector = dialled(self.pair, dials)
-        return restoring(self.pair, vector, scene.image, lambda: self._tiling, precision=self.precision)
+        for step in restoring(self.pair, vector, scene.image, lambda: self._tiling, precision=self.precision):
+            if step.picture is not None:
+                check_finite(scene.name, step.picture)
+            yield step
 
     @cached_property
     def _tiling(self) -> Tiling | None:

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be asked: the few routes that the page needs of gradio's many, with bounded and checked bodies."""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from filterlens.app.bodies import RequestError, replayed, whole, with_length
+from filterlens.app.calls import Calls
+from filterlens.app.only_local import Application, Message, Receive, Send, answer, values
+from filterlens.app.shelf import is_file_in
+from filterlens.app.uploads import Uploads
+from filterlens.app.visitors import Visitors
+
+MOST_JSON = 64 * 2**10  # bytes; the page's own calls have a few hundred
+LONGEST_PATH = 2000
+FILE = "/gradio_api/file="
+_UPLOAD, _RUN, _JOIN = "/gradio_api/upload", "/gradio_api/run/predict", "/gradio_api/queue/join"
+_CANCEL, _RESET, _DATA = "/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/queue/data"
+_ERRAND = re.compile(r"/(file|proxy)=.*:/", re.IGNORECASE | re.DOTALL)
+_PAGES = ("/", "/config", "/config/", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json", "/gradio_api/info",
+          "/gradio_api/info/", "/gradio_api/app_id")  # fmt: skip
+_PARTS = re.compile(r"/(?:assets|static)(?:/[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]*)+")
+_HEARTBEAT = re.compile(r"/gradio_api/heartbeat/([A-Za-z0-9_-]{1,64})")
+_RANGE = re.compile(r"bytes=(\d{1,15}-\d{0,15}|-\d{1,15})")
+_log = logging.getLogger(__name__)
+
+
+class OnlyNeeded:
+    """ASGI middleware that hands on what the page needs, answers uploads itself, and refuses the rest.
+
+    Args:
+        app: gradio's.
+        calls: Checks what handlers are called with.
+        uploads: Stores what visitors send.
+        folders: Whose files are served.
+        visitors: Knows whose page a session is.
+    """
+
+    def __init__(
+        self, app: Application, calls: Calls, uploads: Uploads, folders: Sequence[Path], visitors: Visitors
+    ) -> None:
+        self._app, self._calls, self._uploads, self._visitors = app, calls, uploads, visitors
+        self._folders = folders
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = _Started(send)
+        try:
+            await self._serve(scope, receive, self._visitors.greeted(scope, started))
+        except RequestError as error:
+            await started.refuse(error.status, str(error))
+        except Exception as error:  # a defect of ours or of gradio: one line for the operator, none for the visitor
+            _log.warning("%s %r failed: %s: %r", scope["method"], scope["path"][:200], type(error).__name__, str(error))
+            _log.debug("in detail", exc_info=True)
+            await started.refuse(500, "Something went wrong here. Reload the page.")
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        if len(path) > LONGEST_PATH:
+            raise RequestError(414, "This address is too long.")
+        if _ERRAND.search(path):
+            raise RequestError(403, "This app fetches nothing from other machines.")
+        if method in ("GET", "HEAD"):
+            await self._app(self._read(scope, path), receive, send)
+        elif method != "POST":
+            raise RequestError(405, "This app answers GET, HEAD and POST.")
+        elif path == _UPLOAD:
+            await self._uploads(scope, receive, send)
+        else:
+            body = await self._posted(scope, path, receive)
+            await self._app(with_length(scope, len(body)), replayed(body, receive), send)
+
+    def _read(self, scope: Message, path: str) -> Message:
+        """Return the scope of a reading request without what is of no use here."""
+        if path in _PAGES or _PARTS.fullmatch(path):
+            return {**scope, "query_string": b""}  # gradio would look for a saved page
+        if path.startswith(FILE):
+            self._check_file(path.removeprefix(FILE))
+            kept = [(name, value) for name, value in scope["headers"] if _is_sound(name, value)]
+            return {**scope, "headers": kept}
+        if beat := _HEARTBEAT.fullmatch(path):
+            self._visitors.check(scope, beat[1])
+            return scope
+        if path == _DATA:
+            (session,) = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[:1]
+            self._visitors.check(scope, session, known=True)
+            return scope
+        raise RequestError(404, "There is nothing here.")
+
+    def _check_file(self, name: str) -> None:
+        hidden = [self._uploads.folder]  # what visitors send is read here and never given back
+        if not Path(name).is_absolute() or not is_file_in(name, self._folders) or is_file_in(name, hidden):
+            raise RequestError(403, "This app serves only its own pictures and adapters.")
+
+    async def _posted(self, scope: Message, path: str, receive: Receive) -> bytes:
+        """Return the checked body of a call."""
+        checks: dict[str, Callable[[bytes], tuple[str | None, bytes]]] = {
+            _RUN: self._calls.direct, _JOIN: self._calls.queued, _CANCEL: self._calls.cancelled,
+            _RESET: self._calls.reset,
+        }  # fmt: skip
+        check = checks.get(path.rstrip("/"))
+        if check is None:
+            raise RequestError(404, "There is nothing here.")
+        kinds = [kind.partition(";")[0].strip().lower() for kind in values(scope, b"content-type")]
+        if kinds != ["application/json"]:
+            raise RequestError(415, "A call is JSON.")
+        session, body = check(await whole(scope, receive, MOST_JSON))
+        if session is not None:
+            self._visitors.check(scope, session)
+        return body
+
+
+class _Started:
+    """Sends, and knows whether an answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self._begun = send, False
+
+    async def __call__(self, message: Message) -> None:
+        self._begun = True
+        await self._send(message)
+
+    async def refuse(self, status: int, text: str) -> None:
+        """Answer with an error, unless an answer is on its way."""
+        if not self._begun:
+            await answer(self._send, status, text)
+
+
+def _is_sound(name: bytes, value: bytes) -> bool:
+    return name.lower() != b"range" or _RANGE.fullmatch(value.decode("latin-1")) is not None
