@@ -190,7 +190,7 @@ class DAN(nn.Module):
 def cosine_basis(kernel: int, code: int) -> Tensor:
     """Return the ``code`` lowest frequencies of the orthonormal 2-D cosine transform, ``(kernel², code)`` float32."""
     by_frequency = sorted((i * i + j * j, i, j) for i in range(kernel) for j in range(kernel))
-    spectra = torch.zeros(code, kernel, kernel, dtype=torch.float64)
+    spectra = torch.zeros(code, kernel, kernel, dtype=torch.float64, device="cpu")  # whatever the default is
     for spectrum, (_, i, j) in zip(spectra, by_frequency, strict=False):
         spectrum[i, j] = 1
     return torch.from_numpy(idctn(spectra.numpy(), axes=(1, 2), norm="ortho")).flatten(1).T.float()
