@@ -118,12 +118,13 @@ def read_json(path: Path | str) -> Any:
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path | str, job: str) -> Iterator[None]:
+def folder_lock(folder: Path | str, job: str, part: str = "") -> Iterator[None]:
     """Hold a folder for one job while the block runs; the lock of a process that died is free.
 
     Args:
         folder: Made where it is missing.
         job: What holds it, for the others' error, for example ``"training"``.
+        part: What of the folder is held, where jobs that write different files may run at the same time.
 
     Raises:
         FilterlensError: Another living process holds it (its number and host are named), or it cannot be written.
@@ -131,26 +132,45 @@ def folder_lock(folder: Path | str, job: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     folder = Path(folder)
+    stem = f".filterlens.{part}" if part else ".filterlens"
+    lock = FileLock(folder / LOCK.replace(".filterlens", stem), blocking=False)
+    holder = folder / HOLDER.replace(".filterlens", stem)
+    with contextlib.ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock)
+            held.callback(holder.unlink, missing_ok=True)
+            write_json(holder, {"job": job, "process": os.getpid(), "host": platform.node()})
+        except Timeout:
+            raise FilterlensError(
+                f"'{folder / part}' is in use by {_holder(holder)}. Wait for it, or take another place."
+            ) from None
+        except OSError as error:
+            raise FilterlensError(f"Cannot write '{folder}': {error.strerror or error}.") from error
+        yield
+
+
+def check_writable(folder: Path | str) -> None:
+    """Refuse a folder in which no file can be written, before anything is computed; it need not exist yet.
+
+    Raises:
+        FilterlensError: A file is in its place, it may not be written, or the disk is full.
+    """
+    place = Path(folder)
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, blocking=False)
-        with lock:
-            write_json(folder / HOLDER, {"job": job, "process": os.getpid(), "host": platform.node()})
-            try:
-                yield
-            finally:
-                (folder / HOLDER).unlink(missing_ok=True)
-    except Timeout:
-        raise FilterlensError(
-            f"'{folder}' is in use by {_holder(folder)}. Wait for it, or take another folder."
-        ) from None
+        with tempfile.TemporaryFile(dir=place) as stream:
+            stream.write(bytes(4096))  # an empty file would fit on a full disk
     except OSError as error:
-        raise FilterlensError(f"Cannot write '{folder}': {error.strerror or error}.") from error
+        raise FilterlensError(
+            f"Cannot write into '{folder}': {error.strerror or error}. Free the disk or choose another place."
+        ) from error
 
 
-def _holder(folder: Path) -> str:
+def _holder(path: Path) -> str:
     try:
-        said = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        said = json.loads(path.read_text(encoding="utf-8"))
         return f"a {said['job']}, process {said['process']} on {said['host']}"
     except (OSError, ValueError, TypeError, KeyError):
         return "another process"

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from filterlens.progress import SILENT, Bar
 from filterlens.training.recipe import Recipe, validated
 
 
@@ -28,8 +29,12 @@ class Killer:
         self.notes: list[str] = []
 
     @contextlib.contextmanager
-    def bar(self, name: str, total: int, done: int = 0) -> Iterator["Killer"]:
-        yield self
+    def bar(self, name: str, total: int, done: int = 0) -> Iterator[Bar]:
+        if name.startswith("read"):  # no step of a training
+            with SILENT.bar(name, total, done) as bar:
+                yield bar
+        else:
+            yield self
 
     def advance(self, steps: int = 1) -> None:
         self.steps_left -= 1

@@ -42,7 +42,7 @@ def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
         if not isinstance(state, dict):
             raise ValueError(f"it holds a {type(state).__name__}")
     except Exception as error:  # torch raises whatever the damage provokes
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if state.get("format", FORMAT) != FORMAT:
         raise FilterlensError(
             f"Training state '{path}' is of filterlens {str(state.get('filterlens'))[:40]!r}, not of this version, "
@@ -51,6 +51,24 @@ def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
     if state.get("fingerprint") != fingerprint:
         raise another_training(path.parent)
     return state
+
+
+def is_state(path: Path) -> bool:
+    """Whether a file is a training state, of whatever training."""
+    return _fingerprint_in(path) is not None
+
+
+def is_of(path: Path, fingerprint: str) -> bool:
+    """Whether a file is a state of a certain training."""
+    return bool(_fingerprint_in(path) == fingerprint)
+
+
+def _fingerprint_in(path: Path) -> Any:
+    try:
+        _check_archive(path)
+        return torch.load(path, map_location="cpu", weights_only=True)["fingerprint"]
+    except Exception:  # torch raises whatever the damage provokes
+        return None
 
 
 def resume(path: Path, fingerprint: str, running: Running, iterations: int) -> dict[str, Any] | None:
@@ -70,7 +88,7 @@ def resume(path: Path, fingerprint: str, running: Running, iterations: int) -> d
         if not running.is_finite():
             raise ValueError("a weight is not finite")
     except Exception as error:  # its content is whatever somebody wrote
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return state
 
 
@@ -88,7 +106,8 @@ def _check_archive(path: Path) -> None:
         raise ValueError(f"its part {broken[:60]!r} is damaged")
 
 
-def _damaged(path: Path, error: Exception) -> FilterlensError:
+def damaged(path: Path, error: Exception) -> FilterlensError:
+    """Build the error for a state that cannot be used."""
     reason = first_line(error) or type(error).__name__
     return FilterlensError(
         f"Cannot read training state '{path}' ({reason}). It is damaged or no training state. Delete it to start "
@@ -128,6 +147,11 @@ def rewind_log(path: Path, stage: str, step: int) -> int:
     if rewound != text:
         write_text(path, rewound)
     return len(lines) - len(ours)
+
+
+def is_log_line(line: str) -> bool:
+    """Whether a line is one of a training's log."""
+    return _entry(line) is not None
 
 
 def _entry(line: str) -> tuple[str, int] | None:
