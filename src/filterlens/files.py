@@ -96,22 +96,6 @@ def _umask() -> int:
     return mask
 
 
-def check_writable(folder: Path | str) -> None:
-    """Make a folder where it is missing, and find out whether files can be written there, before a long job.
-
-    Raises:
-        FilterlensError: They cannot.
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise FilterlensError(
-            f"Cannot write into '{folder}': {error.strerror or error}. Choose another place, or free the disk."
-        ) from error
-
-
 def write_text(path: Path | str, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     with whole_file(path) as temporary:
@@ -189,59 +173,80 @@ def read_checked(path: Path | str, model: "type[BaseModel]", remedy: str) -> Any
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path | str, job: str) -> Iterator[None]:
+def folder_lock(folder: Path | str, job: str, part: str = "") -> Iterator[None]:
     """Hold a folder for one job while the block runs; the lock of a process that died is free.
 
     Args:
         folder: Made where it is missing.
         job: What holds it, for the others' error, for example ``"training"``.
+        part: What of the folder is held, where jobs that write different files may run at the same time.
 
     Raises:
         FilterlensError: Another living process holds it (its number and host are named), or it cannot be written.
     """
     folder = Path(folder)
+    stem = f".filterlens.{part}" if part else ".filterlens"
+    lock, holder = (folder / name.replace(".filterlens", stem) for name in (LOCK, HOLDER))
     is_new = not folder.exists()
     try:
-        with _locked(folder):
-            write_json(folder / HOLDER, {"job": job, "process": os.getpid(), "host": platform.node()})
+        with _locked(lock, holder, folder / part):
+            write_json(holder, {"job": job, "process": os.getpid(), "host": platform.node()})
             try:
                 yield
             finally:
-                (folder / HOLDER).unlink(missing_ok=True)
+                holder.unlink(missing_ok=True)
     except BaseException:
         if is_new:  # a job that failed before it wrote anything leaves nothing
             with contextlib.suppress(OSError):
-                if {path.name for path in folder.iterdir()} <= {LOCK}:
-                    (folder / LOCK).unlink(missing_ok=True)
+                if {path.name for path in folder.iterdir()} <= {lock.name}:
+                    lock.unlink(missing_ok=True)
                     folder.rmdir()
         raise
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(lock: Path, holder: Path, place: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK, blocking=False)
+    held = FileLock(lock, blocking=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire()
     except Timeout:
         raise FilterlensError(
-            f"'{folder}' is in use by {_holder(folder)}. Wait for it, or take another folder."
+            f"'{place}' is in use by {_holder(holder)}. Wait for it, or take another place."
         ) from None
     except NotImplementedError:  # a file system without locks
         pass
     except OSError as error:
-        raise FilterlensError(f"Cannot write '{folder}': {error.strerror or error}.") from error
+        raise FilterlensError(f"Cannot write '{lock.parent}': {error.strerror or error}.") from error
     try:
         yield
     finally:
-        lock.release()
+        held.release()
 
 
-def _holder(folder: Path) -> str:
+def check_writable(folder: Path | str) -> None:
+    """Refuse a folder in which no file can be written, before anything is computed; it need not exist yet.
+
+    Raises:
+        FilterlensError: A file is in its place, it may not be written, or the disk is full.
+    """
+    place = Path(folder)
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
     try:
-        said = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        with tempfile.TemporaryFile(dir=place) as stream:
+            stream.write(bytes(4096))  # an empty file would fit on a full disk
+    except OSError as error:
+        raise FilterlensError(
+            f"Cannot write into '{folder}': {error.strerror or error}. Free the disk or choose another place."
+        ) from error
+
+
+def _holder(path: Path) -> str:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
         return f"a {said['job']}, process {said['process']} on {said['host']}"
     except (OSError, ValueError, TypeError, KeyError):
         return "another process"

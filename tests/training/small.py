@@ -2,9 +2,11 @@
 """A training small enough for a test, and a progress that kills it."""
 
 import contextlib
+import signal as signals
 from collections.abc import Iterator
 from typing import Any
 
+from filterlens.progress import SILENT, Bar
 from filterlens.training.recipe import Recipe, validated
 
 
@@ -21,20 +23,27 @@ class Killed(BaseException):
 
 
 class Killer:
-    """A progress that kills the training at a step (counted over both stages), or at the n-th note."""
+    """A progress that kills the training at a step (counted over both stages), or at the n-th note.
 
-    def __init__(self, step: int = 0, note: int = 0) -> None:
-        self.steps_left, self.notes_left = step, note
+    With ``signal`` it sends that signal to this process instead.
+    """
+
+    def __init__(self, step: int = 0, note: int = 0, signal: int = 0) -> None:
+        self.steps_left, self.notes_left, self.signal = step, note, signal
         self.notes: list[str] = []
 
     @contextlib.contextmanager
-    def bar(self, name: str, total: int, done: int = 0) -> Iterator["Killer"]:
-        yield self
+    def bar(self, name: str, total: int, done: int = 0) -> Iterator[Bar]:
+        if name.startswith("read"):  # no step of a training
+            with SILENT.bar(name, total, done) as bar:
+                yield bar
+        else:
+            yield self
 
     def advance(self, steps: int = 1) -> None:
         self.steps_left -= 1
         if self.steps_left == 0:
-            raise Killed
+            self._kill()
 
     def describe(self, text: str) -> None:
         pass
@@ -43,4 +52,9 @@ class Killer:
         self.notes.append(text)
         self.notes_left -= 1
         if self.notes_left == 0:
+            self._kill()
+
+    def _kill(self) -> None:
+        if not self.signal:
             raise Killed
+        signals.raise_signal(self.signal)

@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state of a training on disk, and the log that goes with it."""
 
+import io
 import json
+import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.training.checkpointing import append_log, load_state, rewind_log, save_state
+from filterlens.training.checkpointing import Log, append_log, load_state, resume, rewind_log, save_state
+from filterlens.training.running import Running
+from tests.training.small import small_recipe
 
 
 def test_a_state_reads_back_equal(tmp_path: Path) -> None:
@@ -57,3 +65,119 @@ def test_rewinding_without_a_log_does_nothing(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(FilterlensError, match="Cannot write"):
         append_log(tmp_path, {"stage": "target", "step": 1})
+
+
+def compressed(path: Path) -> None:
+    """Replace the parts of a state by compressed ones, as large as one likes."""
+    content = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(content) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+
+
+def flipped(path: Path) -> None:
+    """Flip one bit of a weight."""
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(1.0, 9.0).numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+
+
+def running() -> Running:
+    torch.manual_seed(0)
+    made = Running.start(nn.Conv2d(1, 1, 1), small_recipe(), torch.device("cpu"))
+    made.network(torch.ones(1, 1, 1, 1)).sum().backward()
+    made.optimizer.step()
+    return made
+
+
+def whole_state() -> dict[str, Any]:
+    made = running()
+    made.done = 4
+    return {"fingerprint": "f", "marker": torch.arange(1.0, 9.0)} | made.state(torch.zeros(()))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"no archive" * 100),
+        lambda path: path.write_bytes(path.read_bytes()[:-40]),
+        compressed,
+        flipped,
+        lambda path: torch.save([1, 2], path),
+        lambda path: torch.save({"fingerprint": "f"}, path, _use_new_zipfile_serialization=False),
+        lambda path: torch.save({"fingerprint": Path("x")}, path),  # would run code
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+    ],
+    ids=["empty", "text", "torn", "compressed", "flipped", "list", "legacy", "code", "folder", "pipe"],
+)
+def test_a_file_that_is_no_whole_state_is_one_line_with_the_remedy(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "s.pt"
+    save_state(path, whole_state())
+    assert load_state(path, "f") is not None
+    damage(path)
+    with pytest.raises(FilterlensError, match=r"Cannot read training state '.*s\.pt'.*Delete it to start") as caught:
+        load_state(path, "f")
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": 7},
+        {"step": -1},
+        {"step": "x"},
+        {"network": {}},
+        {"network": {"weight": torch.full((1, 1, 1, 1), torch.nan), "bias": torch.zeros(1)}},
+        {"network": 3},
+        {"average": {"module.weight": torch.zeros(3)}},
+        {"optimizer": {"state": {}, "param_groups": []}},
+        {"optimizer": None},
+        {"meter": {"total": torch.zeros(3), "steps": 1}},
+        {"meter": []},
+    ],
+    ids=str,
+)
+def test_a_state_whose_content_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    save_state(tmp_path / "s.pt", whole_state())
+    assert resume(tmp_path / "s.pt", "f", running(), 6) is not None
+    save_state(tmp_path / "s.pt", whole_state() | changes)
+    with pytest.raises(FilterlensError, match="Delete it to start this stage anew"):
+        resume(tmp_path / "s.pt", "f", running(), 6)
+
+
+def test_moments_of_another_shape_than_their_weights_are_refused(tmp_path: Path) -> None:
+    state = whole_state()
+    state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(3)
+    save_state(tmp_path / "s.pt", state)
+    with pytest.raises(FilterlensError, match="a moment of Adam has another shape"):
+        resume(tmp_path / "s.pt", "f", running(), 6)
+
+
+def test_a_state_of_a_newer_version_is_told_apart(tmp_path: Path) -> None:
+    save_state(tmp_path / "s.pt", whole_state() | {"format": 2, "filterlens": "9.1"})
+    with pytest.raises(FilterlensError, match=r"is of filterlens '9\.1', not of this version"):
+        load_state(tmp_path / "s.pt", "f")
+
+
+def test_lines_of_a_log_that_cannot_be_written_wait_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    log = Log(path)
+    path.mkdir()  # in the way
+    for step in (1, 2):
+        log.append({"stage": "target", "step": step})
+    with pytest.raises(FilterlensError, match="Cannot write"):
+        log.flush()
+    path.rmdir()
+    log.append({"stage": "target", "step": 3})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_lines_that_are_no_log_lines_are_counted_and_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"stage": "target", "step": 1}\nhello\n\n[1]\n{"stage": "target", "step": true}\n\xff\n')
+    assert rewind_log(path, "target", 1) == 4
+    assert path.read_text() == '{"stage": "target", "step": 1}\n'

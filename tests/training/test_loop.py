@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training learns, and one that was killed and resumed ends bit-identical to one that was not."""
 
+import errno
 import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +21,8 @@ from filterlens.errors import FilterlensError, UsageError
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.progress import SILENT, Progress
-from filterlens.training import loop, start, trainer
+from filterlens.stopping import told_signals
+from filterlens.training import checkpointing, loop, pauses, start, trainer
 from filterlens.training import validation as validations
 from filterlens.training.recipe import Recipe
 from tests.training.small import Killed, Killer, small_recipe
@@ -93,6 +99,141 @@ def test_a_resumed_training_goes_on_where_the_checkpoint_was(tmp_path: Path, noi
     assert second.steps_left == -2
 
 
+@pytest.mark.parametrize("step", [1, 6, 11, 12])
+def test_a_signal_at_any_step_saves_there_and_resumes_to_the_same_numbers(
+    tmp_path: Path, noise_images: list[Tensor], straight: Path, step: int
+) -> None:
+    killer = Killer(step=step, signal=signal.SIGTERM)
+    with pytest.raises(FilterlensError, match="ended by SIGTERM"), told_signals():
+        train(tmp_path, noise_images, progress=killer)
+    role, at = ROLES[(step - 1) // 6], (step - 1) % 6 + 1
+    assert torch.load(tmp_path / f"{role}.state.pt", weights_only=True)["step"] == at
+    assert f"ended at step {at} of the {role}; its state is saved" in killer.notes[-1]
+    again = Killer()
+    train(tmp_path, noise_images, progress=again)
+    assert -again.steps_left == 12 - step
+    assert_equal(tmp_path, straight)
+
+
+@pytest.mark.parametrize("validation", [2, 6])
+def test_a_signal_inside_a_validation_leaves_it_to_the_run_that_goes_on(
+    tmp_path: Path, noise_images: list[Tensor], straight: Path, monkeypatch: pytest.MonkeyPatch, validation: int
+) -> None:
+    left = iter(range(validation - 1, -1, -1))
+    measure = validations.psnr_per_degradation
+
+    def signalled(*arguments: Any, **settings: Any) -> dict[str, float]:
+        if next(left) == 0:
+            signal.raise_signal(signal.SIGTERM)
+        return measure(*arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(validations, "psnr_per_degradation", signalled)
+        with pytest.raises(FilterlensError, match="ended by SIGTERM"), told_signals():
+            train(tmp_path, noise_images)
+    assert [entry for entry in log(tmp_path) if "psnr" in entry] == [
+        entry for entry in log(straight) if "psnr" in entry
+    ][: validation - 1]
+    train(tmp_path, noise_images)
+    assert_equal(tmp_path, straight)
+
+
+@pytest.mark.parametrize("step", [2, 7])
+def test_a_state_is_saved_by_time_too_and_changes_no_number(
+    tmp_path: Path, noise_images: list[Tensor], straight: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr(pauses, "SAVE_EVERY", 0.0)
+    with pytest.raises(Killed):
+        train(tmp_path, noise_images, progress=Killer(step=step + 1))  # before the save of that step
+    (state,) = tmp_path.glob("*.state.pt") if step < 6 else [tmp_path / "target.state.pt"]
+    assert torch.load(state, weights_only=True)["step"] == (step if step < 6 else 1)
+    train(tmp_path, noise_images)
+    assert_equal(tmp_path, straight)
+
+
+def test_a_full_disk_at_a_checkpoint_is_told_and_stops_no_training(
+    tmp_path: Path, noise_images: list[Tensor], straight: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object) -> None:
+        raise FilterlensError(f"Cannot write '{path}': No space left on device. Free the disk.")
+
+    monkeypatch.setattr(trainer, "save_state", full)
+    monkeypatch.setattr(checkpointing, "append_log", full_until(4, checkpointing.append_log, full))
+    killer = Killer()
+    train(tmp_path, noise_images, progress=killer)
+    told = [note for note in killer.notes if "No space left" in note]
+    assert len(told) == 4 and "The training goes on; it tries again in 3 minutes" in told[0]
+    assert_equal(tmp_path, straight)
+
+
+def full_until(count: int, write: Callable[..., None], full: Callable[..., None]) -> Callable[..., None]:
+    """Fail so many times."""
+    left = iter(range(count))
+    return lambda *entries: full(*entries) if next(left, None) is not None else write(*entries)
+
+
+def test_a_full_disk_when_a_signal_comes_ends_with_the_reason_and_keeps_the_state_before(
+    tmp_path: Path, noise_images: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(Killed):
+        train(tmp_path, noise_images, progress=Killer(step=5))
+    before = (tmp_path / "baseline.state.pt").read_bytes()
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FilterlensError, match=r"baseline\.state\.pt': No space left"), told_signals():
+        train(tmp_path, noise_images, progress=Killer(step=1, signal=signal.SIGTERM))
+    assert (tmp_path / "baseline.state.pt").read_bytes() == before
+
+
+def test_a_folder_that_is_deleted_during_a_training_is_made_again_with_both_networks(
+    tmp_path: Path, noise_images: list[Tensor], straight: Path
+) -> None:
+    class Deleter(Killer):
+        def _kill(self) -> None:
+            shutil.rmtree(tmp_path / "out")
+
+    train(tmp_path / "out", noise_images, progress=Deleter(step=9))
+    torch.testing.assert_close(weights(tmp_path / "out"), weights(straight), rtol=0, atol=0)
+
+
+def test_lines_in_the_log_that_are_no_log_lines_are_dropped_and_told(
+    tmp_path: Path, noise_images: list[Tensor], straight: Path
+) -> None:
+    with pytest.raises(Killed):
+        train(tmp_path, noise_images, progress=Killer(step=5))
+    with (tmp_path / "log.jsonl").open("ab") as stream:
+        stream.write(b'5\n{}\n[]\nnull\n{"stage": [], "step": 1}\n{"stage": "target", "step": "x"}\n')
+        stream.write(b"\xff\xfe\n" + b"[" * 100_000 + b'\n{"stage": "tar')
+    killer = Killer()
+    train(tmp_path, noise_images, progress=killer)
+    assert any("9 line(s) that are no log lines were dropped" in note for note in killer.notes)
+    assert_equal(tmp_path, straight)
+
+
+def test_a_network_that_gives_no_numbers_in_a_validation_is_told_with_image_and_share(
+    tmp_path: Path, noise_images: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Spoiled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = build("srresnet")
+
+        def forward(self, x: Tensor) -> Tensor:
+            given: Tensor = self.network(x)
+            if not self.training:
+                given[..., 0, :] = torch.inf
+            return given
+
+    monkeypatch.setattr(start, "build", lambda *_, **__: Spoiled())
+    names = ["a.png", "b.png", "c.png", "v.png"]
+    share = 100 / noise_images[0].shape[1]  # one row of the picture
+    wanted = f"step 2 of the baseline: the network gives NaN or infinity in {share:.3g} % of the pixels of 'v.png'"
+    with pytest.raises(FilterlensError, match=wanted):
+        loop.train(small_recipe(), noise_images, tmp_path, validation=noise_images[:1], device=CPU, names=names)
+
+
 @pytest.mark.parametrize("validation", [2, 3, 5])
 def test_a_kill_inside_a_validation_costs_no_line_of_the_log(
     tmp_path: Path, noise_images: list[Tensor], straight: Path, monkeypatch: pytest.MonkeyPatch, validation: int
@@ -147,8 +288,9 @@ def test_a_checkpoint_without_the_running_loss_still_resumes(
         train(tmp_path, noise_images, progress=Killer(step=5))
     path = tmp_path / "baseline.state.pt"
     state = torch.load(path, weights_only=True)
-    assert set(state) == {"fingerprint", "step", "network", "average", "optimizer", "meter"}
-    del state["meter"]  # as earlier versions wrote it
+    assert set(state) == {"filterlens", "format", "fingerprint", "step", "network", "average", "optimizer", "meter"}
+    for key in ("filterlens", "format", "meter"):  # as earlier versions wrote it
+        del state[key]
     torch.save(state, path)
     train(tmp_path, noise_images)
     torch.testing.assert_close(weights(tmp_path), weights(straight), rtol=0, atol=0)
@@ -239,7 +381,7 @@ def test_a_training_that_diverges_stops_with_the_step_and_writes_no_network(
         return network
 
     monkeypatch.setattr(start, "build", broken)
-    with pytest.raises(FilterlensError, match=r"diverged at step 4 of the baseline: .* Lower the learning rate"):
+    with pytest.raises(FilterlensError, match=r"diverged at step 2 of the baseline: .* Lower the learning rate"):
         train(tmp_path, noise_images)
     assert not list(tmp_path.glob("*.safetensors"))
     assert not list(tmp_path.glob("*.pt"))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes load, and refuse what they do not know."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from filterlens.errors import FilterlensError, UsageError
 from filterlens.training.recipe import Recipe, load_recipe, shipped_recipes, validated
 from tests.training.small import small_recipe
 
+STAGE = {"iterations": 10, "learning_rate": 1e-3}
+
 
 def settings(**changes: Any) -> dict[str, Any]:
-    stage = {"iterations": 10, "learning_rate": 1e-3}
-    return {"name": "test", "baseline": dict(stage), "target": dict(stage)} | changes
+    return {"name": "test", "baseline": dict(STAGE), "target": dict(STAGE)} | changes
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -69,12 +71,41 @@ def test_a_recipe_survives_json() -> None:
         ({"baseline": {"iterations": 0, "learning_rate": 1e-3}}, "baseline.iterations = 0"),
         ({"baseline": 3}, "baseline = 3"),
         ({"baseline": {"iterations": 3}}, "baseline.learning_rate is missing"),
+        ({"batch": True}, "batch = True: a number is expected"),
+        ({"batch": "3"}, "batch = '3': a number is expected"),
+        ({"batch": 10**7}, "batch = 10000000: Input should be less than or equal to 65536"),
+        ({"batch": 10**5000}, "batch = a number of 16610 bits"),
+        ({"patch": 10**6}, "patch = 1000000: Input should be less than or equal to 8192"),
+        ({"seed": -1}, "seed = -1"),
+        ({"seed": 2**63}, f"seed = {2**63}"),
+        ({"ema": float("nan")}, "ema = nan"),
+        ({"network": {"features": 10**9}}, "network.features = 1000000000 is not legal: 1 to 4096"),
+        ({"network": {"blocks": 10**7}}, "network.blocks = 10000000 is not legal: 1 to 4096"),
+        ({"network": {"blocks": 0}}, "network.blocks = 0 is not legal"),
+        ({"network": {"blocks": True}}, "network.blocks = True: a number is expected"),
+        ({"architecture": "dan", "network": {"kernel": 401}}, "network.kernel = 401 is not legal: 1 to 65"),
+        ({"baseline": {"iterations": 10**18, "learning_rate": 1e-3}}, "baseline.iterations = 1000000000000000000"),
+        ({"baseline": {"iterations": 1, "learning_rate": float("inf")}}, "baseline.learning_rate = inf"),
+        ({"name": "../../home"}, "name = '../../home': a name of printable characters"),
+        ({"name": "red\x1b[31m"}, r"name = 'red\x1b[31m'"),
+        ({"name": ".."}, "name = '..'"),
+        ({"name": "n" * 10_000}, "name = 'nnnn"),
+        ({"architecture": "x" * 10_000}, "Unknown architecture 'xxxx"),
+        ({"y" * 10_000: 1}, "Unknown setting 'yyyy"),
+        ({"betas": [0.9, 0.99, 0.999]}, "betas"),
+        (
+            {"target": {"iterations": 1, "learning_rate": 1e-3, "degradations": [["z" * 10_000, 0.5]]}},
+            "degradations.0.0",
+        ),
+        ({"target": {"iterations": 1, "learning_rate": 1e-3, "degradations": [["blur:2", True]]}}, "degradations.0.1"),
+        ({"target": {"iterations": 1, "learning_rate": 1e-3, "degradations": [["blur:2", 0.5]] * 999}}, "at most 64"),
     ],
 )
 def test_a_mistake_is_refused_with_the_value_and_the_nearest_name(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         validated(settings(**changes), "test")
     assert message in str(caught.value)
+    assert len(str(caught.value)) < 500 and str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -101,11 +132,32 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
         load_recipe(tmp_path / "none.toml")
 
 
-@pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"name = ",
+        b"\xff\xfe",
+        b"a = " + b"[" * 100_000,
+        b"batch = " + b"9" * 5000,
+        b"a = {b = " * 5000,
+        b"#" * (2 << 20),
+    ],
+    ids=["cut", "no text", "deep", "huge number", "deep tables", "large"],
+)
 def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.toml").write_bytes(content)
-    with pytest.raises(FilterlensError, match=r"bad\.toml' is not"):
+    with pytest.raises(FilterlensError, match=r"bad\.toml' (is not|has 2097152 bytes)") as caught:
         load_recipe(tmp_path / "bad.toml")
+    assert len(str(caught.value)) < 500
+
+
+def test_what_is_no_file_is_refused_and_not_read(tmp_path: Path) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    os.mkfifo(tmp_path / "pipe.toml")  # reading it would wait for ever
+    (tmp_path / "endless.toml").symlink_to("/dev/zero")
+    for name in ("folder", "pipe", "endless"):
+        with pytest.raises(FilterlensError, match=f"{name}.toml' is no file"):
+            load_recipe(tmp_path / f"{name}.toml")
 
 
 def test_what_other_architectures_need_is_not_written_into_a_recipe() -> None:

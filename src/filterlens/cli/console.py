@@ -5,7 +5,10 @@ import contextlib
 import json
 import logging
 import os
+import threading
+import time
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 import typer
@@ -17,7 +20,23 @@ from rich.progress import Progress as RichProgress
 from filterlens.errors import printable, shortened
 from filterlens.progress import Bar
 
-_errors = Console(stderr=True, soft_wrap=True, highlight=False)
+SPEAK_EVERY = 30.0  # seconds between the lines of a bar that nobody watches
+
+
+class _ErrorConsole(Console):
+    """A console whose reader may leave, or whose file may be on a full disk: no job stops for that."""
+
+    def on_broken_pipe(self) -> None:
+        """Speak no more."""
+        self.quiet = True
+
+
+_errors = _ErrorConsole(stderr=True, soft_wrap=True, highlight=False)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        _errors.print(printable(text), markup=False)
 
 
 class _RichBar:
@@ -33,12 +52,63 @@ class _RichBar:
         self._progress.update(self._task, description=escape(printable(text)))
 
 
+class _PlainBar:
+    """Says in a line every half minute how far a job is, whether or not it moved on, and once more at its end."""
+
+    def __init__(self, name: str, total: int, done: int) -> None:
+        self._name, self._total, self._done = name, total, done
+        self._first, self._began = done, time.monotonic()
+
+    def advance(self, steps: int = 1) -> None:
+        """Move on."""
+        self._done += steps
+
+    def describe(self, text: str) -> None:
+        """Change the text before the numbers."""
+        self._name = text
+
+    def line(self) -> str:
+        """Return description, steps, share, time passed, and time left at the mean speed so far."""
+        passed, moved = time.monotonic() - self._began, self._done - self._first
+        share = 100 * self._done // max(1, self._total)
+        line = f"{self._name}: {self._done} of {self._total}, {share} %, {_duration(passed)} passed"
+        if not moved or self._done >= self._total:
+            return line
+        return f"{line}, {_duration(passed / moved * (self._total - self._done))} left"
+
+    @contextlib.contextmanager
+    def speaking(self) -> Iterator[Bar]:
+        """Say the lines while the block runs."""
+        ended = threading.Event()
+
+        def speak() -> None:
+            while not ended.wait(SPEAK_EVERY):
+                _say(self.line())
+
+        speaker = threading.Thread(target=speak, daemon=True)
+        speaker.start()
+        try:
+            yield self
+        finally:
+            ended.set()
+            speaker.join()
+            _say(self.line())
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(min(seconds, 1e9))))
+
+
 class Terminal:
-    """Bars with the time left, and notes, on standard error."""
+    """Bars with the time left, and notes, on standard error; lines instead of bars where that is no terminal."""
 
     @contextlib.contextmanager
     def bar(self, name: str, total: int, done: int = 0) -> Iterator[Bar]:
         """Show a bar while the block runs."""
+        if not (_errors.is_interactive and _errors.file.isatty()):
+            with _PlainBar(name, total, done).speaking() as plain:
+                yield plain
+            return
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -52,7 +122,7 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """Print one line."""
-        _errors.print(printable(text), markup=False)
+        _say(text)
 
 
 class _Notes(logging.Handler):

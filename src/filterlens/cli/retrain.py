@@ -8,6 +8,7 @@ import typer
 
 from filterlens.cli import network_options, options
 from filterlens.cli.console import Terminal, result
+from filterlens.stopping import told_signals
 
 
 def retrain(
@@ -50,7 +51,9 @@ def retrain(
     ] = None,
     architecture: network_options.RunArchitecture = None,
     seed: options.Seed = 0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming what --output holds.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over; the new result replaces what --output holds when it is whole.")
+    ] = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     json: options.Json = False,
@@ -67,21 +70,22 @@ def retrain(
         degradation, iterations=iterations, learning_rate=learning_rate, batch=batch, patch=patch, seed=seed,
         warmup=min(100, iterations // 10),
     )  # fmt: skip
-    record = retrain_to_folder(
-        run,
-        settings,
-        images,
-        percent=percent,
-        part=part,
-        found_for=found_for,
-        validation=validation,
-        output=output,
-        architecture=architecture,
-        device=device,
-        precision=precision,
-        fresh=fresh,
-        progress=Terminal(),
-    )
+    with told_signals():
+        record = retrain_to_folder(
+            run,
+            settings,
+            images,
+            percent=percent,
+            part=part,
+            found_for=found_for,
+            validation=validation,
+            output=output,
+            architecture=architecture,
+            device=device,
+            precision=precision,
+            fresh=fresh,
+            progress=Terminal(),
+        )
     keys = ("run", "weights", "trained", "trained_weights", "psnr", "judged_on", "losses", "seconds")
     result({key: record[key] for key in keys}, _as_text(record), json)
 

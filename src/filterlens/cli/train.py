@@ -9,6 +9,7 @@ import typer
 from filterlens.cli import options
 from filterlens.cli.console import Terminal, result
 from filterlens.errors import UsageError
+from filterlens.stopping import told_signals
 
 
 def train(
@@ -72,14 +73,17 @@ def train(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Decides everything random.", show_default="recipe's")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming what --output holds.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over; the new result replaces what --output holds when it is whole.")
+    ] = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     json: options.Json = False,
 ) -> None:
     """Train a baseline on clean inputs and fine-tune a target from it on degraded ones.
 
-    Killed at any moment, the same command goes on where it stopped, with the same numbers. Several targets from one
+    Killed at any moment, the same command goes on where it stopped, with the same numbers; SIGTERM and Ctrl-C cost
+    nothing, a sudden end at most three minutes. Several targets from one
     baseline: `--baseline FILE` and another `--seed` for each. A target for a network of any architecture:
     `--from model.safetensors --degradation blur:2 --degradation noise:0.1`. Several processes:
     `torchrun --nproc-per-node 2 -m filterlens train …`.
@@ -96,17 +100,18 @@ def train(
         chosen = load_recipe(recipe, architecture=architecture, scale=scale, seed=seed)
     chosen = with_target(chosen, degradation or (), iterations)
     folder = output or Path("runs") / f"train-{chosen.name}"
-    written = train_to_folder(
-        chosen,
-        images,
-        folder,
-        validation=validation,
-        baseline=baseline or start,
-        device=device,
-        precision=precision,
-        fresh=fresh,
-        progress=Terminal(),
-    )
+    with told_signals():
+        written = train_to_folder(
+            chosen,
+            images,
+            folder,
+            validation=validation,
+            baseline=baseline or start,
+            device=device,
+            precision=precision,
+            fresh=fresh,
+            progress=Terminal(),
+        )
     if not leads_processes():
         return
     value = {role: str(path) for role, path in written.items()} | {"log": str(folder / "log.jsonl")}

@@ -17,20 +17,22 @@ class PatchBank:
         images: RGB images ``(3, H, W)`` uint8, of any sizes.
         patch: Side of the square patches in pixels.
         device: Where the pixels live; the whole set needs 3 bytes a pixel there.
+        names: Of the images, for errors.
 
     Raises:
         FilterlensError: No image is given, or one is smaller than a patch.
     """
 
-    def __init__(self, images: Sequence[Tensor], patch: int, device: torch.device) -> None:
+    def __init__(self, images: Sequence[Tensor], patch: int, device: torch.device, names: Sequence[str] = ()) -> None:
         if not images:
             raise FilterlensError("There are no training images.")
         for index, image in enumerate(images):
             if min(image.shape[-2:]) < patch:
                 height, width = image.shape[-2:]
+                name = f" ('{names[index]}')" if names else ""
                 raise FilterlensError(
                     f"Training image {index + 1} of {len(images)} is {width}x{height}, smaller than a patch of "
-                    f"{patch}. Remove it or train with a smaller patch."
+                    f"{patch}{name}. Remove it or train with a smaller patch."
                 )
         sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.int64)
         areas = sizes.prod(1)

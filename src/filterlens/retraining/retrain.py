@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Re-train a part of the baseline on one degradation: how far do the found filters alone get it?"""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -19,12 +20,15 @@ from filterlens.retraining.parts import TrainedPart
 from filterlens.retraining.retrained import Retrained
 from filterlens.retraining.settings import RetrainSettings
 from filterlens.retraining.trainable import TrainableWeights
+from filterlens.stopping import HeldSignals
 from filterlens.training.average import MovingAverage
 from filterlens.training.batches import Batches
-from filterlens.training.checkpointing import load_state, save_state
+from filterlens.training.checkpointing import damaged, resume, save_state
 from filterlens.training.cuda_graph import CudaGraphRecorder
 from filterlens.training.losses import RestorationLoss
+from filterlens.training.memory import Demand, shape_of
 from filterlens.training.meter import LossMeter
+from filterlens.training.pauses import SAVE_EVERY, Pauses
 from filterlens.training.running import Running
 from filterlens.training.schedule import learning_rate
 from filterlens.training.step import CapturedStep, EagerStep, Step, Update
@@ -41,6 +45,8 @@ def retrain(
     state: Path | None = None,
     device: torch.device | None = None,
     precision: str = "fp32",
+    names: Sequence[str] = (),
+    fingerprint: str | None = None,
     progress: Progress = SILENT,
 ) -> Retrained:
     """Train a part of the pair's baseline; all other weights stay bit-identical, the pair is left as it is.
@@ -53,10 +59,13 @@ def retrain(
         trained: What is trained.
         settings: On what and how long; made by :func:`settings_for`.
         images: HR training images ``(3, H, W)`` uint8.
-        state: File from which a killed training goes on; it stays when the training is done, so that the caller
-            can save the result before deleting it.
+        state: File from which a killed training goes on, saved at checkpoints, every few minutes, and when a signal
+            ends the process; it stays when the training is done, so that the caller can save the result before
+            deleting it.
         device: Where to train; the pair's own by default.
         precision: ``fp32`` or ``bf16`` autocast; the weights stay as they are.
+        names: Of the images, for errors.
+        fingerprint: What :func:`fingerprint_of` gives for these arguments, where it is known already.
         progress: Where the bar goes.
 
     Raises:
@@ -72,9 +81,11 @@ def retrain(
     if settings.patch % pair.scale:
         raise UsageError(f"Re-training: patch = {settings.patch} is not a multiple of the pair's scale {pair.scale}.")
     where = pair.device if device is None else device
+    shape = shape_of(pair.network(pair.baseline))
+    Demand("Re-training", shape, settings.batch, settings.patch, pair.scale, trained=False).check(where)
     there = pair.to(where)
-    bank = PatchBank(images, settings.patch, where)
-    fingerprint = fingerprint_of(pair, trained, settings, images, precision)
+    bank = PatchBank(images, settings.patch, where, names)
+    fingerprint = fingerprint or fingerprint_of(pair, trained, settings, images, precision)
     trainable = trained.trainable(there, settings.seed)
     job = _Job(settings, _start(trainable, settings, where), state, fingerprint, precision, progress)
     job.run(bank, pair.scale)
@@ -137,12 +148,17 @@ class _Job:
             size=settings.batch,
             seed_of=lambda done: derive_seed(settings.seed, "retrain", done),
         )
-        with self._progress.bar("re-train", settings.iterations, running.done) as bar:
+        held: contextlib.AbstractContextManager[HeldSignals | None]
+        held = contextlib.nullcontext() if self._path is None else HeldSignals()  # without a state, nothing is saved
+        with self._progress.bar("re-train", settings.iterations, running.done) as bar, held as signals:
+            pauses = None if signals is None else Pauses(signals)
             while running.done < settings.iterations:
                 step(batches.draw(running.done), learning_rate(settings, running.done))
                 running.count()
                 bar.advance()
                 self._after_step(bar)
+                if signals is not None and pauses is not None:
+                    self._pause(signals, pauses)
 
     def _step(self, device: torch.device) -> Step:
         loss = RestorationLoss(self.running.network, self._precision)
@@ -158,6 +174,19 @@ class _Job:
         if self._is_due(self.settings.checkpoint_every):
             self._save()
 
+    def _pause(self, signals: HeldSignals, pauses: Pauses) -> None:
+        """Save some minutes after the last state, and before a signal ends the process."""
+        wish = pauses.wish()
+        if wish.save or wish.signal:
+            self._save(must=bool(wish.signal))
+            pauses.saved()
+        if wish.signal:
+            self._progress.note(
+                f"ended at step {self.running.done} of the re-training; its state is saved, and the same command goes "
+                "on from it"
+            )
+            signals.deliver(wish.signal)
+
     def _is_due(self, every: int) -> bool:
         return self.running.done == self.settings.iterations or self.running.done % every == 0
 
@@ -169,20 +198,30 @@ class _Job:
         bar.describe(f"re-train, L1 {mean:.4f}")
         self.running.meter.reset()
 
-    def _save(self) -> None:
+    def _save(self, must: bool = False) -> None:
+        """Save the state; where the disk is full and it must not be now, say so and go on."""
         if not self.running.is_finite():
             raise self._diverged("a weight is not finite")
         if self._path is None:
             return
         content = self.running.state(self.running.meter.total) | {"losses": self.losses}
-        save_state(self._path, {"fingerprint": self._fingerprint} | content)
+        try:
+            save_state(self._path, {"fingerprint": self._fingerprint} | content)
+        except FilterlensError as error:
+            if must:
+                raise
+            self._progress.note(f"{error} The training goes on; it tries again in {SAVE_EVERY / 60:g} minutes.")
 
     def _resume(self) -> None:
-        saved = None if self._path is None else load_state(self._path, self._fingerprint)
+        if self._path is None:
+            return
+        saved = resume(self._path, self._fingerprint, self.running, self.settings.iterations)
         if saved is None:
             return
-        self.running.restore(saved)
-        self.losses = [(int(step), float(loss)) for step, loss in saved["losses"]]
+        try:
+            self.losses = [(int(step), float(loss)) for step, loss in saved["losses"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(self._path, error) from error
         self._progress.note(f"resumed '{self._path}' at step {self.running.done}")
 
     def _diverged(self, evidence: str) -> FilterlensError:

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from filterlens.degradations import Degradation, Mixture
 from filterlens.errors import UsageError, unknown
-from filterlens.training.recipe import Fraction, Stage
+from filterlens.training.recipe import Batch, Fraction, Rate, Seed, SomeSteps, Stage, first_mistake
 
 
 class RetrainSettings(Stage):
@@ -23,18 +23,19 @@ class RetrainSettings(Stage):
             that ends near zero, a short training gains nothing from it.
         seed: Decides patches, degradations and random starts. Trainings of one seed see the same batches.
         log_every: Steps between entries of the loss.
-        checkpoint_every: Steps between states from which a killed training goes on.
+        checkpoint_every: Steps between states from which a killed training goes on; there is one at least every three
+            minutes.
     """
 
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
+    learning_rate: Rate = 3e-3
     resampler: Literal["bicubic", "bilinear"] = "bicubic"
-    patch: Annotated[int, Field(ge=8)] = 64
-    batch: Annotated[int, Field(ge=1)] = 16
+    patch: Annotated[int, Field(ge=8, le=8192)] = 64
+    batch: Batch = 16
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
     ema: Fraction = 0.0
-    seed: int = 0
-    log_every: Annotated[int, Field(ge=1)] = 50
-    checkpoint_every: Annotated[int, Field(ge=1)] = 500
+    seed: Seed = 0
+    log_every: SomeSteps = 50
+    checkpoint_every: SomeSteps = 500
 
     @property
     def mixture(self) -> Mixture:
@@ -60,11 +61,10 @@ def settings_for(degradation: str | Degradation | Mixture, *, iterations: int, *
     try:
         return RetrainSettings(iterations=iterations, **given)
     except ValidationError as error:
-        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a typo explains the rest
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise unknown("setting of a re-training", place, RetrainSettings.model_fields) from None
-        raise UsageError(f"Re-training: {place} = {first.get('input')!r}: {first['msg']}.") from None
+        if all(each["type"] != "extra_forbidden" for each in error.errors()):
+            raise UsageError(f"Re-training: {first_mistake(error, RetrainSettings)}") from None
+        wrong = next(each for each in error.errors() if each["type"] == "extra_forbidden")  # a typo explains the rest
+        raise unknown("setting of a re-training", str(wrong["loc"][-1])[:80], RetrainSettings.model_fields) from None
 
 
 def _coins(degradation: str | Degradation | Mixture) -> tuple[tuple[str, float], ...]:

@@ -1,25 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recipe says everything that decides the trained weights; it is read from TOML and refuses unknown settings."""
 
+import stat
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from filterlens.degradations import Mixture
-from filterlens.errors import FilterlensError, UsageError, unknown
+from filterlens.errors import FilterlensError, UsageError, first_line, unknown
 from filterlens.models.architectures import ARCHITECTURES, check_options
 from filterlens.models.user_module import is_factory, not_named
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-ForeignName = Annotated[str, Field(pattern=":")]
+MOST_STEPS = 10**9
+MOST_OF_AN_OPTION = {"kernel": 65, "code": 256}  # DAN decomposes 30,000 kernels of that width
+LARGEST_OPTION = 4096
+LARGEST_FILE = 1 << 20  # bytes of a recipe
+SHOWN = 80  # characters of a value that an error quotes
+
+
+def _number(value: Any) -> Any:
+    """Refuse what pydantic would read as a number: ``true`` as 1, and text."""
+    if isinstance(value, bool | str | bytes):
+        raise ValueError("a number is expected")
+    return value
+
+
+def _name(value: str) -> str:
+    """Refuse names that could not be a folder's, or that would paint on a terminal."""
+    if not value.isprintable() or set(value) & set("/\\") or not value.strip(" ."):
+        raise ValueError("a name of printable characters without / and \\ is expected")
+    return value
+
+
+Steps = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST_STEPS)]
+SomeSteps = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MOST_STEPS)]
+Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
+Batch = Annotated[int, BeforeValidator(_number), Field(ge=1, le=65_536)]
+Seed = Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**63)]
+Fraction = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
+Probability = Annotated[float, BeforeValidator(_number)]
+ForeignName = Annotated[str, Field(pattern=":", max_length=300)]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Stage(_Settings):
@@ -35,12 +72,14 @@ class Stage(_Settings):
             be a range, ``blur:0.2..4``, drawn for every sample. Empty means clean.
     """
 
-    iterations: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
-    final_learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-7
-    warmup: Annotated[int, Field(ge=0)] = 0
-    period: Annotated[int, Field(ge=0)] = 0
-    degradations: tuple[tuple[str, float], ...] = ()
+    iterations: SomeSteps
+    learning_rate: Rate
+    final_learning_rate: Rate = 1e-7
+    warmup: Steps = 0
+    period: Steps = 0
+    degradations: Annotated[
+        tuple[tuple[Annotated[str, Field(max_length=200)], Probability], ...], Field(max_length=64)
+    ] = ()
 
 
 class Contrast(_Settings):
@@ -56,13 +95,13 @@ class Contrast(_Settings):
         temperature: Of the softmax.
     """
 
-    baseline_iterations: Annotated[int, Field(ge=0)] = 0
-    target_iterations: Annotated[int, Field(ge=0)] = 0
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    weight: Annotated[float, Field(ge=0)] = 1 / 255
-    queue: Annotated[int, Field(ge=1)] = 8192
+    baseline_iterations: Steps = 0
+    target_iterations: Steps = 0
+    learning_rate: Rate = 1e-3
+    weight: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1e6)] = 1 / 255
+    queue: Annotated[int, BeforeValidator(_number), Field(ge=1, le=1_048_576)] = 8192
     momentum: Fraction = 0.999
-    temperature: Annotated[float, Field(gt=0)] = 0.07
+    temperature: Annotated[float, BeforeValidator(_number), Field(ge=1e-4, le=1e4)] = 0.07
 
 
 class Recipe(_Settings):
@@ -84,25 +123,26 @@ class Recipe(_Settings):
         contrast: Of DASR; None takes the defaults.
         seed: Decides initial weights, patches and degradations.
         validate_every: Steps between validations; 0 means only at the end of a stage.
-        checkpoint_every: Steps between checkpoints from which a killed training goes on.
+        checkpoint_every: Steps between checkpoints from which a killed training goes on; there is one at least every
+            three minutes.
         baseline: The stage on clean inputs.
         target: The stage on degraded inputs, from the baseline's weights.
     """
 
-    name: str
+    name: Annotated[str, Field(max_length=100), AfterValidator(_name)]
     architecture: Literal["srresnet", "srcnn-style", "dan", "dasr", "dncnn"] | ForeignName = "srresnet"
-    network: dict[str, int] = Field(default_factory=dict)
+    network: dict[str, Annotated[int, BeforeValidator(_number)]] = Field(default_factory=dict)
     scale: Literal[1, 2, 3, 4] = 2
     resampler: Literal["bicubic", "bilinear"] = "bicubic"
-    patch: Annotated[int, Field(ge=16)] = 64
-    batch: Annotated[int, Field(ge=1)] = 16
+    patch: Annotated[int, BeforeValidator(_number), Field(ge=16, le=8192)] = 64
+    batch: Batch = 16
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
     ema: Fraction = 0.999
     start: Literal["random", "identity"] = "random"
     contrast: Contrast | None = None
-    seed: int = 0
-    validate_every: Annotated[int, Field(ge=0)] = 1000
-    checkpoint_every: Annotated[int, Field(ge=1)] = 500
+    seed: Seed = 0
+    validate_every: Steps = 1000
+    checkpoint_every: SomeSteps = 500
     baseline: Stage
     target: Stage
 
@@ -142,25 +182,54 @@ def load_recipe(name: str | Path, **changes: Any) -> Recipe:
     """
     path = Path(name)
     if path.suffix == ".toml":
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise FilterlensError(f"Cannot read recipe '{path}': {error.strerror or error}.") from error
-        except UnicodeDecodeError as error:
-            raise FilterlensError(f"Recipe '{path}' is not text in UTF-8 ({error}).") from error
+        text = _read(path)
     elif str(name) in shipped_recipes():
         text = (resources.files("filterlens.training") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
     else:
-        raise UsageError(f"{unknown('recipe', str(name), shipped_recipes())} Or give a path to a .toml file.")
+        wrong = unknown("recipe", _short(str(name)), shipped_recipes())
+        raise UsageError(f"{wrong} Or give a path to a .toml file.")
     try:
         settings = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise FilterlensError(f"Recipe '{name}' is not valid TOML: {error}.") from error
+    except RecursionError:
+        raise FilterlensError(f"Recipe '{name}' is not valid TOML: it is nested too deeply.") from None
+    except ValueError as error:  # also of a number with thousands of digits
+        raise FilterlensError(f"Recipe '{name}' is not valid TOML: {first_line(error)}.") from error
     own = settings.get("architecture")
     if isinstance(own, str) and is_factory(own) and changes.get("architecture") is None:
         raise UsageError(f"Recipe '{name}' names code of its own. {not_named(own, '--from CHECKPOINT ')}")
     settings.update({key: value for key, value in changes.items() if value is not None})
     return validated(settings, str(name))
+
+
+def _read(path: Path) -> str:
+    """Read the text of a recipe, which is an ordinary file of modest size."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise FilterlensError(f"Recipe '{path}' is no file. Give a path to a .toml file.")
+        if status.st_size > LARGEST_FILE:
+            raise FilterlensError(
+                f"Recipe '{path}' has {status.st_size} bytes: no recipe is larger than {LARGEST_FILE}."
+            )
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FilterlensError(f"Cannot read recipe '{path}': {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise FilterlensError(f"Recipe '{path}' is not text in UTF-8 ({error}).") from error
+
+
+def shown(value: Any) -> str:
+    """Quote a value of a setting, shortened, whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 256:  # Python refuses to write numbers of thousands of digits
+        return f"a number of {value.bit_length()} bits"
+    try:
+        return _short(repr(value))
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def with_target(recipe: Recipe, degradations: Sequence[str] = (), iterations: int | None = None) -> Recipe:
@@ -186,21 +255,16 @@ def with_target(recipe: Recipe, degradations: Sequence[str] = (), iterations: in
 
 def validated(settings: dict[str, Any], source: str) -> Recipe:
     """Check settings into a recipe; errors quote the value and the nearest legal name."""
-    architecture = str(settings.get("architecture", "srresnet"))
-    if architecture not in ARCHITECTURES and ":" not in architecture:
-        raise unknown("architecture", architecture, ARCHITECTURES)
+    architecture = settings.get("architecture", "srresnet")
+    if not isinstance(architecture, str) or (architecture not in ARCHITECTURES and ":" not in architecture):
+        written = architecture if isinstance(architecture, str) else shown(architecture)
+        raise unknown("architecture", _short(written), ARCHITECTURES)
     try:
         recipe = Recipe.model_validate(settings)
     except ValidationError as error:
-        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a typo explains the rest
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            sections = {1: Recipe, 2: Contrast if first["loc"][0] == "contrast" else Stage}
-            legal = sections[len(first["loc"])].model_fields
-            raise UsageError(f"Recipe '{source}': {unknown('setting', str(first['loc'][-1]), legal)}") from None
-        if first["type"] == "missing":
-            raise UsageError(f"Recipe '{source}': {place} is missing.") from None
-        raise UsageError(f"Recipe '{source}': {place} = {first.get('input')!r}: {first['msg']}.") from None
+        raise UsageError(f"Recipe '{source}': {first_mistake(error, Recipe)}") from None
+    except RecursionError:
+        raise UsageError(f"Recipe '{source}': a setting is nested too deeply.") from None
     _check_network(recipe, source)
     if recipe.contrast is not None and recipe.architecture != "dasr":
         raise UsageError(f"Recipe '{source}': contrast is a setting of dasr, not of {recipe.architecture}.")
@@ -211,12 +275,29 @@ def validated(settings: dict[str, Any], source: str) -> Recipe:
     return recipe
 
 
+def first_mistake(error: ValidationError, model: type[BaseModel]) -> str:
+    """Say which setting is wrong, what its value is and what is legal; a name that is unknown comes first."""
+    first = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
+    place = _short(".".join(str(part) for part in first["loc"]))
+    if first["type"] == "extra_forbidden":
+        sections = {1: model, 2: Contrast if first["loc"][0] == "contrast" else Stage}
+        return str(unknown("setting", _short(str(first["loc"][-1])), sections[len(first["loc"])].model_fields))
+    if first["type"] == "missing":
+        return f"{place} is missing."
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place} = {shown(first.get('input'))}: {_short(message)}."
+
+
 def _check_network(recipe: Recipe, source: str) -> None:
     if recipe.is_foreign:
         if recipe.network:
             raise UsageError(f"Recipe '{source}': network has no meaning for {recipe.architecture}: it is taken over.")
         return
     check_options(recipe.architecture, recipe.network)
+    for option, value in recipe.network.items():
+        most = MOST_OF_AN_OPTION.get(option, LARGEST_OPTION)
+        if not 1 <= value <= most:
+            raise UsageError(f"Recipe '{source}': network.{option} = {shown(value)} is not legal: 1 to {most}.")
     if (recipe.scale == 1) != (recipe.architecture == "dncnn"):
         legal = "1" if recipe.architecture == "dncnn" else "2, 3 or 4"
         raise UsageError(f"Recipe '{source}': scale = {recipe.scale}: {recipe.architecture} has scale {legal}.")

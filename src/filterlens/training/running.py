@@ -23,6 +23,7 @@ class Running:
         meter: The loss since the last log line.
         done: Steps that lie behind.
         training_only: What only the training needs (DASR's contrast): moved by Adam too, saved in checkpoints alone.
+        owes_validation: Whether the validation that was due after the last step is still to be made.
     """
 
     network: nn.Module
@@ -31,6 +32,7 @@ class Running:
     meter: LossMeter
     done: int = 0
     training_only: nn.Module | None = None
+    owes_validation: bool = False
 
     @classmethod
     def start(
@@ -55,13 +57,16 @@ class Running:
 
     def state(self, loss_total: Tensor) -> dict[str, Any]:
         """Return everything that the next step depends on; ``loss_total`` is the meter's, over all processes."""
-        return {
+        state = {
             "step": self.done,
             "network": self.network.state_dict(),
             "average": self.average.state(self.done),
             "optimizer": self._optimizer_state(),
             "meter": {"total": loss_total.cpu(), "steps": self.meter.steps},
-        } | ({} if self.training_only is None else {"training_only": self.training_only.state_dict()})
+        }
+        if self.training_only is not None:
+            state["training_only"] = self.training_only.state_dict()
+        return state | ({"owes_validation": True} if self.owes_validation else {})
 
     def _optimizer_state(self) -> dict[str, Any]:
         """Return Adam's state as an eager step has it, so that a checkpoint does not say how its steps were run."""
@@ -71,16 +76,24 @@ class Running:
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state` returned."""
+        """Take over what :meth:`state` returned; anything else raises whatever is wrong with it."""
         self.done = int(state["step"])
+        self.owes_validation = bool(state.get("owes_validation"))
         self.network.load_state_dict(state["network"])
         self.average.restore(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._check_moments()
         if self.training_only is not None:
             self.training_only.load_state_dict(state["training_only"])
         if "meter" in state:  # older checkpoints lack it; their next log line then covers the steps since
             self.meter.total.copy_(state["meter"]["total"])
             self.meter.steps = int(state["meter"]["steps"])
+
+    def _check_moments(self) -> None:
+        """Torch checks the shapes of weights, but not those of Adam's moments."""
+        for weight, moments in self.optimizer.state.items():
+            if any(moments[name].shape != weight.shape for name in ("exp_avg", "exp_avg_sq")):
+                raise ValueError("a moment of Adam has another shape than its weight")
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""

@@ -8,7 +8,7 @@ same patches and the same noise as one that was not.
 import copy
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,18 @@ from filterlens.errors import FilterlensError
 from filterlens.models.checkpoints import LoadedNetwork, load_network, save_network
 from filterlens.models.user_module import is_factory
 from filterlens.progress import Bar, Progress
+from filterlens.stopping import AbandonedError, HeldSignals
 from filterlens.training.batches import Batches
-from filterlens.training.checkpointing import another_training, append_log, load_state, rewind_log, save_state
+from filterlens.training.checkpointing import Log, another_training, load_state, resume, save_state
 from filterlens.training.cuda_graph import CudaGraphRecorder
 from filterlens.training.losses import RestorationLoss, loss_for
+from filterlens.training.pauses import SAVE_EVERY, Pauses
 from filterlens.training.recipe import Contrast, Recipe, Stage
 from filterlens.training.running import Running
 from filterlens.training.schedule import learning_rate, learning_rate_of_phases
 from filterlens.training.start import untrained
 from filterlens.training.step import CapturedStep, EagerStep, Step, Update
-from filterlens.training.validation import Validation
+from filterlens.training.validation import NotFiniteError, Validation
 
 LOG_EVERY = 100
 
@@ -53,6 +55,8 @@ class Trainer:
         fingerprint: Hash of recipe, images, processes and given baseline; a checkpoint of another training is refused.
         data: What the card says of the training images.
         progress: Where bars go.
+        log: One JSON line per logged loss or validation.
+        on_begin: Called in the leading process before a stage begins or goes on, so not where all is done already.
     """
 
     recipe: Recipe
@@ -65,6 +69,8 @@ class Trainer:
     fingerprint: str
     data: str
     progress: Progress
+    log: Log
+    on_begin: Callable[[], None]
 
     @property
     def device(self) -> torch.device:
@@ -74,10 +80,28 @@ class Trainer:
     def run(self) -> dict[str, Path]:
         """Train both stages, skipping what is already done; return role → safetensors file."""
         self.validation.check()
+        self._refuse_another_target()
         given = self.baseline
         baseline = self._trained("baseline", untrained(self.recipe)) if given is None else self._taken_over(given)
+        kept = copy.deepcopy(baseline)
         self._trained("target", baseline)
+        if not self._weights_path("baseline").exists():  # somebody deleted the folder during the second stage
+            self._write_baseline(kept)
         return {role: self._weights_path(role) for role in ("baseline", "target")}
+
+    def _refuse_another_target(self) -> None:
+        """Refuse before anything is written what the second stage would refuse hours later."""
+        path = self._weights_path("target")
+        if load_state(self._state_path("target"), self.fingerprint) is None and path.exists():
+            loaded = self._read(path)
+            if not self._is_of_this_training(loaded.card):
+                raise another_training(self.output)
+
+    def _write_baseline(self, network: nn.Module) -> None:
+        if self.baseline is not None:
+            self._copy_given(self.baseline)
+        elif self.accelerator.is_main_process:
+            self._write("baseline", self.recipe.baseline, network)
 
     def _trained(self, role: str, start: nn.Module) -> nn.Module:
         """Return the network of a stage: read it where it is finished, else train it from ``start``."""
@@ -92,12 +116,17 @@ class Trainer:
         is_other = path.exists() and self._read(path).card.get("source_sha256") != given.sha256
         if is_other or self._state_path("baseline").exists():
             raise another_training(self.output)
-        if self.accelerator.is_main_process and not path.exists():
-            card = given.card | {"role": "baseline", "source_sha256": given.sha256}
-            save_network(path, given.network, given.architecture, given.options, card)
+        if not path.exists():
+            self._copy_given(given)
         self.accelerator.wait_for_everyone()
         self.progress.note(f"baseline: taken from '{given.path}'")
         return copy.deepcopy(given.network)
+
+    def _copy_given(self, given: LoadedNetwork) -> None:
+        if self.accelerator.is_main_process:
+            self.on_begin()
+            card = given.card | {"role": "baseline", "source_sha256": given.sha256}
+            save_network(self._weights_path("baseline"), given.network, given.architecture, given.options, card)
 
     def _already_trained(self, role: str, path: Path) -> nn.Module:
         loaded = self._read(path)
@@ -133,7 +162,10 @@ class Trainer:
             kernels=loss.needs_kernels,
             keys=loss.needs_keys,
         )
-        with self.progress.bar(f"train {role}", stage.iterations, running.done) as bar:
+        with self.progress.bar(f"train {role}", stage.iterations, running.done) as bar, HeldSignals() as held:
+            pauses = Pauses(held, self.accelerator)
+            if running.owes_validation:
+                self._validate(role, running, held)
             for end in (loss.encoder_iterations, stage.iterations):
                 loss.encoder_alone = end == loss.encoder_iterations
                 step = self._step(running, loss, shared)  # another recording: what a step computes has changed
@@ -141,7 +173,7 @@ class Trainer:
                     step(batches.draw(running.done), self._rate(role, stage, running.done))
                     running.count()
                     bar.advance()
-                    self._after_step(running, role, stage, bar)
+                    self._after_step(running, role, stage, bar, held, pauses)
         return self._finish(role, stage, running.average.module)
 
     def _rate(self, role: str, stage: Stage, step: int) -> float:
@@ -151,16 +183,16 @@ class Trainer:
 
     def _begin(self, role: str, network: nn.Module, loss: RestorationLoss) -> Running:
         """Start a stage, or go on where a checkpoint stopped."""
+        stage: Stage = getattr(self.recipe, role)
         running = Running.start(network, self.recipe, self.device, loss.training_only)
         if self.recipe.is_foreign:
             running.network.eval()  # no dropout, and statistics that stay: both ends of the pair compute alike
         path = self._state_path(role)
-        state = load_state(path, self.fingerprint)
-        if state is not None:
-            running.restore(state)
+        if resume(path, self.fingerprint, running, stage.iterations) is not None:
             self.progress.note(f"resumed '{path}' at step {running.done}")
         if self.accelerator.is_main_process:
-            rewind_log(self.log_path, role, running.done)
+            self.on_begin()
+            self.log.rewind(role, running.done, self.progress.note)
         self.accelerator.wait_for_everyone()
         return running
 
@@ -171,15 +203,25 @@ class Trainer:
             return CapturedStep(update, CudaGraphRecorder(self.device), self.progress.note)
         return EagerStep(update)
 
-    def _after_step(self, running: Running, role: str, stage: Stage, bar: Bar) -> None:
+    def _after_step(
+        self, running: Running, role: str, stage: Stage, bar: Bar, held: HeldSignals, pauses: Pauses
+    ) -> None:
         """Log, validate and save when due; saving comes last, so that a resumed run repeats what it did not log."""
         if self._is_due(running.done, LOG_EVERY, stage):
             self._log_loss(running, role, stage, bar)
-        if self._is_due(running.done, self.recipe.validate_every, stage):
-            self._validate(role, running.done, running.average.module)
+        is_validated = self._is_due(running.done, self.recipe.validate_every, stage)
+        if is_validated:
+            self._validate(role, running, held)
             running.meter.restart_clock()
-        if self._is_due(running.done, self.recipe.checkpoint_every, stage):
-            self._save(running, role)
+        wish = pauses.wish(at_once=is_validated)
+        if wish.save or wish.signal or self._is_due(running.done, self.recipe.checkpoint_every, stage):
+            self._save(running, role, must=bool(wish.signal))
+            pauses.saved()
+        if wish.signal:
+            self.progress.note(
+                f"ended at step {running.done} of the {role}; its state is saved, and the same command goes on from it"
+            )
+            held.deliver(wish.signal)
 
     @staticmethod
     def _is_due(done: int, every: int, stage: Stage) -> bool:
@@ -190,11 +232,6 @@ class Trainer:
 
     def _state_path(self, role: str) -> Path:
         return self.output / f"{role}.state.pt"
-
-    @property
-    def log_path(self) -> Path:
-        """One JSON line per logged loss or validation."""
-        return self.output / "log.jsonl"
 
     def _loss_total(self, running: Running) -> Tensor:
         """Return the sum of losses since the last log line, averaged over the processes."""
@@ -210,47 +247,69 @@ class Trainer:
         bar.describe(f"train {role}, loss {mean:.4f}")
         running.meter.reset()
 
-    def _save(self, running: Running, role: str) -> None:
+    def _save(self, running: Running, role: str, must: bool) -> None:
+        """Save the state; where the disk is full and it must not be now, say so and go on."""
         if not running.is_finite():
             raise _diverged(role, running.done, "a weight is not finite")
         total = self._loss_total(running)
         if self.accelerator.is_main_process:
-            save_state(self._state_path(role), {"fingerprint": self.fingerprint} | running.state(total))
+            try:
+                self.log.flush()
+                save_state(self._state_path(role), {"fingerprint": self.fingerprint} | running.state(total))
+            except FilterlensError as error:
+                if must:
+                    raise
+                self.progress.note(f"{error} The training goes on; it tries again in {SAVE_EVERY / 60:g} minutes.")
         self.accelerator.wait_for_everyone()
 
     def _log(self, entry: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
-            append_log(self.log_path, entry)
+            self.log.append(entry)
 
-    def _validate(self, role: str, step: int, network: nn.Module) -> dict[str, float]:
-        """Log the PSNR on clean inputs, on each degradation alone, and on all of them together."""
+    def _validate(self, role: str, running: Running, held: HeldSignals) -> None:
+        """Log the PSNR on clean inputs, on each degradation alone, and on all of them together.
+
+        A signal leaves it to the run that goes on.
+        """
         if not self.accelerator.is_main_process or not self.validation.images:
-            return {}
-        network.eval()
-        values = self.validation.measure(network, self.precision)
-        self._log({"stage": role, "step": step, "psnr": values})
+            running.owes_validation = False
+            return
+        running.owes_validation = True
+        network = running.average.module.eval()
+        try:
+            values = self.validation.measure(network, self.precision, held.check)
+        except AbandonedError:
+            return
+        except NotFiniteError as error:
+            raise _diverged(role, running.done, f"the network gives {error.evidence}") from error
+        running.owes_validation = False
+        self._log({"stage": role, "step": running.done, "psnr": values})
         shown = "  ".join(f"{name} {value:.2f}" for name, value in values.items())
-        self.progress.note(f"{role} {step}: PSNR {shown}")
-        return values
+        self.progress.note(f"{role} {running.done}: PSNR {shown}")
 
     def _finish(self, role: str, stage: Stage, network: nn.Module) -> nn.Module:
         network = copy.deepcopy(network).to("cpu").eval()
         if self.accelerator.is_main_process:
-            card = {
-                "role": role,
-                "recipe": self.recipe.model_dump(mode="json"),
-                "iterations": stage.iterations,
-                "precision": self.precision,
-                "training_data": self.data,
-                "fingerprint": self.fingerprint,
-            }
-            options: dict[str, Any] = self.recipe.options
-            if self.baseline is not None:
-                card["baseline_sha256"], options = self.baseline.sha256, self.baseline.options
-            save_network(self._weights_path(role), network, self.recipe.architecture, options, card)
+            self._write(role, stage, network)
             self._state_path(role).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         return network
+
+    def _write(self, role: str, stage: Stage, network: nn.Module) -> None:
+        """Write the result of a stage, and first the last lines of its log."""
+        self.log.flush()
+        card = {
+            "role": role,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "iterations": stage.iterations,
+            "precision": self.precision,
+            "training_data": self.data,
+            "fingerprint": self.fingerprint,
+        }
+        options: dict[str, Any] = self.recipe.options
+        if self.baseline is not None:
+            card["baseline_sha256"], options = self.baseline.sha256, self.baseline.options
+        save_network(self._weights_path(role), network, self.recipe.architecture, options, card)
 
 
 def _diverged(role: str, step: int, evidence: str) -> FilterlensError:

@@ -2,7 +2,7 @@
 """PSNR of a network per degradation, on images that it was not trained on."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,13 +11,25 @@ from torch import Tensor, nn
 from filterlens.data.images import center_crop, crop_to_multiple, to_float
 from filterlens.degradations import Degradation
 from filterlens.degradations.coin import representatives
-from filterlens.errors import UsageError
+from filterlens.errors import FilterlensError, UsageError
 from filterlens.evaluation.image_metrics import psnr
 from filterlens.hardware import autocast
 from filterlens.training.recipe import Recipe
 
 CROP = 192
 """Side of the central square of every image that is validated on during a training, in pixels, for speed."""
+
+
+class NotFiniteError(FilterlensError):
+    """A network gives pixels that are no numbers.
+
+    Args:
+        evidence: How many, and where.
+    """
+
+    def __init__(self, evidence: str) -> None:
+        super().__init__(f"The network gives {evidence}. It is damaged, or its training diverged.")
+        self.evidence = evidence
 
 
 @dataclass(frozen=True)
@@ -27,10 +39,12 @@ class Validation:
     Attributes:
         recipe: Scale, seed, resampler and degradations.
         images: HR images ``(3, H, W)`` uint8; with none nothing is measured.
+        names: Of the images, for errors.
     """
 
     recipe: Recipe
     images: Sequence[Tensor]
+    names: Sequence[str] = ()
 
     def check(self) -> None:
         """Refuse now the images that would otherwise stop the training hours later, at the first validation."""
@@ -41,18 +55,28 @@ class Validation:
         for degradation in validation_degradations(self.recipe).values():
             degradation.apply(truth, self.recipe.scale, resampler=self.recipe.resampler)
 
-    def measure(self, network: nn.Module, precision: str) -> dict[str, float]:
-        """Return degradation → PSNR in dB; see :func:`psnr_per_degradation`."""
+    def measure(self, network: nn.Module, precision: str, check: Callable[[], None] | None = None) -> dict[str, float]:
+        """Return degradation → PSNR in dB; see :func:`psnr_per_degradation`.
+
+        ``check`` is called before every image and may raise, to give up.
+        """
         return psnr_per_degradation(
             network,
-            self.images,
+            self.images if check is None else _checked(self.images, check),
             validation_degradations(self.recipe),
             scale=self.recipe.scale,
             resampler=self.recipe.resampler,
             seed=self.recipe.seed,
             precision=precision,
             crop=CROP,
+            names=self.names,
         )
+
+
+def _checked(images: Sequence[Tensor], check: Callable[[], None]) -> Iterator[Tensor]:
+    for image in images:
+        check()
+        yield image
 
 
 def validation_degradations(recipe: Recipe) -> dict[str, Degradation]:
@@ -71,7 +95,7 @@ def validation_degradations(recipe: Recipe) -> dict[str, Degradation]:
 @torch.no_grad()
 def psnr_per_degradation(
     network: nn.Module,
-    images: Sequence[Tensor],
+    images: Iterable[Tensor],
     degradations: Mapping[str, Degradation],
     *,
     scale: int,
@@ -79,6 +103,7 @@ def psnr_per_degradation(
     seed: int = 0,
     precision: str = "fp32",
     crop: int | None = None,
+    names: Sequence[str] = (),
 ) -> dict[str, float]:
     """Degrade, restore and compare every image.
 
@@ -91,17 +116,30 @@ def psnr_per_degradation(
         seed: Of the noise.
         precision: ``fp32`` or ``bf16``.
         crop: Only the central square of that many pixels of every image, for speed; None means all.
+        names: Of the images, for errors.
 
     Returns:
         Name → mean PSNR in dB (RGB, 8 bits, border of ``scale`` cropped).
+
+    Raises:
+        FilterlensError: The network gives NaN or infinity.
     """
     device = next(network.parameters()).device
     values: dict[str, list[float]] = {name: [] for name in degradations}
-    for image in images:
+    for index, image in enumerate(images):
         truth = to_float(crop_to_multiple(image if crop is None else center_crop(image, crop), scale)).to(device)
         for name, degradation in degradations.items():
             lowered = degradation.apply(truth, scale, seed=seed, resampler=resampler)
             with autocast(device, precision):
                 restored = network(lowered.contiguous(memory_format=torch.channels_last))
+            _check_finite(restored, f"'{names[index]}'" if names else f"image {index + 1}", name)
             values[name].append(float(psnr(restored, truth, crop=scale)))
     return {name: sum(each) / len(each) for name, each in values.items()}
+
+
+def _check_finite(restored: Tensor, image: str, degradation: str) -> None:
+    """Refuse what would be clipped to a picture and measured as if it were one."""
+    finite = restored.isfinite().all(1)
+    if not finite.all():
+        share = 100 * (1 - float(finite.float().mean()))
+        raise NotFiniteError(f"NaN or infinity in {share:.3g} % of the pixels of {image}, degraded by {degradation}")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The re-training job: the found filters of a run folder, trained alone in the baseline."""
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,24 +12,26 @@ import torch
 from torch import Tensor
 
 from filterlens.attribution.result import Attribution, load_attributions
-from filterlens.data.images import list_images, read_image
+from filterlens.data.images import list_images
 from filterlens.degradations import Degradation
 from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import FilterlensError, UsageError, unknown
-from filterlens.files import read_json, write_json
+from filterlens.files import check_writable, folder_lock, write_json
 from filterlens.filters import FilterSpace, Selection
 from filterlens.hardware import resolve_device, resolve_precision
-from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.record import check_output_folder
 from filterlens.retraining.parts import AllFilters, LastLayers, LowRank, SelectedFilters, TrainedPart
 from filterlens.retraining.retrain import fingerprint_of, retrain
-from filterlens.retraining.retrained import ROLE, Retrained, save_retrained
+from filterlens.retraining.retrained import save_retrained
 from filterlens.retraining.settings import RetrainSettings
 from filterlens.training.validation import CROP, psnr_per_degradation
+from filterlens.workflow.retrained_files import Place
 from filterlens.workflow.run_facts import require_run
 from filterlens.workflow.run_folder import SCORES, provenance, reopen_pair
 from filterlens.workflow.train import HELD_OUT_EVERY
+from filterlens.workflow.training_images import ReadImages, read_images, said_of
 
 WEIGHTS = "retrained.safetensors"
 PARTS: dict[str, Callable[[Selection, int], TrainedPart]] = {
@@ -87,6 +90,8 @@ def retrain_to_folder(
 ) -> dict[str, Any]:
     """Re-train filters of a run's baseline and measure what it brought; goes on where a killed one stopped.
 
+    An image that cannot be read is left out; the JSON lists it.
+
     Args:
         run: Run folder of ``filterlens attribute``; its first method's ranking is used.
         settings: On what, how long; see :func:`filterlens.retraining.settings.settings_for`.
@@ -99,7 +104,7 @@ def retrain_to_folder(
         architecture: Of a run of the user's own code; see :func:`filterlens.workflow.run_folder.reopen_pair`.
         device: ``auto``, ``cpu``, ``cuda``.
         precision: ``auto``, ``fp32`` or ``bf16``.
-        fresh: Replace an earlier result or state of another re-training.
+        fresh: Start over, and replace an earlier result when the new one is whole; killed before, it goes on.
         progress: Where bars and notes go.
 
     Returns:
@@ -110,32 +115,59 @@ def retrain_to_folder(
         UsageError: An illegal setting, or ``output`` holds another re-training.
         FilterlensError: No run folder, unreadable or too small images, or the loss diverged.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("A re-training runs in one process. Start it without torchrun or accelerate launch.")
     require_run(run)
+    path = _weights_path(output or run)
+    check_writable(path.parent)
     pair = reopen_pair(run, architecture)
     trained = _part(run, part, found_for or _name(settings), percent, settings.seed)
-    where, path = resolve_device(device), _weights_path(output or run)
+    where = resolve_device(device)
     chosen = resolve_precision(precision, where)
     held_out = HeldOut.of(images, validation)
-    pixels = [read_image(each) for each in held_out.training]
-    fingerprint = fingerprint_of(pair, trained, settings, pixels, chosen)
-    state = path.with_suffix(".state.pt")
-    _make_room(path, state, fingerprint, fresh)
-    if path.exists() and path.with_suffix(".json").exists() and not state.exists():
-        progress.note(f"already trained, {path}")
-        finished: dict[str, Any] = read_json(path.with_suffix(".json"))
-        return finished
-    judge = _Judge(pair, settings, [read_image(each) for each in held_out.judging], where)
-    progress.note(f"{len(pixels)} training images, {len(held_out.judging)} for the PSNR, {where}, {chosen}")
-    psnr = judge.of_pair()  # first, so that images which cannot be degraded stop no finished training
-    began = time.monotonic()
-    result = retrain(pair, trained, settings, pixels, state=state, device=where, precision=chosen, progress=progress)
-    seconds = round(time.monotonic() - began, 1)
-    psnr["retrained"] = judge.psnr(result.parameters)
-    record = _record(run, result, psnr, held_out, images) | {"seconds": seconds}
-    save_retrained(path, pair, result, {"psnr": psnr, "training_images": record["training_images"]})
-    write_json(path.with_suffix(".json"), record | {"weights": str(path)})
-    state.unlink(missing_ok=True)  # last: whoever finds no state finds a whole result
-    return record | {"weights": str(path)}
+    with folder_lock(path.parent, "re-training", path.name):
+        place = Place(path)
+        training, judging = read_images(held_out.training, held_out.judging, progress, chosen=validation is not None)
+        fingerprint = fingerprint_of(pair, trained, settings, training.pixels, chosen)
+        finished = place.begin(fingerprint, fresh)
+        if finished is not None:
+            progress.note(f"already trained, {path}")
+            return finished
+        judge = _Judge(pair, settings, judging, where)
+        progress.note(f"{len(training.paths)} training images, {len(judging.paths)} for the PSNR, {where}, {chosen}")
+        psnr = judge.of_pair()  # first, so that images which cannot be degraded stop no finished training
+        began = time.monotonic()
+        with place.writing(fingerprint):
+            result = retrain(
+                pair,
+                trained,
+                settings,
+                training.pixels,
+                state=place.state,
+                device=where,
+                precision=chosen,
+                names=training.names,
+                fingerprint=fingerprint,
+                progress=progress,
+            )
+            seconds = round(time.monotonic() - began, 1)
+            psnr["retrained"] = judge.psnr(result.parameters)
+            record = {
+                **provenance(),
+                "run": str(run),
+                **result.card(),
+                "losses": result.losses,
+                "psnr": psnr,
+                "training_images": {"folder": str(images), "count": len(training.paths)},
+                "judged_on": judging.names,
+                **said_of(training, judging),
+                "seconds": seconds,
+                "weights": str(path),
+            }
+            save_retrained(path, pair, result, {"psnr": psnr, "training_images": record["training_images"]})
+            write_json(path.with_suffix(".json"), record)
+            place.drop_states()  # last: whoever finds no state finds a whole result
+    return record
 
 
 def weights_in(selection: Selection) -> int:
@@ -147,9 +179,7 @@ def weights_in(selection: Selection) -> int:
 class _Judge:
     """Measures networks of a pair on held-out images."""
 
-    def __init__(
-        self, pair: ModelPair, settings: RetrainSettings, images: Sequence[Tensor], where: torch.device
-    ) -> None:
+    def __init__(self, pair: ModelPair, settings: RetrainSettings, images: ReadImages, where: torch.device) -> None:
         self._pair, self._settings, self._images, self._where = pair, settings, images, where
         own = Degradation.parse(_name(settings))
         self._degradations = {str(own): own, str(Degradation()): Degradation()}
@@ -159,16 +189,17 @@ class _Judge:
 
     def psnr(self, parameters: Tensor) -> dict[str, float]:
         """Return input → mean PSNR in dB of the images' centres; nothing without images."""
-        if not self._images:
+        if not self._images.pixels:
             return {}
         return psnr_per_degradation(
             self._pair.network(parameters).to(self._where),
-            self._images,
+            self._images.pixels,
             self._degradations,
             scale=self._pair.scale,
             resampler=self._settings.resampler,
             seed=self._settings.seed,
             crop=CROP,
+            names=self._images.names,
         )
 
 
@@ -198,30 +229,15 @@ def _random(found: Selection, seed: int) -> Selection:
 
 
 def _weights_path(output: Path) -> Path:
-    return output if output.suffix == ".safetensors" else output / WEIGHTS
+    """Return the file of the result.
 
-
-def _make_room(path: Path, state: Path, fingerprint: str, fresh: bool) -> None:
-    """Refuse to overwrite the result of another re-training, unless asked to, and any other network always."""
-    card = load_network(path).card if path.exists() else {"role": ROLE, "fingerprint": fingerprint}
-    if card.get("role") != ROLE:
-        raise UsageError(f"'{path}' is no re-trained baseline and will not be overwritten. Give another --output.")
-    if fresh:
-        for file in (path, path.with_suffix(".json"), state):
-            file.unlink(missing_ok=True)
-    elif card.get("fingerprint") != fingerprint:
-        raise UsageError(f"'{path}' is of another re-training. Give another --output, or --fresh to replace it.")
-
-
-def _record(
-    run: Path, result: Retrained, psnr: dict[str, dict[str, float]], held_out: HeldOut, images: Path
-) -> dict[str, Any]:
-    return {
-        **provenance(),
-        "run": str(run),
-        **result.card(),
-        "losses": result.losses,
-        "psnr": psnr,
-        "training_images": {"folder": str(images), "count": len(held_out.training)},
-        "judged_on": [path.name for path in held_out.judging],
-    }
+    Raises:
+        UsageError: The path names a file or a folder of another kind.
+    """
+    path = output if output.suffix == ".safetensors" else output / WEIGHTS
+    if path.is_dir():
+        raise UsageError(f"Output '{output}' is a folder, and its name is that of a .safetensors file.")
+    if output.suffix in (".pth", ".pt", ".ckpt", ".json"):
+        raise UsageError(f"Output '{output}' is neither a .safetensors file nor a folder.")
+    check_output_folder(path.parent)
+    return path

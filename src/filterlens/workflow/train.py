@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training job: a recipe and folders of images in, a pair out."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from filterlens.data.images import list_images, read_image
+from filterlens.data.images import list_images
 from filterlens.errors import FilterlensError
-from filterlens.files import write_json
+from filterlens.files import check_writable, folder_lock, write_json
 from filterlens.hardware import resolve_device, resolve_precision
 from filterlens.models.checkpoints import load_network
 from filterlens.models.user_module import is_factory
 from filterlens.progress import SILENT, Progress
+from filterlens.record import check_output_folder
 from filterlens.training.baseline import check_baseline
 from filterlens.training.recipe import Recipe, load_recipe
+from filterlens.workflow.processes import processes_of_this_job
 from filterlens.workflow.run_folder import provenance
+from filterlens.workflow.training_folder import FRESH, NAMES, SETTINGS, place_of, record_of, take_place
+from filterlens.workflow.training_images import read_images, said_of
 
 HELD_OUT_EVERY = 20
 VALIDATION_IMAGES = 10
@@ -57,6 +63,8 @@ def train_to_folder(
 ) -> dict[str, Path]:
     """Train the pair of a recipe; goes on where a killed run stopped.
 
+    An image that cannot be read is left out; ``train.json`` lists it.
+
     Args:
         recipe: The settings.
         images: Folders of HR training images.
@@ -65,24 +73,27 @@ def train_to_folder(
         baseline: Checkpoint of an existing network from which only the target is fine-tuned; None trains both.
         device: ``auto``, ``cpu``, ``cuda``.
         precision: ``auto``, ``fp32`` or ``bf16``.
-        fresh: Delete what ``output`` holds of an earlier training first.
+        fresh: Train anew in the folder ``fresh`` inside ``output``, and replace what ``output`` holds of an earlier
+            training when the new one is whole; killed before, it goes on there.
         progress: Where bars and notes go.
 
     Returns:
         ``{"baseline": path, "target": path}``.
+
+    Raises:
+        FilterlensError: Another process trains in ``output``, it cannot be written or holds files that are not ours,
+            or no image can be read.
     """
-    from filterlens.training.loop import train
+    from filterlens.training.loop import fingerprint_of, train
 
     code = recipe.architecture if is_factory(recipe.architecture) else None
     given = None if baseline is None else load_network(baseline, code)
     if given is not None:
-        check_baseline(given, recipe, output)  # before anything is deleted
+        for folder in (output, output / FRESH):
+            check_baseline(given, recipe, folder)
     paths = [path for folder in images for path in list_images(folder)[0]]
-    if validation is not None:
-        held_out = list_images(validation)[0]
-        held_out = held_out[:: max(1, len(held_out) // VALIDATION_IMAGES)]
-    else:
-        held_out = paths[::HELD_OUT_EVERY] if len(paths) >= HELD_OUT_EVERY else []
+    held_out = _held_out(paths, validation)
+    if validation is None:
         paths = [path for path in paths if path not in set(held_out)]
         note = f"{len(held_out)} of the images are held out" if held_out else "too few images to hold any out"
         if leads_processes():
@@ -90,32 +101,65 @@ def train_to_folder(
     shared = {path.resolve() for path in paths} & {path.resolve() for path in held_out}
     if shared:
         raise FilterlensError(f"'{min(shared)}' is both a training and a validation image.")
-    if not leads_processes():
-        progress = SILENT
-    if fresh and leads_processes():
-        for file in ("baseline.safetensors", "target.safetensors", "baseline.state.pt", "target.state.pt", "log.jsonl"):
-            (output / file).unlink(missing_ok=True)
     where = resolve_device(device)
     chosen = resolve_precision(precision, where)
-    progress.note(f"{len(paths)} training images, {len(held_out)} for validation, {where}, {chosen}")
-    names = ", ".join(f"{folder.name} ({len(list_images(folder)[0])})" for folder in images)
-    with progress.bar("read images", len(paths) + len(held_out)) as bar:
-        pixels = []
-        for path in [*paths, *held_out]:
-            pixels.append(read_image(path))
-            bar.advance()
-    if leads_processes():
-        settings = {"recipe": recipe.model_dump(mode="json"), "images": names}
-        source = {} if given is None else {"baseline": {"path": str(given.path), "sha256": given.sha256}}
-        write_json(output / "train.json", provenance() | settings | source)
-    return train(
-        recipe,
-        pixels[: len(paths)],
-        output,
-        validation=pixels[len(paths) :],
-        device=where,
-        precision=chosen,
-        baseline=given,
-        data=names,
-        progress=progress,
-    )
+    processes = processes_of_this_job()
+    with contextlib.ExitStack() as held:
+        if leads_processes():
+            check_output_folder(output)
+            check_writable(output)
+            held.enter_context(folder_lock(output, "training"))
+            record_of(output)
+        else:
+            progress = SILENT
+        progress.note(f"{len(paths)} training images, {len(held_out)} for validation, {where}, {chosen}")
+        training, judging = read_images(paths, held_out, progress, chosen=validation is not None)
+        names = ", ".join(f"{folder.name} ({len(list_images(folder)[0])})" for folder in images)
+        fingerprint = fingerprint_of(recipe, processes.size, chosen, given, training.pixels)
+        place = Path(processes.agree("training folder", lambda: str(place_of(output, fingerprint, fresh))))
+        said = {"recipe": recipe.model_dump(mode="json"), "images": names, **said_of(training, judging)}
+        said |= {} if given is None else {"baseline": {"path": str(given.path), "sha256": given.sha256}}
+        writing = _Writing(place, fingerprint, said)
+        with writing:
+            train(
+                recipe,
+                training.pixels,
+                place,
+                validation=judging.pixels,
+                device=where,
+                precision=chosen,
+                baseline=given,
+                data=names,
+                names=[*training.names, *judging.names],
+                fingerprint=fingerprint,
+                on_begin=writing.begin,
+                progress=progress,
+            )
+        if place != output and leads_processes():
+            take_place(output, fingerprint)
+    return {role: output / f"{role}.safetensors" for role in ("baseline", "target")}
+
+
+class _Writing(contextlib.ExitStack):
+    """Records the files of a training from the moment it begins; one that is finished already writes nothing."""
+
+    def __init__(self, folder: Path, fingerprint: str, said: dict[str, Any]) -> None:
+        super().__init__()
+        self._folder, self._fingerprint, self._said = folder, fingerprint, said
+        self._has_begun = False
+
+    def begin(self) -> None:
+        """Write ``train.json`` and record what will be written."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        self.enter_context(record_of(self._folder).writing(*NAMES, made_of=self._fingerprint))
+        write_json(self._folder / SETTINGS, provenance() | {"fingerprint": self._fingerprint} | self._said)
+
+
+def _held_out(paths: Sequence[Path], validation: Path | None) -> list[Path]:
+    """Return the images for the PSNR: some of the validation folder, or every 20th training image."""
+    if validation is None:
+        return list(paths[::HELD_OUT_EVERY]) if len(paths) >= HELD_OUT_EVERY else []
+    every = list_images(validation)[0]
+    return every[:: max(1, len(every) // VALIDATION_IMAGES)]
