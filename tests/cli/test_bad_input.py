@@ -91,7 +91,7 @@ def test_missing_corrupt_and_small_images_fail_by_name(attribute, images, tmp_pa
     refused(attribute(where=bad)[0], 1, "not an image")
     Image.new("RGB", (24, 24), "red").save(bad / "chelsea.png")
     refused(attribute(where=bad)[0], 1, "24x24", "receptive field of 15", "--allow-small")
-    assert attribute("--allow-small", where=bad)[0].code == 0
+    assert attribute("--allow-small", "--force", where=bad)[0].code == 0
 
 
 def test_bad_checkpoints_fail_by_name(run, images, checkpoints, tmp_path):

@@ -51,8 +51,14 @@ def export(
         ),
     ] = None,
     baseline: Annotated[
-        Path | None, typer.Option("--baseline", help="With --retrained: what was re-trained.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--baseline",
+            help="With --retrained: what was re-trained. With --run: where its baseline lies now, if it was moved.",
+            show_default=False,
+        ),
     ] = None,
+    target: options.RunTarget = None,
     architecture: network_options.Architecture = None,
     values: Values = "exact",
     force: options.Force = False,
@@ -67,14 +73,23 @@ def export(
     from filterlens.errors import UsageError
     from filterlens.workflow.adapter import check_file_name, checked_file
     from filterlens.workflow.adapter_export import found_adapter, retrained_adapter
+    from filterlens.workflow.run_folder import Moved
 
     check_file_name(output, [".safetensors"])
     if pair is not None and method is not None:
         raise UsageError(f"--method {method} chooses among the rankings of a run: --pair {pair} ships with one alone.")
     if retrained is None:
-        if baseline is not None:
-            raise UsageError("--baseline goes with --retrained. Otherwise give --run RUN or --pair NAME.")
-        made = found_adapter(degradations or [], percent, run=run, pair=pair, method=method, architecture=architecture)
+        if (baseline or target) and run is None:
+            raise UsageError("--baseline goes with --retrained or --run, --target with --run.")
+        made = found_adapter(
+            degradations or [],
+            percent,
+            run=run,
+            pair=pair,
+            method=method,
+            architecture=architecture,
+            moved=Moved(baseline, target),
+        )
     else:
         if degradations or method:
             raise UsageError("--retrained takes what was re-trained: leave --degradation and --method out.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import network_options, options
+from filterlens.cli import image_options, network_options, options
 from filterlens.cli.console import Terminal, result
 
 
@@ -60,7 +60,7 @@ def attribute(
     allow_small: Annotated[
         bool, typer.Option("--allow-small", help="Accept images smaller than the network's receptive field.")
     ] = False,
-    strict: options.Strict = False,
+    strict: image_options.Strict = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace another ranking in the run folder, and what was made from it.")
     ] = False,

@@ -27,6 +27,8 @@ def classify(
         Path | None,
         typer.Option("--run", help="Run folder whose pair and ranking to use instead.", show_default=False),
     ] = None,
+    baseline: options.RunBaseline = None,
+    target: options.RunTarget = None,
     architecture: network_options.RunArchitecture = None,
     percent: Annotated[float, typer.Option("--percent", help="Share of the filters that both sets hold.")] = 1.0,
     thresholds: Annotated[
@@ -55,11 +57,12 @@ def classify(
     from filterlens.errors import unknown
     from filterlens.hardware import resolve_device
     from filterlens.workflow.classify import classify_images, filters_of_run, shipped_filters
+    from filterlens.workflow.run_folder import Moved
 
     if pair and run:
         raise UsageError("Give either --pair or --run, not both.")
-    if architecture is not None and run is None:
-        raise UsageError("--architecture goes with --run.")
+    if (architecture or baseline or target) and run is None:
+        raise UsageError("--architecture, --baseline and --target go with --run.")
     if thresholds not in THRESHOLDS:
         raise unknown("set of thresholds", thresholds, THRESHOLDS)
     if csv is not None:
@@ -70,7 +73,13 @@ def classify(
     else:
         calibrated = thresholds == "calibrated"
         opened, found = filters_of_run(
-            run, percent, where, architecture=architecture, calibrated=calibrated, progress=terminal
+            run,
+            percent,
+            where,
+            architecture=architecture,
+            moved=Moved(baseline, target),
+            calibrated=calibrated,
+            progress=terminal,
         )
         if calibrated and not found.calibrations:
             terminal.note("Using the paper's thresholds; confidence is not known.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import network_options, options
+from filterlens.cli import image_options, network_options, options
 from filterlens.cli.console import Terminal, result
 from filterlens.cli.matrix import own_cross_matrix
 
@@ -24,7 +24,7 @@ def mask(
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
     architecture: network_options.RunArchitecture = None,
-    strict: options.Strict = False,
+    strict: image_options.Strict = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "fp32",
     json: options.Json = False,
@@ -37,7 +37,7 @@ def mask(
     from filterlens.hardware import resolve_device
     from filterlens.workflow.mask import mask_to_folder
     from filterlens.workflow.readable import complain
-    from filterlens.workflow.run_folder import DAMAGE
+    from filterlens.workflow.run_folder import DAMAGE, Moved
 
     percents = percent or [1, 3, 5, 10]
     record = mask_to_folder(
@@ -45,8 +45,7 @@ def mask(
         images,
         percents=percents,
         architecture=architecture,
-        baseline=baseline,
-        target=target,
+        moved=Moved(baseline, target),
         strict=strict,
         device=str(resolve_device(device)),
         precision=precision,

@@ -45,7 +45,6 @@ Memory = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
 RunBaseline = Annotated[
     Path | None,
     typer.Option(

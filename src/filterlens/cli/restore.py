@@ -39,6 +39,8 @@ def restore(
         float,
         typer.Option("--strength", help="With --without: 0 removes the function, 1 is the target, between dials it."),
     ] = 0.0,
+    baseline: options.RunBaseline = None,
+    target: options.RunTarget = None,
     base: adapter_options.OptionalBase = None,
     adapters: adapter_options.OptionalAdapters = None,
     architecture: network_options.Architecture = None,
@@ -89,6 +91,7 @@ def restore(
     from filterlens.hardware import resolve_device, resolve_precision
     from filterlens.workflow.adapter import adapted_network
     from filterlens.workflow.networks import network_to_run
+    from filterlens.workflow.run_folder import Moved
     from filterlens.workflow.transform import restore_folder
 
     if sum(choice is not None for choice in (pair, model, run)) > 1:
@@ -97,6 +100,8 @@ def restore(
         raise UsageError("--adapter needs --base: the network that it was taken from, or its target.")
     if base is not None and (pair or model or run or without or network != "target"):
         raise UsageError("--base names the network: leave --pair, --model, --network, --run and --without out.")
+    if (baseline or target) and run is None:
+        raise UsageError("--baseline and --target say where the checkpoints of --run lie now: give --run too.")
     if architecture is not None and base is None and model is None and run is None:
         raise UsageError("--architecture says what --base, --model or --run is of: give one of them.")
     progress = Terminal()
@@ -112,6 +117,7 @@ def restore(
             without=without,
             percent=percent,
             strength=strength,
+            moved=Moved(baseline, target),
         )
     )
     where = resolve_device(device)

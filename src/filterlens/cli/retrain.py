@@ -49,6 +49,8 @@ def retrain(
             "--output", "-o", help="A .safetensors file, or a folder.", show_default="RUN/retrained.safetensors"
         ),
     ] = None,
+    baseline: options.RunBaseline = None,
+    target: options.RunTarget = None,
     architecture: network_options.RunArchitecture = None,
     seed: options.Seed = 0,
     fresh: Annotated[
@@ -65,6 +67,7 @@ def retrain(
     """
     from filterlens.retraining.settings import settings_for
     from filterlens.workflow.retrain import retrain_to_folder
+    from filterlens.workflow.run_folder import Moved
 
     settings = settings_for(
         degradation, iterations=iterations, learning_rate=learning_rate, batch=batch, patch=patch, seed=seed,
@@ -81,6 +84,7 @@ def retrain(
             validation=validation,
             output=output,
             architecture=architecture,
+            moved=Moved(baseline, target),
             device=device,
             precision=precision,
             fresh=fresh,

@@ -17,7 +17,7 @@ from filterlens.filters import Selection
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.workflow.run_facts import require_run
-from filterlens.workflow.run_folder import SCORES, checkpoint_of, open_pair, provenance, reopen_pair
+from filterlens.workflow.run_folder import SCORES, STAYED, Moved, checkpoint_of, open_pair, provenance, reopen_pair
 
 FOUND, RETRAINED = "found filters", "re-trained filters"
 _KEPT = (
@@ -35,6 +35,7 @@ def found_adapter(
     pair: str | None = None,
     method: str | None = None,
     architecture: str | None = None,
+    moved: Moved = STAYED,
 ) -> Adapter:
     """Take the filters that were found for one or more degradations, with the target's values.
 
@@ -45,6 +46,7 @@ def found_adapter(
         pair: Instead, a shipped pair with the rankings beside it (the top 5 %).
         method: Whose ranking of the run; default: the first one's.
         architecture: Of a run of the user's own code; see :func:`filterlens.workflow.run_folder.reopen_pair`.
+        moved: Where the run's checkpoints lie now.
 
     Raises:
         UsageError: Both or neither of run and pair, nothing to take, or an unknown name.
@@ -56,7 +58,7 @@ def found_adapter(
         raise UsageError("Whose filters? Give --degradation, for example --degradation blur:2.")
     names = list(parse_degradations(degradations))
     network, selections, scores = (
-        _of_run(run, names, percent, method, architecture)
+        _of_run(run, names, percent, method, architecture, moved)
         if run is not None
         else _of_shipped(str(pair), names, percent)
     )
@@ -109,7 +111,7 @@ def retrained_adapter(
 
 
 def _of_run(
-    run: Path, names: Sequence[str], percent: float, method: str | None, architecture: str | None
+    run: Path, names: Sequence[str], percent: float, method: str | None, architecture: str | None, moved: Moved
 ) -> tuple[ModelPair, list[Selection], dict[str, Any]]:
     facts = require_run(run)
     rankings = load_attributions(run / SCORES)
@@ -117,7 +119,7 @@ def _of_run(
         raise unknown("method of this run", method, rankings)
     ranking = rankings[method or next(iter(rankings))]
     scores = _scores(ranking.method, ranking.settings, facts["images"]) | {"created": facts.get("created")}
-    return reopen_pair(run, architecture), [ranking.select(name, percent) for name in names], scores
+    return reopen_pair(run, architecture, moved), [ranking.select(name, percent) for name in names], scores
 
 
 def _of_shipped(pair: str, names: Sequence[str], percent: float) -> tuple[ModelPair, list[Selection], dict[str, Any]]:

@@ -31,7 +31,7 @@ from filterlens.progress import SILENT, Progress
 from filterlens.record import Record
 from filterlens.workflow.calibrate import calibrate_on_images
 from filterlens.workflow.run_facts import require_run
-from filterlens.workflow.run_folder import SCORES, reopen_pair
+from filterlens.workflow.run_folder import SCORES, STAYED, Moved, places_of, reopen_pair
 
 PERCENTS = (0.5, 1.0, 2.0, 3.0, 5.0)
 CACHE = "classify.safetensors"
@@ -72,6 +72,7 @@ def filters_of_run(
     device: torch.device,
     *,
     architecture: str | None = None,
+    moved: Moved = STAYED,
     calibrated: bool = True,
     progress: Progress = SILENT,
 ) -> tuple[ModelPair, FoundFilters]:
@@ -84,11 +85,12 @@ def filters_of_run(
         percent: What must be calibrated.
         device: Where to compute.
         architecture: Of a run of the user's own code; see :func:`filterlens.workflow.run_folder.reopen_pair`.
+        moved: Where the run's checkpoints lie now.
         calibrated: Whether a calibration is wanted; without one the paper's thresholds remain.
         progress: Where bar and notes go.
     """
     facts = require_run(run)
-    pair = reopen_pair(run, architecture).to(device)
+    pair = reopen_pair(run, architecture, moved).to(device)
     attributions = load_attributions(run / SCORES)
     found = rankings_of(attributions.get("faig") or next(iter(attributions.values())))
     found.selections(pair, percent)  # an impossible percentage is told before the work
@@ -98,7 +100,7 @@ def filters_of_run(
     kept = _kept_calibration(run / CACHE, pair, digest, percent)
     if kept is not None:
         return pair, FoundFilters(found.rankings, kept.calibrations, kept.provenance)
-    samples = _readable(facts["images"])
+    samples = _readable(run, facts["images"])
     if not samples:
         progress.note("The images of this run cannot be read any more, so nothing is calibrated on them.")
         return pair, found
@@ -188,12 +190,13 @@ def _read(path: Path, progress: Progress) -> Tensor | FilterlensError:
         return failure_of(error, path)
 
 
-def _readable(images: Sequence[dict[str, Any]]) -> list[Sample]:
+def _readable(run: Path, images: Sequence[dict[str, Any]]) -> list[Sample]:
     """Return the images of a run that still are what they were."""
     samples = []
     for entry in images:
-        path = Path(entry.get("path", ""))
-        if "path" in entry and path.is_file() and sha256_of(path) == entry["sha256"]:
+        places = [each for each in places_of(entry, run) if each.is_file()]
+        path = next((each for each in places if sha256_of(each) == entry.get("sha256")), None)
+        if path is not None:
             samples.append(Sample(entry["name"], partial(read_image, path), path))
     return samples
 

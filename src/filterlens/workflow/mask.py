@@ -32,6 +32,8 @@ from filterlens.workflow.run_folder import (
     DAMAGE_PER_IMAGE,
     NETWORKS,
     SCORES,
+    STAYED,
+    Moved,
     provenance,
     reopen_pair,
     run_record,
@@ -52,8 +54,7 @@ def mask_to_folder(
     percents: Sequence[float] = (1, 3, 5, 10),
     pair: ModelPair | None = None,
     architecture: str | None = None,
-    baseline: Path | None = None,
-    target: Path | None = None,
+    moved: Moved = STAYED,
     strict: bool = False,
     device: str = "cpu",
     precision: str = "fp32",
@@ -69,8 +70,7 @@ def mask_to_folder(
         percents: How many of the filters to replace.
         pair: The run's pair, if it is loaded already.
         architecture: Of a run of the user's own code; see :func:`filterlens.workflow.run_folder.reopen_pair`.
-        baseline: Where the run's baseline lies now, if it was moved.
-        target: The same of the target.
+        moved: Where the run's checkpoints lie now.
         strict: Let the first image that cannot be read end the job; else it is left out, and ``mask.json`` says so.
         device: Where to compute.
         precision: ``fp32`` by default: the judge rounds nothing away.
@@ -89,7 +89,7 @@ def mask_to_folder(
         raise UsageError(f"{pictures} pictures are not legal: a number from 0.")
     require_run(run)
     with folder_lock(run, "judging"):
-        pair = (pair or reopen_pair(run, architecture, baseline=baseline, target=target)).to(device)
+        pair = (pair or reopen_pair(run, architecture, moved)).to(device)
         return _mask(run, images, percents, pair, strict, precision, controls, pictures, progress)
 
 

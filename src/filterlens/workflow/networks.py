@@ -10,7 +10,7 @@ from filterlens.editing.modulate import modulate
 from filterlens.errors import UsageError, unknown
 from filterlens.pair import ModelPair
 from filterlens.workflow.run_facts import require_run
-from filterlens.workflow.run_folder import SCORES, reopen_pair
+from filterlens.workflow.run_folder import SCORES, STAYED, Moved, reopen_pair
 
 
 def network_to_run(
@@ -23,6 +23,7 @@ def network_to_run(
     without: str | None = None,
     percent: float = 1.0,
     strength: float = 0.0,
+    moved: Moved = STAYED,
 ) -> nn.Module:
     """Build the network that the options describe.
 
@@ -36,6 +37,7 @@ def network_to_run(
         without: Degradation whose top filters are dialled to ``strength``; needs ``run``.
         percent: How many of them.
         strength: 0 replaces them by the baseline's, 1 leaves the target.
+        moved: Where the run's checkpoints lie now.
 
     Raises:
         UsageError: The options contradict each other or name something unknown.
@@ -52,7 +54,7 @@ def network_to_run(
         shipped = ModelPair.pretrained(pair or "srresnet-x2")
         return shipped.network(getattr(shipped, network))
     require_run(run)
-    opened = reopen_pair(run, architecture)
+    opened = reopen_pair(run, architecture, moved)
     if without is None:
         return opened.network(getattr(opened, network))
     ranking = next(iter(load_attributions(run / SCORES).values()))

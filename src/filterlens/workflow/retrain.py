@@ -29,7 +29,7 @@ from filterlens.retraining.settings import RetrainSettings
 from filterlens.training.validation import CROP, psnr_per_degradation
 from filterlens.workflow.retrained_files import Place
 from filterlens.workflow.run_facts import require_run
-from filterlens.workflow.run_folder import SCORES, provenance, reopen_pair
+from filterlens.workflow.run_folder import SCORES, STAYED, Moved, provenance, reopen_pair
 from filterlens.workflow.train import HELD_OUT_EVERY
 from filterlens.workflow.training_images import ReadImages, read_images, said_of
 
@@ -83,6 +83,7 @@ def retrain_to_folder(
     validation: Path | None = None,
     output: Path | None = None,
     architecture: str | None = None,
+    moved: Moved = STAYED,
     device: str = "auto",
     precision: str = "auto",
     fresh: bool = False,
@@ -102,6 +103,7 @@ def retrain_to_folder(
         validation: Folder of HR images for the PSNR; None holds out every 20th training image.
         output: A ``.safetensors`` file, or a folder for ``retrained.safetensors``; by default the run folder.
         architecture: Of a run of the user's own code; see :func:`filterlens.workflow.run_folder.reopen_pair`.
+        moved: Where the run's checkpoints lie now.
         device: ``auto``, ``cpu``, ``cuda``.
         precision: ``auto``, ``fp32`` or ``bf16``.
         fresh: Start over, and replace an earlier result when the new one is whole; killed before, it goes on.
@@ -120,7 +122,7 @@ def retrain_to_folder(
     require_run(run)
     path = _weights_path(output or run)
     check_writable(path.parent)
-    pair = reopen_pair(run, architecture)
+    pair = reopen_pair(run, architecture, moved)
     trained = _part(run, part, found_for or _name(settings), percent, settings.seed)
     where = resolve_device(device)
     chosen = resolve_precision(precision, where)

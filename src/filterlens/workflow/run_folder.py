@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -126,17 +127,28 @@ def open_pair(
     return ModelPair.pretrained(name or str(default))
 
 
-def reopen_pair(
-    run: Path, architecture: str | None = None, *, baseline: Path | None = None, target: Path | None = None
-) -> ModelPair:
+@dataclass(frozen=True)
+class Moved:
+    """Where the checkpoints of a run lie now, as the user says; None looks where they lay, from here and the run."""
+
+    baseline: Path | None = None
+    target: Path | None = None
+
+    def __bool__(self) -> bool:
+        return self.baseline is not None or self.target is not None
+
+
+STAYED = Moved()
+
+
+def reopen_pair(run: Path, architecture: str | None = None, moved: Moved = STAYED) -> ModelPair:
     """Load the pair of a run folder again and check that it is still the same.
 
     Args:
         run: The folder.
         architecture: Of a run of the user's own code: its factory, named again. Run folders travel, and nothing is
             imported because a file says so.
-        baseline: Where the baseline's checkpoint lies now; None looks where it lay, from here and from the run.
-        target: The same of the target.
+        moved: Where its checkpoints lie now.
 
     Raises:
         UsageError: The run is of a factory that is not named, or of another architecture than the one named.
@@ -148,15 +160,14 @@ def reopen_pair(
         raise UsageError(f"'{run}' is of a network of your own code. {not_named(str(said))}")
     if architecture not in (None, said):
         raise UsageError(f"'{run}' is of '{said}', not of '{architecture}'.")
-    moved = {"baseline": baseline, "target": target}
     if facts.get("name"):
-        if baseline or target:
+        if moved:
             raise UsageError(
                 f"'{run}' is of the pair '{facts['name']}', which ships: leave --baseline and --target out."
             )
         pair = ModelPair.pretrained(facts["name"])
     else:
-        paths = {role: _checkpoint_of(run, facts, role, moved[role]) for role in ROLES}
+        paths = {role: _checkpoint_of(run, facts, role, getattr(moved, role)) for role in ROLES}
         linear = facts.get("linear", ROWS)
         pair = ModelPair.load(*paths.values(), architecture=said, linear=linear)
     for role in ROLES:
