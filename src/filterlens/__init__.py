@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """filterlens finds the few filters that a restoration network uses for each degradation, and proves it."""
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from filterlens.version import __version__
+
+if sys.platform == "darwin":  # what PyTorch lacks on Apple GPUs runs on the CPU; it looks while it is imported
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 if TYPE_CHECKING:
     from filterlens.attribution.change import AbsoluteChange, RelativeChange

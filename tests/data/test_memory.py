@@ -28,7 +28,7 @@ def test_a_large_image_is_refused_before_it_is_unpacked(tmp_path, little, monkey
     content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4)
     (tmp_path / "large.png").write_bytes(content)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was unpacked"))
-    monkeypatch.setattr("filterlens.data.pictures.read_deep_png", lambda path: pytest.fail("it was unpacked"))
+    monkeypatch.setattr("filterlens.data.pictures.read_deep_png", lambda *_: pytest.fail("it was unpacked"))
     with pytest.raises(FilterlensError, match=r"large\.png' of 10000x10000 pixels would take about 2\.2 GiB.*0\.5 GiB"):
         read(tmp_path / "large.png")
 

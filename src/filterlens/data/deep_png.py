@@ -33,10 +33,14 @@ def is_deep_png(path: Path | str) -> bool:
     return head.startswith(_SIGNATURE) and head[_BITS:] == b"\x10"
 
 
-def read_deep_png(path: Path | str) -> Pixels:
+def read_deep_png(path: Path | str, upper: Image.Image | None = None) -> Pixels:
     """Read ``(H, W, channels)`` uint16: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha; a colour key becomes alpha.
 
     The caller has looked at the size in the header; no more than what it announces is unpacked.
+
+    Args:
+        path: Of the file.
+        upper: The same as Pillow read it, with the upper bytes of colours, which then need not be read again.
 
     Raises:
         FilterlensError: The compressed pixels are more than the header announces.
@@ -49,7 +53,7 @@ def read_deep_png(path: Path | str) -> Pixels:
         stream.seek(0)
         packed = b"".join(data for kind, data in png.Reader(file=stream).chunks() if kind == b"IDAT")
     _check_unpacked_size(path, packed, reader)
-    pixels = _unpacked(packed, size, channels, int(reader.interlace))
+    pixels = _unpacked(packed, size, channels, int(reader.interlace), upper)
     return pixels if reader.trns is None else _with_opacity(pixels, np.frombuffer(reader.trns, ">u2"))
 
 
@@ -69,7 +73,9 @@ def _check_unpacked_size(path: Path | str, packed: bytes, reader: Any) -> None:
                 )
 
 
-def _unpacked(packed: bytes, size: tuple[int, int], channels: int, interlaced: int) -> Pixels:
+def _unpacked(
+    packed: bytes, size: tuple[int, int], channels: int, interlaced: int, upper: Image.Image | None
+) -> Pixels:
     width, height = size
     if channels == 1:
         return np.array(Image.frombytes("I;16", size, packed, "zip", "I;16B", interlaced))[..., None]
@@ -78,7 +84,9 @@ def _unpacked(packed: bytes, size: tuple[int, int], channels: int, interlaced: i
         return every.view(">u2").astype(np.uint16)
     mode = "RGB" if channels == 3 else "RGBA"
     pixels = np.empty((height, width, channels), np.uint16)
-    pixels[:] = np.asarray(Image.frombytes(mode, size, packed, "zip", f"{mode};16B", interlaced))
+    if upper is None or upper.mode != mode or upper.size != size:
+        upper = Image.frombytes(mode, size, packed, "zip", f"{mode};16B", interlaced)
+    pixels[:] = np.asarray(upper)
     pixels <<= 8
     pixels |= np.asarray(Image.frombytes(mode, size, packed, "zip", f"{mode};16L", interlaced))
     return pixels

@@ -72,7 +72,8 @@ class Picture:
         channels = (1 if self.gray else 3) + (self.alpha is not None)
         pixels: Array = np.empty((height, width, channels), np.uint8 if depth == 8 else np.uint16)
         for rows in _bands(height, width):
-            pixels[rows] = (self._values(rows) * (2**depth - 1)).round().permute(1, 2, 0).numpy()
+            for channel, plane in enumerate((self._values(rows) * (2**depth - 1)).round().numpy()):
+                pixels[rows, :, channel] = plane
         return pixels
 
     def over_white(self) -> "Picture":
@@ -114,9 +115,9 @@ def read_picture(
         orientation = image.getexif().get(ORIENTATION, 1)
         gray = image.mode in _GRAY or image.mode.startswith("I;16")
         if is_deep_png(path):
-            pixels: Array = UPRIGHT.get(orientation, np.asarray)(read_deep_png(path))
+            image.load()  # also for the texts behind the pixels
+            pixels: Array = UPRIGHT.get(orientation, np.asarray)(read_deep_png(path, image))
             gray = pixels.shape[2] <= 2
-            image.load()  # for the texts behind the pixels
             ImageOps.exif_transpose(image, in_place=True)
         else:
             ImageOps.exif_transpose(image, in_place=True)
@@ -130,9 +131,8 @@ def _picture(pixels: Array, metadata: Metadata, frames: int) -> Picture:
     height, width, channels = pixels.shape
     bits = 8 * pixels.dtype.itemsize
     values = torch.empty(1, channels, height, width)
-    for rows in _bands(height, width):
-        part = (pixels[rows] / np.float32(2**bits - 1)).astype(np.float32)
-        values[0, :, rows] = torch.from_numpy(part).permute(2, 0, 1)
+    for channel, plane in enumerate(values[0].numpy()):
+        np.divide(pixels[..., channel], np.float32(2**bits - 1), out=plane)
     colours, alpha = (values[:, :-1], values[:, -1:].clone()) if channels in (2, 4) else (values, None)
     return Picture(colours.expand(-1, 3, -1, -1), alpha, bits, channels <= 2, metadata, frames)
 
