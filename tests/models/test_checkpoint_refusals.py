@@ -426,3 +426,9 @@ def test_a_pickle_that_was_not_written_by_torch_is_refused(tmp_path: Path, weigh
         for content in (weights, {name: value.numpy() for name, value in weights.items()}):
             (tmp_path / "net.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
             assert "torch.save(model.state_dict(), 'weights.pth')" in refusal(tmp_path / "net.pkl")
+
+
+@pytest.mark.parametrize("content", [5, None, "text", (1, 2), [torch.ones(3)], {"a": [torch.ones(3)]}, {1: {2: 3}}])
+def test_content_without_named_tensors_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "net.pth")
+    assert "holds no weights under a known key: found" in refusal(tmp_path / "net.pth")

@@ -239,3 +239,33 @@ def test_padding_is_that_of_spandrel() -> None:
         x = torch.rand(1, 3, *size)
         _, expected = helpers.pad_tensor(x, helpers.SizeRequirements(minimum=16, multiple_of=8))
         assert torch.equal(padded(x, *expected.shape[-2:]), expected)
+
+
+@with_spandrel
+@pytest.mark.parametrize("name", ["ESRGAN", "SwinIR"])
+def test_averages_and_prefixes_of_foreign_networks_are_found_and_said(name: str, tmp_path: Path) -> None:
+    weights = {key: value.clone() for key, value in network_of(name).state_dict().items()}
+    other = {key: value + 1 if value.is_floating_point() else value for key, value in weights.items()}
+    prefixed = {f"module.{key}": value for key, value in weights.items()}
+    torch.save({"params": other, "params-ema": prefixed}, tmp_path / "net.pth")
+    loaded = load_network(tmp_path / "net.pth")
+    assert all(torch.equal(value, weights[key]) for key, value in loaded.network.state_dict().items())
+    assert loaded.notes == (
+        "took the moving average 'params-ema.module', not 'params'",
+        "took 'module.' off the names of the weights",
+    )
+
+
+@with_spandrel
+def test_foreign_weights_of_other_numbers_or_of_far_too_large_a_network_are_refused(tmp_path: Path) -> None:
+    weights = network_of("SwinIR").state_dict()
+    whole = {
+        key: (100 * value).to(torch.int8) if value.is_floating_point() else value for key, value in weights.items()
+    }
+    torch.save(whole, tmp_path / "net.pth")
+    with pytest.raises(FilterlensError, match=r"holds whole numbers \(int8\) in"):
+        load_network(tmp_path / "net.pth")
+    wide = torch.zeros(1).expand(40_000, *weights["conv_first.weight"].shape[1:])
+    torch.save(weights | {"conv_first.weight": wide}, tmp_path / "net.pth")
+    with pytest.raises(FilterlensError, match="far more numbers or layers than the file holds"):
+        load_network(tmp_path / "net.pth")

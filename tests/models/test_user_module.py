@@ -85,6 +85,15 @@ def test_the_code_that_a_file_names_is_not_imported_unless_the_user_names_it(fol
     assert load_network(path, "own_networks:Small").scale == 2
 
 
+def test_averages_and_prefixes_fit_own_code_too(folder: Path) -> None:
+    weights = Factory.parse("own_networks:Small").build().state_dict()
+    other = {name: value + 1 for name, value in weights.items()}
+    torch.save({"net": other, "net_ema": {f"_orig_mod.{name}": v for name, v in weights.items()}}, folder / "net.ckpt")
+    loaded = load_network(folder / "net.ckpt", "own_networks:Small")
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.network.state_dict().items())
+    assert "took the moving average 'net_ema._orig_mod', not 'net'" in loaded.notes
+
+
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [

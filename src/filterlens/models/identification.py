@@ -58,7 +58,7 @@ def network_of(
     if architecture is not None and is_factory(architecture):
         found = _first(sets, _by_factory(architecture, source), source)
     elif str(architecture or said).startswith(PREFIX):
-        found = _first(sets, partial(_by_spandrel, str(architecture or said), source), source)
+        found = _first(_unwrapped_first(sets), partial(_by_spandrel, str(architecture or said), source), source)
     else:
         found = _by_names(sets, header, source, architecture, scale)
     if scale is not None and scale != found[0].options["scale"]:
@@ -131,7 +131,12 @@ def _by_names(
     except UnrecognisedError as refusal:
         if not is_installed():
             raise FilterlensError(f"{refusal} Many more can be read with spandrel: {REMEDY}. {_OWN}") from refusal
-        return _first(sets, partial(_elsewhere, source, refusal), source)
+        return _first(_unwrapped_first(sets), partial(_elsewhere, source, refusal), source)
+
+
+def _unwrapped_first(sets: Sequence[WeightSet]) -> list[WeightSet]:
+    """Return the sets with those last from which spandrel would take a prefix off without a word."""
+    return sorted(sets, key=lambda each: all(name.startswith(("module.", "netG.")) for name in each.tensors))
 
 
 def _here(header: Mapping[str, Any], source: str, asked: str | None, scale: int | None, weights: Weights) -> Recognised:

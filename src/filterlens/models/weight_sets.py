@@ -69,6 +69,11 @@ class WeightSet:
         return "".join(f"{step}." for step in self.path[self.keys :])
 
     @cached_property
+    def places(self) -> frozenset[str]:
+        """Where its tensors lie in the file: all steps, with dots."""
+        return frozenset(".".join((*self.path, name)) for name in self.tensors)
+
+    @cached_property
     def weights(self) -> dict[str, Tensor]:
         """Name → tensor, plain and in float32.
 
@@ -109,8 +114,7 @@ def weight_sets(content: Any, source: str) -> list[WeightSet]:
 
 def choice(taken: WeightSet, sets: Sequence[WeightSet]) -> tuple[str, ...]:
     """Say which of several sets was taken, and what was left away from its names; nothing where there was no choice."""
-    ours = set(map(id, taken.tensors.values()))
-    apart = [each for each in sets if ours.isdisjoint(map(id, each.tensors.values()))]
+    apart = [each for each in sets if taken.places.isdisjoint(each.places)]
     others = _outermost([each.name for each in apart if each.rank <= max(KNOWN, taken.rank)])
     notes = []
     if others:
@@ -156,7 +160,8 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
     """Return what may lead to weights: tensors by name, and containers, also in lists."""
     if isinstance(value, Mapping):
         return [(key, each) for key, each in value.items() if isinstance(each, Tensor | Mapping | list | tuple)]
-    return [(place, each) for place, each in enumerate(value) if isinstance(each, Mapping)]
+    places = enumerate(value) if isinstance(value, list | tuple) else ()
+    return [(place, each) for place, each in places if isinstance(each, Mapping)]
 
 
 def _steps(key: Any, value: Any) -> Steps:
