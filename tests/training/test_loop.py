@@ -229,9 +229,7 @@ def test_a_network_that_gives_no_numbers_in_a_validation_is_told_with_image_and_
     monkeypatch.setattr(start, "build", lambda *_, **__: Spoiled())
     names = ["a.png", "b.png", "c.png", "v.png"]
     share = 100 / noise_images[0].shape[1]  # one row of the picture
-    wanted = (
-        f"step 2 of the baseline: the network gives NaN or infinity in {share:.3g} % of the pixels of 'v.png'"
-    )
+    wanted = f"step 2 of the baseline: the network gives NaN or infinity in {share:.3g} % of the pixels of 'v.png'"
     with pytest.raises(FilterlensError, match=wanted):
         loop.train(small_recipe(), noise_images, tmp_path, validation=noise_images[:1], device=CPU, names=names)
 

@@ -12,7 +12,6 @@ from filterlens.errors import FilterlensError, UsageError
 from filterlens.training.recipe import Recipe, load_recipe, shipped_recipes, validated
 from tests.training.small import small_recipe
 
-
 STAGE = {"iterations": 10, "learning_rate": 1e-3}
 
 
