@@ -158,9 +158,10 @@ def test_a_folder_is_held_by_one_process_and_free_when_it_dies(tmp_path: Path) -
 
 
 def test_parts_of_a_folder_are_held_apart_and_an_error_inside_passes_unchanged(tmp_path: Path) -> None:
-    with folder_lock(tmp_path, "re-training", "a"), folder_lock(tmp_path, "re-training", "b"):
-        with pytest.raises(FilterlensError, match="a' is in use by a re-training"), folder_lock(tmp_path, "x", "a"):
-            raise AssertionError
+    first, second = folder_lock(tmp_path, "re-training", "a"), folder_lock(tmp_path, "re-training", "b")
+    told = pytest.raises(FilterlensError, match="a' is in use by a re-training")
+    with first, second, told, folder_lock(tmp_path, "re-training", "a"):
+        raise AssertionError
     with pytest.raises(OSError, match="mine"), folder_lock(tmp_path, "re-training", "a"):
         raise OSError("mine")
 
