@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from filterlens.errors import FilterlensError
-from filterlens.files import PART, folder_lock, read_json, sha256_of, whole_file, write_json, write_text
+from filterlens.files import PART, check_writable, folder_lock, read_json, sha256_of, whole_file, write_json, write_text
 
 
 def test_a_whole_file_appears_at_its_place_with_its_folder(tmp_path: Path) -> None:
@@ -155,3 +155,33 @@ def test_a_folder_is_held_by_one_process_and_free_when_it_dies(tmp_path: Path) -
         holder.wait()
         with folder_lock(tmp_path, "training"):
             pass
+
+
+def test_parts_of_a_folder_are_held_apart_and_an_error_inside_passes_unchanged(tmp_path: Path) -> None:
+    first, second = folder_lock(tmp_path, "re-training", "a"), folder_lock(tmp_path, "re-training", "b")
+    told = pytest.raises(FilterlensError, match="a' is in use by a re-training")
+    with first, second, told, folder_lock(tmp_path, "re-training", "a"):
+        raise AssertionError
+    with pytest.raises(OSError, match="mine"), folder_lock(tmp_path, "re-training", "a"):
+        raise OSError("mine")
+
+
+def test_a_folder_that_can_be_written_or_made_passes_and_stays_as_it_is(tmp_path: Path) -> None:
+    check_writable(tmp_path)
+    check_writable(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FilterlensError, match=r"Cannot write into '.*file/folder': Not a directory"):
+        check_writable(tmp_path / "file" / "folder")
+
+    def read_only(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    with pytest.raises(FilterlensError, match=r"Cannot write into '.*': Read-only file system\. .* another place"):
+        check_writable(tmp_path)

@@ -2,6 +2,12 @@
 """``filterlens train`` from a recipe file to a pair that ``attribute`` reads."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -75,3 +81,68 @@ def test_a_baseline_that_does_not_fit_or_exist_is_refused(run, recipe, images, c
     outcome = run(*train, tmp_path / "none.pth")
     assert outcome.code == 1 and "none.pth' does not exist" in outcome.err
     assert not (tmp_path / "pair").exists()
+
+
+LONG = RECIPE.replace("iterations = 2\nlearning_rate = 1e-4", "iterations = 1000000\nlearning_rate = 1e-4").replace(
+    "checkpoint_every = 1\n", "checkpoint_every = 1000000\nvalidate_every = 0\nnetwork = { features = 2, blocks = 1 }\n"
+)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
+def test_a_signal_ends_a_training_in_the_background_with_a_state_a_line_and_a_code(
+    recipe, images, tmp_path, name, code
+):
+    recipe.write_text(LONG)
+    words = ["train", "--recipe", recipe, "--images", images, "--output", tmp_path / "out", "--device", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "filterlens", *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # else ignored in the background
+    )
+    log = tmp_path / "out" / "log.jsonl"
+    while not log.exists():  # the first loss is logged after some steps
+        time.sleep(0.05)
+        assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.Signals[name])
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert re.search(r"ended at step \d+ of the baseline; its state is saved", told)
+    assert told.splitlines()[-1] == ("error: interrupted" if name == "SIGINT" else f"error: ended by {name}")
+    assert "Traceback" not in told
+    assert torch.load(tmp_path / "out" / "baseline.state.pt", weights_only=True)["step"] >= 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--seed", -1), "seed = -1"),
+        (("--seed", 10**30), f"seed = {10**30}"),
+        (("--iterations", 0), "target.iterations = 0"),
+        (("--iterations", -5), "target.iterations = -5"),
+        (("--iterations", 10**18), f"target.iterations = {10**18}"),
+        (("--scale", 5), "scale = 5"),
+        (("--scale", -2), "scale = -2"),
+        (("--degradation", "noise:nan"), "nan"),
+        (("--degradation", "blur:inf"), "inf"),
+    ],
+    ids=str,
+)
+def test_numbers_that_are_not_legal_are_refused_with_the_value_before_anything_is_written(
+    run, recipe, images, tmp_path, arguments, words
+):
+    outcome = run("train", "--recipe", recipe, "--images", images, "--output", tmp_path / "out", *arguments)
+    errors = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+    assert outcome.code == 2 and len(errors) == 1 and words in errors[0], outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_equal_trainings_in_separate_processes_write_the_same_bytes(recipe, images, tmp_path):
+    recipe.write_text(RECIPE.replace("checkpoint_every = 1\n", "network = { features = 2, blocks = 1 }\n"))
+    for name, seed in (("a", "1"), ("b", "2")):
+        words = ["train", "--recipe", recipe, "--images", images, "--output", tmp_path / name, "--device", "cpu"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-m", "filterlens", *map(str, words)], check=True, env=environment)
+    for file in ("baseline.safetensors", "target.safetensors"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()

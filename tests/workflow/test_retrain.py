@@ -2,6 +2,7 @@
 """The re-training job: which images train, which judge, what is written, what is refused."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from PIL import Image
 
 from filterlens.attribution.result import Attribution, save_attributions
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.files import write_json
+from filterlens.files import folder_lock, write_json
 from filterlens.filters import Selection
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.models.srresnet import SRResNet
 from filterlens.pair import ModelPair
 from filterlens.retraining.settings import settings_for
+from filterlens.stopping import told_signals
 from filterlens.workflow.retrain import HeldOut, retrain_to_folder, weights_in
 from filterlens.workflow.run_folder import describe_pair
 from tests.attribution.small_networks import make_pair
@@ -162,3 +164,106 @@ def test_images_smaller_than_a_patch_or_a_blur_are_refused(folder):
 def test_weights_are_counted_with_every_layers_kernel():
     space = make_pair()[2].space
     assert weights_in(Selection(space, torch.tensor([0, 23, 24, 71]))) == 2 * 9 + 2 * 25
+
+
+def test_fresh_keeps_the_old_network_until_the_new_one_is_whole(folder):
+    retrain(folder)
+    before = {path: path.read_bytes() for path in (folder / "run").glob("retrained*")}
+    with pytest.raises(Killed):
+        retrain(folder, iterations=3, fresh=True, progress=Killer(step=2))
+    assert all(path.read_bytes() == content for path, content in before.items())
+    killer = Killer()
+    assert (
+        retrain(folder, iterations=3, progress=killer)["settings"]["iterations"] == 3
+    )  # goes on, also without --fresh
+    assert killer.steps_left == -2
+    names = sorted(path.name for path in (folder / "run").glob("retrained*"))
+    assert names == ["retrained.json", "retrained.safetensors"]
+
+
+def test_another_fresh_training_begins_anew_after_a_killed_one(folder):
+    with pytest.raises(Killed):
+        retrain(folder, iterations=3, fresh=True, progress=Killer(step=2))
+    killer = Killer()
+    retrain(folder, iterations=4, fresh=True, progress=killer)
+    assert killer.steps_left == -4
+
+
+@pytest.mark.parametrize("name", ["retrained.json", "retrained.state.pt", "retrained.safetensors"])
+def test_a_strangers_file_is_not_replaced(folder, name):
+    (folder / "run" / name).write_text("mine")
+    with pytest.raises(FilterlensError, match=r"did not write it|will not be overwritten"):
+        retrain(folder, fresh=True, progress=Killer(step=1))
+    assert (folder / "run" / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 100_000, '{"psnr": 3}', "\udcff"], ids=range(6))
+def test_a_damaged_record_of_a_finished_training_is_told_with_the_remedy(folder, content):
+    retrain(folder)
+    (folder / "run/.filterlens-files.jsonl").unlink()  # else it is refused as changed
+    for keep in ({"filterlens": "1", "trained": {}}, None):
+        path = folder / "run/retrained.json"
+        path.write_bytes(json.dumps(keep).encode() if keep else content.encode(errors="surrogateescape"))
+        with pytest.raises(
+            FilterlensError, match=r"retrained\.json' (is not what a re-training|in '.*' would be)"
+        ) as told:
+            retrain(folder)
+        assert len(str(told.value)) < 500
+    with pytest.raises(FilterlensError, match="changed since"):
+        retrain(folder, fresh=True)
+
+
+def test_a_damaged_image_is_left_out_and_listed(folder):
+    (folder / "images/05.png").write_bytes(b"no image")
+    record = retrain(folder)
+    assert record["training_images"]["count"] == 18
+    assert [entry["file"] for entry in record["left_out"]] == [str(folder / "images/05.png")]
+    assert json.loads((folder / "run/retrained.json").read_text())["left_out"] == record["left_out"]
+
+
+def test_a_signal_saves_and_the_same_job_goes_on(folder):
+    straight = retrain(folder, output=folder / "straight", iterations=5)
+    with pytest.raises(FilterlensError, match="ended by SIGTERM"), told_signals():
+        retrain(folder, iterations=5, progress=Killer(step=3, signal=signal.SIGTERM))
+    killer = Killer()
+    resumed = retrain(folder, iterations=5, progress=killer)
+    assert killer.steps_left == -2 and resumed["losses"] == straight["losses"]
+    first, second = (load_network(record["weights"]).network.state_dict() for record in (straight, resumed))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_two_jobs_share_a_folder_but_not_a_file(folder):
+    with folder_lock(folder / "run", "re-training", "retrained.safetensors"):
+        with pytest.raises(FilterlensError, match=r"retrained\.safetensors' is in use by a re-training, process"):
+            retrain(folder)
+        assert retrain(folder, output=folder / "run/other.safetensors")["weights"].endswith("other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("file", "is a file, not a folder"), ("a.pth", "neither a .safetensors file"), ("b.safetensors", "is a folder")],
+)
+def test_an_output_of_another_kind_is_refused(folder, output, message):
+    (folder / "file").write_text("mine")
+    (folder / "b.safetensors").mkdir()
+    with pytest.raises(UsageError, match=message):
+        retrain(folder, output=folder / output)
+
+
+def test_a_launcher_of_several_processes_is_refused(folder, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="runs in one process"):
+        retrain(folder)
+
+
+def test_a_network_without_numbers_is_told_with_image_and_share(folder):
+    options = {"scale": 2, "features": 4, "blocks": 1}
+    files = [folder / f"{role}.safetensors" for role in ("baseline", "target")]
+    network = SRResNet(**options)
+    with torch.no_grad():
+        network.conv_hr.bias.fill_(10)
+        network.conv_last.weight.fill_(3e38)
+    save_network(files[1], network, "srresnet", options, {})
+    write_json(folder / "run/run.json", {"pair": describe_pair(ModelPair.load(*files))})
+    with pytest.raises(FilterlensError, match=r"NaN or infinity in [\d.]+ % of the pixels of '00\.png', degraded by"):
+        retrain(folder)

@@ -136,7 +136,7 @@ def train_to_folder(
                 progress=progress,
             )
         if place != output and leads_processes():
-            take_place(output, fingerprint)
+            take_place(output)
     return {role: output / f"{role}.safetensors" for role in ("baseline", "target")}
 
 

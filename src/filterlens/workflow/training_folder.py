@@ -2,7 +2,8 @@
 """The folder of a training: whose files lie there, and how a new training takes the place of an old one.
 
 A training with ``--fresh`` runs in a folder of its own inside, ``fresh``; only when it is whole do its files replace
-the old ones. Killed before, it goes on there.
+the old ones. Killed before, it goes on there. A whole one is renamed before its files are moved, so that a kill while
+they are is mended by the next run.
 """
 
 import contextlib
@@ -15,12 +16,12 @@ from filterlens.record import RECORD, Record
 from filterlens.training.checkpointing import is_log_line, is_state
 
 JOB = "train"
-FRESH = "fresh"
+FRESH, WHOLE = "fresh", "fresh.whole"
 SETTINGS, LOG = "train.json", "log.jsonl"
 ROLES = ("baseline", "target")
 STATES = tuple(f"{role}.state.pt" for role in ROLES)
 WEIGHTS = tuple(f"{role}.safetensors" for role in ROLES)
-NAMES = (SETTINGS, LOG, *STATES, *WEIGHTS)
+NAMES = (LOG, *STATES, *WEIGHTS, SETTINGS)
 _SMALL = 4 << 20  # bytes of a train.json that is read
 
 
@@ -50,11 +51,10 @@ def place_of(output: Path, fingerprint: str, fresh: bool) -> Path:
         FilterlensError: Files in the way are not ours.
     """
     staged = output / FRESH
-    if is_begun(staged, fingerprint):
-        if not _is_whole(staged):
-            return staged
-        take_place(output, fingerprint)  # a kill came between the end of the training and this
+    if _move(output) == fingerprint:
         return output
+    if is_begun(staged, fingerprint):
+        return staged
     if not fresh:
         return output
     record_of(staged).remove(NAMES)
@@ -63,44 +63,52 @@ def place_of(output: Path, fingerprint: str, fresh: bool) -> Path:
 
 def is_begun(folder: Path, fingerprint: str) -> bool:
     """Whether a training of this fingerprint was begun in a folder."""
+    return _fingerprint_in(folder) == fingerprint
+
+
+def _fingerprint_in(folder: Path) -> str | None:
+    """Return what the settings of a training say, None where they say nothing."""
     path = folder / SETTINGS
     try:
-        is_small = path.is_file() and path.stat().st_size < _SMALL
-        return is_small and bool(read_json(path)["fingerprint"] == fingerprint)
+        said = read_json(path)["fingerprint"] if path.is_file() and path.stat().st_size < _SMALL else None
     except (FilterlensError, OSError, KeyError, TypeError, RecursionError):
-        return False
+        return None
+    return said if isinstance(said, str) else None
 
 
-def _is_whole(staged: Path) -> bool:
-    """The target is the last file that a training writes, and the last that is moved."""
-    return (staged / WEIGHTS[1]).is_file() and not any((staged / name).exists() for name in STATES)
-
-
-def take_place(output: Path, fingerprint: str) -> None:
+def take_place(output: Path) -> None:
     """Let the whole training in ``fresh`` replace the one in the folder.
 
-    The old target goes first and the new one comes last: at no moment does one training's target lie beside the
-    other's baseline. A kill in between is mended by the next run.
-
     Raises:
-        FilterlensError: A file in the way is not ours.
+        FilterlensError: A file in the way is not ours, or cannot be moved.
     """
-    staged, record = output / FRESH, record_of(output)
-    present = [name for name in NAMES if (staged / name).is_file()]
-    with record.writing(*NAMES, made_of=fingerprint):
-        try:
-            for name in (WEIGHTS[1], *STATES):
-                (output / name).unlink(missing_ok=True)
+    record_of(output)
+    (output / FRESH).replace(output / WHOLE)
+    _move(output)
+
+
+def _move(output: Path) -> str | None:
+    """Move the files of a training that is whole, if there is one, and return its fingerprint.
+
+    The old target goes first and the new one comes after the new baseline: at no moment does one training's target lie
+    beside the other's baseline. The settings, which hold the fingerprint, come last.
+    """
+    whole = output / WHOLE
+    present, fingerprint = [name for name in NAMES if (whole / name).is_file()], _fingerprint_in(whole)
+    if present:
+        with record_of(output).writing(*NAMES, made_of=fingerprint):
+            if WEIGHTS[1] in present:
+                for name in (WEIGHTS[1], *STATES):
+                    (output / name).unlink(missing_ok=True)
             for name in present:
-                (staged / name).replace(output / name)
-        except OSError as error:
-            raise FilterlensError(
-                f"Cannot move the new training from '{staged}' to '{output}': {error.strerror or error}. The same "
-                "command tries again."
-            ) from error
-    with contextlib.suppress(OSError):  # something else lies there
-        (staged / RECORD).unlink(missing_ok=True)
-        staged.rmdir()
+                (whole / name).replace(output / name)
+    if whole.is_dir():
+        (whole / RECORD).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else lies there
+            whole.rmdir()
+    if whole.is_dir() and not (output / FRESH).exists():
+        whole.replace(output / FRESH)
+    return fingerprint
 
 
 def _looks_ours(path: Path) -> bool:
