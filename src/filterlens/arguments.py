@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers and lists that a user gives: each is what it has to be, or an error quotes it and says what is legal."""
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any, TypeVar, cast
+
+from filterlens.errors import UsageError
+
+One = TypeVar("One")
+
+
+def whole_number(value: Any, what: str, least: int | None = None, most: int | None = None) -> int:
+    """Return a whole number.
+
+    Args:
+        value: What the user gave.
+        what: What errors call it, for example ``"nodes"``.
+        least: The smallest that is legal.
+        most: The largest.
+
+    Raises:
+        UsageError: It is no whole number (True and "3" are none), or out of range.
+    """
+    fits = isinstance(value, Integral) and not isinstance(value, bool)
+    if not fits or (least is not None and value < least) or (most is not None and value > most):
+        raise UsageError(f"{what} = {_quoted(value)} is not legal: a whole number{_range(least, most)}.")
+    return int(value)
+
+
+def real_number(
+    value: Any,
+    what: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> float:
+    """Return a finite number.
+
+    Args:
+        value: What the user gave.
+        what: What errors call it, for example ``"memory in GiB"``.
+        least: The smallest that is legal.
+        above: Legal is only what is larger.
+        most: The largest that is legal.
+        below: Legal is only what is smaller.
+
+    Raises:
+        UsageError: It is no number (True and "3" are none), not finite, or out of range.
+    """
+    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    fits = fits and (least is None or value >= least) and (above is None or value > above)
+    if not (fits and (most is None or value <= most) and (below is None or value < below)):
+        raise UsageError(f"{what} = {_quoted(value)} is not legal: a number{_range(least, most, above, below)}.")
+    return float(value)
+
+
+def seed_number(value: Any) -> int:
+    """Return a seed: a whole number from 0."""
+    return whole_number(value, "seed", 0)
+
+
+def as_list(given: One | Iterable[One], *kinds: type) -> list[One]:
+    """Return what may be given as one or as many as a list: a text (or one of ``kinds``) is one, not its letters.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if isinstance(given, (str, *kinds)):
+        return [cast(One, given)]
+    if not isinstance(given, Iterable):
+        raise UsageError(f"{_quoted(given)} is not legal here: give a list.")
+    return list(given)
+
+
+def _quoted(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) or not isinstance(value, Real) else str(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _range(
+    least: float | None, most: float | None = None, above: float | None = None, below: float | None = None
+) -> str:
+    low = f" above {above:g}" if above is not None else f" from {least:g}" if least is not None else ""
+    high = f" below {below:g}" if below is not None else f" to {most:g}" if most is not None else ""
+    return f"{low}{' and' if above is not None and high else ''}{high}"
