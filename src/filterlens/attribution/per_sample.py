@@ -132,11 +132,11 @@ def _all_at_once(
 
     def loss(vector: Tensor, image: Tensor, reference: Tensor) -> Tensor:
         with autocast(pair.device, precision):
-            output = functional_call(network, pair.unflatten(vector), (image.unsqueeze(0),))
+            output = functional_call(network, pair.placed(vector), (image.unsqueeze(0),), tie_weights=False)
         return objective.loss(output.to(pair.dtype), reference.unsqueeze(0))
 
     # vmap cannot change the layout of what it maps over, but keeps it
-    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    inputs = inputs.clone(memory_format=torch.channels_last)  # some networks write into it
     gradients: Tensor = vmap(grad(loss), in_dims=(None, 0, 0))(vector, inputs, references)
     return gradients
 
