@@ -58,6 +58,19 @@ def real_number(
     return float(value)
 
 
+def percentage(value: Any, *, of_none: bool = True) -> float:
+    """Return a share of the filters in percent; 0 is one only where ``of_none``.
+
+    Raises:
+        UsageError: It is none.
+    """
+    try:
+        return real_number(value, "percentage", least=0 if of_none else None, above=None if of_none else 0, most=100)
+    except UsageError:
+        legal = "0 to 100" if of_none else "above 0, at most 100"
+        raise UsageError(f"{_quoted(value)} is not a percentage of filters: {legal}.") from None
+
+
 def seed_number(value: Any) -> int:
     """Return a seed: a whole number from 0."""
     return whole_number(value, "seed", 0)

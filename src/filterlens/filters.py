@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from filterlens.arguments import as_list, real_number, whole_number
+from filterlens.arguments import as_list, percentage, whole_number
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.units import NONE, ROWS, cuts_of, left_out
 
@@ -266,7 +266,7 @@ class Selection:
             FilterlensError: The scores are not one finite number per filter.
         """
         check_scores(space, scores, "The scores")
-        count = int(len(space) * real_number(percent, "percentage of filters", least=0, most=100) / 100 + 1e-9)
+        count = int(len(space) * percentage(percent) / 100 + 1e-9)
         return cls(space, ranking(scores)[:count], name)
 
     @classmethod

@@ -71,7 +71,7 @@ def copied(network: nn.Module, role: str = "network") -> nn.Module:
 
 def _inside(network: nn.Module) -> nn.Module | None:
     """Return what a wrapper wraps; None for what is no wrapper."""
-    inner = network.module if isinstance(network, _WRAPPERS) else network._modules.get("_orig_mod")
+    inner = network.module if isinstance(network, _WRAPPERS) else getattr(network, "_orig_mod", None)
     return inner if isinstance(inner, nn.Module) else None
 
 

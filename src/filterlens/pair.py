@@ -200,8 +200,9 @@ class ModelPair:
         alpha = real_number(alpha, "place on the path")
         if alpha in (0, 1):
             return (self.target if alpha else self.baseline).clone()
-        point = torch.lerp(self.baseline, self.target, alpha)
-        if not 0 <= alpha <= 1 and not point.isfinite().all():
+        fits = abs(alpha) <= torch.finfo(self.dtype).max
+        point = torch.lerp(self.baseline, self.target, alpha) if fits else self.target
+        if not fits or not (0 < alpha < 1 or point.isfinite().all()):
             raise UsageError(f"{alpha:g} takes weights beyond what {self.dtype} holds: 0 is the baseline, 1 the target.")
         return point
 

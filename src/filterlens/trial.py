@@ -13,6 +13,8 @@ RGB = 3
 _SIZES = ((16, 24), (32, 48), (64, 96), (64, 64), (128, 128), (256, 256), (96, 96), (224, 224))  # LR; cheap ones first
 _OTHER_CHANNELS = (1, 4, 2, 6, 9, 12)
 _WRAP = "Wrap it in a module whose forward takes and returns RGB images (B, 3, h, w)."
+_PAD = "Pad inside the network, so that it loses no border whatever the size."
+_NO_MULTIPLE = "no whole multiple"
 _MOST_DIFFERENCE = 1e-3  # of the range: more than any rounding
 
 Network = Callable[[Tensor], object]
@@ -54,10 +56,10 @@ def scale_of(network: Network, like: Tensor, given: int | None) -> int:
         problems.append(found.problem)
     if given is not None:
         return given
-    raise UsageError(
-        f"The scale of the pair is not known and cannot be measured: {problems[0]}. Pass scale=2 (HR size over LR size; "
-        "1 for denoising)."
-    )
+    remedy = "Pass scale=2 (HR size over LR size; 1 for denoising)."
+    if cut := next((problem for problem in problems if _NO_MULTIPLE in problem), None):
+        problems[0], remedy = cut, f"{_PAD} {remedy}"
+    raise UsageError(f"The scale of the pair is not known and cannot be measured: {problems[0]}. {remedy}")
 
 
 def checked_output(output: object, images: Tensor, scale: int) -> Tensor:
@@ -72,9 +74,7 @@ def checked_output(output: object, images: Tensor, scale: int) -> Tensor:
     if image.shape != (batch, RGB, height * scale, width * scale):
         ratio = image.shape[-2] // height
         fits = image.shape == (batch, RGB, height * ratio, width * ratio)
-        remedy = (
-            f"Pass scale={ratio}." if fits else "Pad or cut inside the network so that borders stay, whatever the size."
-        )
+        remedy = f"Pass scale={ratio}." if fits and ratio else _PAD
         raise UsageError(
             f"The network makes {tuple(image.shape)} of {tuple(images.shape)}, not {scale} times as large. {remedy}"
         )
@@ -98,8 +98,8 @@ def _try(network: Network, like: Tensor, size: tuple[int, int]) -> _Try:
     scale = image.shape[-2] // height
     if image.shape != (1, RGB, height * scale, width * scale) or not scale:
         if image.shape[1] != RGB:
-            raise FilterlensError(f"The network returns {image.shape[1]} channels for an RGB image. {_WRAP}")
-        return _Try(None, f"the network makes {tuple(image.shape)} of {tuple(images.shape)}, no whole multiple")
+            raise FilterlensError(f"The network returns {_channels(image.shape[1])} for an RGB image. {_WRAP}")
+        return _Try(None, f"the network makes {tuple(image.shape)} of {tuple(images.shape)}, {_NO_MULTIPLE}")
     _refuse_chance(image, network(images))
     return _Try(scale, "")
 
@@ -112,7 +112,7 @@ def _explained(network: Network, like: Tensor, size: tuple[int, int], error: Fil
                 network(_pixels(like, channels, size))
             except FilterlensError:
                 continue
-            raise FilterlensError(f"The network takes images of {channels} channels, not of 3. {_WRAP}") from error
+            raise FilterlensError(f"The network takes images of {_channels(channels)}, not of 3. {_WRAP}") from error
     return _Try(None, str(error).rstrip("."))
 
 
@@ -143,3 +143,7 @@ def _pixels(like: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
 def _made(size: tuple[int, int], scale: int) -> str:
     height, width = size
     return f"{width * scale}x{height * scale} pixels of {width}x{height}"
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'s' if count > 1 else ''}"

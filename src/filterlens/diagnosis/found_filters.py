@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 from torch import Tensor
 
-from filterlens.arguments import real_number
+from filterlens.arguments import percentage
 from filterlens.diagnosis.calibration import Calibration, Logistic
 from filterlens.diagnosis.classify import Classifier, choose_thresholds
 from filterlens.diagnosis.overlap import Reading
@@ -87,7 +87,7 @@ def filter_count(filters: int, percent: float) -> int:
     Raises:
         UsageError: It is no percentage.
     """
-    return int(filters * real_number(percent, "percentage of filters", least=0, most=100) / 100 + 1e-9)
+    return int(filters * percentage(percent) / 100 + 1e-9)
 
 
 class _Header(BaseModel):
