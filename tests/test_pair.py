@@ -39,7 +39,7 @@ def test_a_new_network_shares_nothing_with_the_pair():
 
 
 def test_different_architectures_are_named():
-    with pytest.raises(FilterlensError, match=r"'2\.bias' exists in the target only"):
+    with pytest.raises(FilterlensError, match=r"'2\.weight' exists in the target only"):
         ModelPair(
             nn.Sequential(nn.Conv2d(3, 3, 1)), nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1)), scale=1
         )

@@ -4,11 +4,19 @@
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from filterlens.errors import UsageError
 
-One = TypeVar("One")
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number; True and "3" are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is a finite number; True and "3" are none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def whole_number(value: Any, what: str, least: int | None = None, most: int | None = None) -> int:
@@ -23,8 +31,7 @@ def whole_number(value: Any, what: str, least: int | None = None, most: int | No
     Raises:
         UsageError: It is no whole number (True and "3" are none), or out of range.
     """
-    fits = isinstance(value, Integral) and not isinstance(value, bool)
-    if not fits or (least is not None and value < least) or (most is not None and value > most):
+    if not is_whole(value) or (least is not None and value < least) or (most is not None and value > most):
         raise UsageError(f"{what} = {_quoted(value)} is not legal: a whole number{_range(least, most)}.")
     return int(value)
 
@@ -51,8 +58,7 @@ def real_number(
     Raises:
         UsageError: It is no number (True and "3" are none), not finite, or out of range.
     """
-    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    fits = fits and (least is None or value >= least) and (above is None or value > above)
+    fits = is_finite(value) and (least is None or value >= least) and (above is None or value > above)
     if not (fits and (most is None or value <= most) and (below is None or value < below)):
         raise UsageError(f"{what} = {_quoted(value)} is not legal: a number{_range(least, most, above, below)}.")
     return float(value)
@@ -76,14 +82,14 @@ def seed_number(value: Any) -> int:
     return whole_number(value, "seed", 0)
 
 
-def as_list(given: One | Iterable[One], *kinds: type) -> list[One]:
+def as_list(given: Any, *kinds: type) -> list[Any]:
     """Return what may be given as one or as many as a list: a text (or one of ``kinds``) is one, not its letters.
 
     Raises:
         UsageError: It is neither.
     """
     if isinstance(given, (str, *kinds)):
-        return [cast(One, given)]
+        return [given]
     if not isinstance(given, Iterable):
         raise UsageError(f"{_quoted(given)} is not legal here: give a list.")
     return list(given)

@@ -270,7 +270,9 @@ class Selection:
         return cls(space, ranking(scores)[:count], name)
 
     @classmethod
-    def of(cls, space: FilterSpace, addresses: FilterAddress | str | Iterable[FilterAddress | str], name: str = "") -> "Selection":
+    def of(
+        cls, space: FilterSpace, addresses: FilterAddress | str | Iterable[FilterAddress | str], name: str = ""
+    ) -> "Selection":
         """Select filters by address; one alone needs no list."""
         indices = [space.index(each) for each in as_list(addresses, FilterAddress)]
         return cls(space, torch.tensor(indices, dtype=torch.int64), name)

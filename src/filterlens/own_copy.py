@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.optim.swa_utils import AveragedModel
 
 from filterlens.errors import FilterlensError, UsageError, first_line
@@ -87,12 +87,14 @@ def _refuse_script(network: nn.Module, role: str) -> None:
     for name, module in network.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             what = f"'{name}' of the {role}" if name else f"The {role}"
-            raise FilterlensError(f"{what} is a TorchScript module, whose weights stand fast. Give the nn.Module itself.")
+            raise FilterlensError(
+                f"{what} is a TorchScript module, whose weights are fixed. Give the nn.Module itself."
+            )
 
 
 def _refuse_odd(name: str, parameter: Tensor, role: str) -> None:
     """Refuse weights between which there is no straight path of real numbers."""
-    if isinstance(parameter, UninitializedTensorMixin):
+    if isinstance(parameter, UninitializedParameter | UninitializedBuffer):
         raise FilterlensError(
             f"'{name}' of the {role} has no values yet (a lazy module). Run the network on an image once first."
         )

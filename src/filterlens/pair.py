@@ -203,7 +203,7 @@ class ModelPair:
         fits = abs(alpha) <= torch.finfo(self.dtype).max
         point = torch.lerp(self.baseline, self.target, alpha) if fits else self.target
         if not fits or not (0 < alpha < 1 or point.isfinite().all()):
-            raise UsageError(f"{alpha:g} takes weights beyond what {self.dtype} holds: 0 is the baseline, 1 the target.")
+            raise UsageError(f"{alpha:g} takes weights beyond {self.dtype}: 0 is the baseline, 1 the target.")
         return point
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:

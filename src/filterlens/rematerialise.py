@@ -51,7 +51,6 @@ def rematerialised(containers: Sequence[Container], *, enabled: bool = True) -> 
                 module.forward = own
 
 
-
 @dataclass
 class _Called:
     """Whether a sequence is being run as a whole, so that its blocks need not be recomputed one by one."""

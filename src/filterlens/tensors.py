@@ -98,4 +98,3 @@ def _in_order(header: bytes) -> bytes:
     ordered = ({_METADATA: metadata} if metadata else {}) | content
     text = json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % _ALIGNMENT)
-

@@ -130,8 +130,8 @@ def _refuse_chance(first: Tensor, second: object) -> None:
     spread = (first - again).abs().max()
     if spread > _MOST_DIFFERENCE * (1 + first.abs().max()):
         raise FilterlensError(
-            "The network gives another output each time for the same image: something in it is drawn at random although "
-            "it is in evaluation mode (dropout, noise). Turn it off, for example F.dropout(x, p, self.training)."
+            "The network gives another output each time for the same image: something in it is drawn at random "
+            "although it is in evaluation mode (dropout, noise). Turn it off: F.dropout(x, p, self.training)."
         )
 
 

@@ -63,7 +63,7 @@ def test_percentages_that_are_not_possible_or_not_calibrated_are_told(pair, foun
     with pytest.raises(UsageError, match="only 10 %"):
         found.classifier(pair, 5)
     for percent in (0.01, 90, 101, -1, float("nan")):
-        with pytest.raises(UsageError, match="not possible here|not a percentage"):
+        with pytest.raises(UsageError, match=r"not possible here|not a percentage"):
             found.classifier(pair, percent, "paper")
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from filterlens.attribution.adaptive import Adaptive, Array, kernel_weights, next_node, piecewise_errors
 from filterlens.attribution.engine import Engine, Loss
 from filterlens.attribution.quadrature import Quadrature
+from filterlens.errors import FilterlensError
+from filterlens.evaluation.finite import require_finite
 
 Step = Callable[[], None]
 PLACES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)  # on the path, where the rounding of a precision is looked at
@@ -50,7 +52,7 @@ def over_parameters(
         step: Called after every node (progress).
     """
     pair = engine.pair
-    ends = [engine.loss(vector, inputs, reference, loss) for vector in (pair.baseline, pair.target)]
+    ends = [end_loss(engine, role, inputs, reference, loss) for role in ("baseline", "target")]
 
     def at(alpha: float) -> tuple[Tensor, Tensor]:
         result = engine.loss_and_gradient(pair.at(alpha), inputs, reference, loss)
@@ -63,6 +65,19 @@ def over_parameters(
         integrated = _weighted_sum(lambda alpha: at(alpha)[1], rule)
         nodes, change = rule.nodes, None
     return PathIntegral(integrated.mul_(pair.change), float(ends[1]), float(ends[0]), nodes, change)
+
+
+def end_loss(engine: Engine, role: str, inputs: Tensor, reference: Tensor, loss: Loss) -> Tensor:
+    """Return the loss of the ``baseline`` or ``target``, a float64 scalar.
+
+    Raises:
+        FilterlensError: It is not finite, so that no integral would be.
+    """
+    value = engine.loss(getattr(engine.pair, role), inputs, reference, loss)
+    if not value.isfinite():
+        require_finite(engine.output(getattr(engine.pair, role), inputs), f"the {role}")
+        raise FilterlensError(f"The outputs of the {role} are so large that their squared distance is not finite.")
+    return value
 
 
 def over_inputs(engine: Engine, start: Tensor, end: Tensor, loss: Loss, rule: Quadrature, step: Step) -> Tensor:

@@ -149,9 +149,7 @@ def save_attributions(path: Path | str, attributions: Sequence[Attribution]) -> 
     }
     text = json.dumps(header, indent=2)
     tensors = {
-        f"{each.method}/{degradation}": scores
-        for each in attributions
-        for degradation, scores in each.scores.items()
+        f"{each.method}/{degradation}": scores for each in attributions for degradation, scores in each.scores.items()
     }
     write_tensors(path, tensors, {HEADER: text})
     write_text(path.with_suffix(".json"), text + "\n")

@@ -12,6 +12,7 @@ from filterlens.ahead import ahead
 from filterlens.attribution.result import Completeness
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
+from filterlens.errors import FilterlensError
 from filterlens.progress import Bar, Progress
 
 POINTS = 100  # of a progress bar, per unit
@@ -103,7 +104,15 @@ def measured(job: Job, unit: Unit, tensors: tuple[Tensor, ...], bar: Bar) -> Mea
         shown += points
         bar.advance(points)
 
-    result = job.measure(unit, tensors, step)
+    try:
+        result = job.measure(unit, tensors, step)
+    except FilterlensError as error:
+        raise type(error)(f"Image '{unit.sample.name}' with '{unit.degradation}': {error}") from error
+    if not result.magnitudes.isfinite().all():
+        raise FilterlensError(
+            f"Image '{unit.sample.name}' with '{unit.degradation}': the scores are not finite, as the network overflows "
+            "between baseline and target. Try --precision fp32, and check that the two belong together."
+        )
     bar.advance(POINTS - shown)
     return result
 

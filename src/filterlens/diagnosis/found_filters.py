@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, Val
 from torch import Tensor
 
 from filterlens.arguments import percentage
-from filterlens.diagnosis.calibration import Calibration, Logistic
+from filterlens.diagnosis.calibration import Calibration
 from filterlens.diagnosis.classify import Classifier, choose_thresholds
 from filterlens.diagnosis.overlap import Reading
 from filterlens.errors import FilterlensError, UsageError
@@ -154,7 +154,7 @@ def _checked(name: str, ranking: Tensor, filters: int) -> Tensor:
     if ranking.dtype != torch.int32 or ranking.ndim != 1 or not len(ranking):
         raise ValueError(f"the ranking '{name}' is {ranking.dtype} of shape {tuple(ranking.shape)}, not flat int32")
     indices = ranking.long()
-    if int(indices.min()) < 0 or int(indices.max()) >= filters or len(indices.unique()) < len(indices):
+    if int(indices.min()) < 0 or int(indices.max()) >= filters or len(torch.unique(indices)) < len(indices):
         raise ValueError(f"the ranking '{name}' names a filter twice or one that is none of the {filters}")
     return indices
 

@@ -68,8 +68,8 @@ def _edited(network: nn.Module, dials: Mapping[str, "_Dial"]) -> nn.Module:
                 parameter.copy_(dials[name].value().view(parameter.shape))
                 if not parameter.isfinite().all():
                     raise UsageError(
-                        f"Strength {dials[name].farthest:g} takes '{name}' beyond what {parameter.dtype} holds: 0 is "
-                        "the baseline, 1 the target."
+                        f"Strength {dials[name].farthest:g} takes '{name}' beyond {parameter.dtype}: 0 is the "
+                        "baseline, 1 the target."
                     )
     return edited
 

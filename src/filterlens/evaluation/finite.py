@@ -24,6 +24,6 @@ def require_finite(output: Tensor, what: str, image: str | None = None, degradat
     share = float((~finite).any(-3).double().mean())
     where = "" if image is None else f" of image '{image}'" + ("" if degradation is None else f" with '{degradation}'")
     raise FilterlensError(
-        f"{what[0].upper()}{what[1:]} gives NaN or infinity in {share:.2%} of the pixels{where}. The network overflows: "
-        "check its checkpoint, try --precision fp32, or replace other filters."
+        f"{what[0].upper()}{what[1:]} gives NaN or infinity in {share:.2%} of the pixels{where}. The network "
+        "overflows: check its checkpoint, try --precision fp32, or replace other filters."
     )

@@ -7,6 +7,7 @@ from torch import Tensor
 from filterlens.arguments import whole_number
 from filterlens.errors import UsageError, unknown
 from filterlens.evaluation.finite import require_finite
+from filterlens.pixels import require_unit_range
 from filterlens.torchvision_stand_in import import_beside_torchvision
 
 CHANNELS = ("rgb", "y")
@@ -43,7 +44,8 @@ def psnr(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> T
         ``(B,)`` in dB; infinite where the images are equal.
 
     Raises:
-        UsageError: Unknown channel, different shapes, or nothing is left inside the border.
+        UsageError: Unknown channel, different shapes, a truth that is not in [0, 1], or nothing is left inside the
+            border.
         FilterlensError: A pixel is NaN or infinite.
     """
     peak_signal_noise_ratio = import_beside_torchvision(_METRICS).peak_signal_noise_ratio
@@ -84,6 +86,7 @@ def _prepared(images: Tensor, truth: Tensor, crop: int, channel: str) -> tuple[T
     if images.shape != truth.shape or min(images.shape[-2:]) <= 2 * crop:
         shapes = f"{tuple(images.shape)} and {tuple(truth.shape)}"
         raise UsageError(f"Images of the shapes {shapes} cannot be compared with {crop} border pixels cropped.")
+    require_unit_range(truth, "the truth")
     pair = [quantised(images), quantised(truth)]
     if channel == "y":
         pair = [luma(each) for each in pair]
