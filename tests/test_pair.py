@@ -60,11 +60,6 @@ def test_identical_networks_and_nan_are_refused():
         ModelPair(broken, network)
 
 
-def test_a_missing_scale_says_what_to_pass():
-    with pytest.raises(UsageError, match="scale=2"):
-        ModelPair(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1))
-
-
 def test_two_checkpoints_of_different_architecture_are_refused(tmp_path):
     for architecture in ("srresnet", "srcnn-style"):
         save_network(tmp_path / f"{architecture}.safetensors", build(architecture), architecture, {"scale": 2}, {})

@@ -28,7 +28,6 @@ def require_unit_range(images: Tensor, what: str) -> tuple[float, float]:
     if broken.any():
         share = float(broken.any(-3).double().mean())
         raise UsageError(f"{name} holds NaN or infinity in {share:.2%} of the pixels. Leave it out or mend it.")
-    remedy = (
-        "Divide by 255" if low >= -OVERSHOOT * 255 and high <= (1 + OVERSHOOT) * 255 else "Bring them to that range"
-    )
+    is_8_bit = high > 4 and low >= -OVERSHOOT * 255 and high <= (1 + OVERSHOOT) * 255
+    remedy = "Divide by 255" if is_8_bit else "Bring them to that range"
     raise UsageError(f"{name} has values from {low:.4g} to {high:.4g}, not in [0, 1]. {remedy}.")

@@ -127,7 +127,7 @@ class Degradation:
         return round_to_8_bits(lowered, differentiable)
 
 
-Degradations = str | Degradation | Iterable[str | Degradation]
+Degradations = str | Degradation | Iterable[str | Degradation] | None  # None is refused like an empty list
 
 
 def round_to_8_bits(images: Tensor, differentiable: bool = False) -> Tensor:
@@ -143,7 +143,7 @@ def parse_degradations(texts: Degradations) -> dict[str, Degradation]:
     Raises:
         UsageError: One appears twice, or none is given.
     """
-    parsed = [Degradation.parse(text) for text in as_list(texts, Degradation)]
+    parsed = [Degradation.parse(text) for text in as_list(() if texts is None else texts, Degradation)]
     names = [str(degradation) for degradation in parsed]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
