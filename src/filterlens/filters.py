@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from filterlens.arguments import as_list, percentage, whole_number
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.units import NONE, ROWS, cuts_of, left_out
 
@@ -166,10 +167,11 @@ class FilterSpace:
         Raises:
             UsageError: The index is out of range.
         """
+        index = whole_number(index, "filter index")
         if not 0 <= index < len(self):
             raise UsageError(f"Filter index {index} is out of range: there are {len(self)} filters, counted from 0.")
         layer = self.layers[int(self.layer_index[index])]
-        out_channel, in_channel = divmod(int(index) - layer.offset, layer.in_channels)
+        out_channel, in_channel = divmod(index - layer.offset, layer.in_channels)
         return FilterAddress(layer.name, out_channel, in_channel, layer.row)
 
     def addresses(self, indices: Tensor) -> list[FilterAddress]:
@@ -242,7 +244,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         indices = self.indices
-        if indices.ndim != 1 or indices.dtype != torch.int64:
+        if not isinstance(indices, Tensor) or indices.ndim != 1 or indices.dtype != torch.int64:
             raise UsageError("A selection needs a flat int64 tensor of filter indices.")
         if len(indices) and (int(indices.min()) < 0 or int(indices.max()) >= len(self.space)):
             raise UsageError(f"A filter index is out of range: there are {len(self.space)} filters, counted from 0.")
@@ -258,16 +260,22 @@ class Selection:
             scores: ``(filters,)``; ties go to the lower index.
             percent: 0 to 100; the count is rounded down, as in the reference (1 % of 151,936 is 1519).
             name: Of the selection.
+
+        Raises:
+            UsageError: No percentage.
+            FilterlensError: The scores are not one finite number per filter.
         """
-        if not 0 <= percent <= 100:
-            raise UsageError(f"{percent} is not a percentage of filters: 0 to 100.")
-        count = int(len(space) * percent / 100 + 1e-9)
+        check_scores(space, scores, "The scores")
+        count = int(len(space) * percentage(percent) / 100 + 1e-9)
         return cls(space, ranking(scores)[:count], name)
 
     @classmethod
-    def of(cls, space: FilterSpace, addresses: Iterable[FilterAddress | str], name: str = "") -> "Selection":
-        """Select filters by address."""
-        return cls(space, torch.tensor([space.index(each) for each in addresses], dtype=torch.int64), name)
+    def of(
+        cls, space: FilterSpace, addresses: FilterAddress | str | Iterable[FilterAddress | str], name: str = ""
+    ) -> "Selection":
+        """Select filters by address; one alone needs no list."""
+        indices = [space.index(each) for each in as_list(addresses, FilterAddress)]
+        return cls(space, torch.tensor(indices, dtype=torch.int64), name)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -291,3 +299,23 @@ class Selection:
 def ranking(scores: Tensor) -> Tensor:
     """Return flat indices from the highest score to the lowest; ties go to the lower index."""
     return torch.sort(scores, descending=True, stable=True).indices
+
+
+def check_scores(space: FilterSpace, scores: Tensor, what: str) -> None:
+    """Check that scores can rank the filters of a network.
+
+    Args:
+        space: The network's filters.
+        scores: Should be ``(filters,)``.
+        what: What the error calls them.
+
+    Raises:
+        FilterlensError: They are not one finite number per filter.
+    """
+    if not isinstance(scores, Tensor) or tuple(scores.shape) != (len(space),):
+        shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise FilterlensError(f"{what} are {shape}, but there are {len(space)} filters: one score for each.")
+    if scores.is_complex() or scores.dtype == torch.bool:
+        raise FilterlensError(f"{what} are of type {scores.dtype}: real numbers can be ranked.")
+    if broken := int((~scores.isfinite()).sum()):
+        raise FilterlensError(f"{what} hold NaN or infinity in {broken} of {len(space)} places, which rank nothing.")

@@ -2,10 +2,9 @@
 """A baseline and the target fine-tuned from it: two points of one parameter space, and the path between them."""
 
 import copy
+import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,61 +12,74 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from filterlens.arguments import real_number, whole_number
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.filters import FilterSpace
-from filterlens.hardware import autocast
+from filterlens.hardware import autocast, is_out_of_memory
+from filterlens.layout import Layout, check_same_architecture
+from filterlens.own_copy import copied, own_copy
 from filterlens.rematerialise import Container, containers_of
 from filterlens.tiling import Tiling, tiling_of
+from filterlens.trial import checked_output, failed, scale_of
 from filterlens.units import ROWS
 
-
-@dataclass(frozen=True)
-class _Slot:
-    """Where one parameter lies in the flat vector."""
-
-    name: str
-    shape: torch.Size
-    start: int
-
-    @property
-    def stop(self) -> int:
-        return self.start + self.shape.numel()
+Loss = Callable[[Tensor], Tensor]
+_UNREACHED = "None of the inputs have requires_grad"  # torch's warning where reentrant checkpointing loses gradients
+_REENTRANT = (_UNREACHED, "use_reentrant=True")
 
 
 class _Differentiable(nn.Module):
-    """A network together with its loss and backward pass, so that all three see the same parameters."""
+    """A network together with its loss and backward pass, so that all three see the same parameters.
+
+    Args:
+        network: What is differentiated.
+        call: Runs it on images.
+        loss: Maps its output to a scalar.
+        reentrant: Whether parts of it are computed again by ``checkpoint(…, use_reentrant=True)``, which reaches only
+            what ``backward`` reaches from an input that needs a gradient itself.
+    """
 
     def __init__(
-        self, network: nn.Module, loss: Callable[[Tensor], Tensor], precision: AbstractContextManager[object]
+        self, network: nn.Module, call: Callable[[Tensor], Tensor], loss: Loss, *, reentrant: bool = False
     ) -> None:
         super().__init__()
-        self.network, self.loss, self.precision = network, loss, precision
+        self.network, self.call, self.loss, self.reentrant = network, call, loss, reentrant
 
     def forward(self, images: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
-        with self.precision:
-            output = self.network(images)
+        output = self.call(images.requires_grad_(True).clone() if self.reentrant else images)
+        if not output.requires_grad:
+            raise FilterlensError(
+                "The network's output has no gradient with respect to its weights: it computes under no_grad or "
+                "inference_mode, or detaches, or returns its input. Let it compute with gradients in evaluation mode."
+            )
         value = self.loss(output if output.dtype == torch.float64 else output.float())
-        (gradient,) = torch.autograd.grad(value, leaf)
-        return value.detach(), gradient
+        if not self.reentrant:
+            return value.detach(), torch.autograd.grad(value, leaf)[0]
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.detach(), torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 class ModelPair:
     """Baseline θ̄ and target θ of one architecture, and the network at any point γ(α) = θ̄ + α(θ − θ̄).
 
-    The user's modules are copied, never touched. All parameters are kept as two flat vectors, so a point on the path
-    is one fused interpolation. Buffers (running statistics) are the target's everywhere.
+    The user's modules are copied, never touched, and computed with in evaluation mode. Wrappers (``DataParallel``,
+    ``torch.compile``, ``AveragedModel``) are left out. All parameters are kept as two flat vectors, so a point on the
+    path is one fused interpolation; what modules share is there once. Both are of the wider type of the two networks,
+    float32 at least. Buffers (running statistics) are the target's everywhere.
 
     Args:
         baseline: The network before fine-tuning.
         target: The network after it.
-        scale: HR size over LR size; read from ``target.scale`` when absent.
+        scale: HR size over LR size. It is measured on tiny images; what is given must agree. Networks that take none
+            of them, such as those of a fixed size, need it, or an attribute ``scale`` of the target.
         name: What results call the pair.
         facts: Anything to keep with it for provenance (paths, hashes, cards).
         linear: What a filter of a linear layer is: ``rows``, ``weights`` or ``none``.
 
     Raises:
-        FilterlensError: Different architectures, identical weights, or NaN in them.
-        UsageError: The scale is not known.
+        FilterlensError: Different architectures, identical weights, NaN in them, weights or modules of a kind that
+            cannot be computed with, or networks that map no RGB image to one.
+        UsageError: The scale is wrong, or not known.
 
     Example:
         >>> pair = ModelPair(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), scale=1)
@@ -85,29 +97,21 @@ class ModelPair:
         facts: dict[str, Any] | None = None,
         linear: str = ROWS,
     ) -> None:
-        _check_same_architecture(baseline, target)
-        known = getattr(target, "scale", None) if scale is None else scale
-        if not isinstance(known, int) or known < 1:
-            raise UsageError(
-                "The scale of the pair is not known: pass scale=2 (HR size over LR size; 1 for denoising)."
-            )
-        self.scale = known
+        first, network = own_copy(baseline, "baseline"), own_copy(target, "target")
+        check_same_architecture(first, network)
         self.name = name
         self.facts = facts or {}
         self.linear = linear
-        self.space = FilterSpace(target, linear)
-        self._network = copy.deepcopy(target).eval().requires_grad_(False)
-        self._slots = _slots(self._network)
-        reference = dict(baseline.named_parameters())
-        self.target = _flatten(dict(self._network.named_parameters()), self._slots)
-        self.baseline = _flatten(reference, self._slots).to(self.target)
-        if not (self.target.isfinite().all() and self.baseline.isfinite().all()):
-            which = "target" if not self.target.isfinite().all() else "baseline"
-            raise FilterlensError(f"The {which} holds NaN or infinite weights. Take an earlier checkpoint.")
-        if torch.equal(self.baseline, self.target):
-            raise FilterlensError(
-                "Baseline and target have identical weights, so there is no path between them. Check the two files."
-            )
+        self.space = FilterSpace(network, linear)
+        self._layout = Layout.of(network, [layer.parameter for layer in self.space.layers])
+        self._reentrant = False
+        ends = [dict(each.named_parameters(remove_duplicate=False)) for each in (first, network)]
+        kind = _common_type(*ends)
+        self._network = network if all(each.dtype == kind for each in ends[1].values()) else network.to(kind)
+        self.target = self._layout.join(ends[1]).to(kind)
+        self.baseline = self._layout.join(ends[0]).to(self.target)
+        _check_ends(self.baseline, self.target)
+        self.scale = self._measured(scale, getattr(network, "scale", None))
 
     @classmethod
     def load(
@@ -183,24 +187,36 @@ class ModelPair:
     def to(self, device: torch.device | str) -> "ModelPair":
         """Return the pair on another device."""
         moved = copy.copy(self)
-        moved._network = copy.deepcopy(self._network).to(device)
+        moved._network = copied(self._network).to(device)
         moved.target, moved.baseline = self.target.to(device), self.baseline.to(device)
         return moved
 
     def at(self, alpha: float) -> Tensor:
-        """Return γ(α) as a flat vector; 0 is the baseline, 1 the target, both exactly."""
+        """Return γ(α) as a flat vector; 0 is the baseline, 1 the target, both exactly.
+
+        Raises:
+            UsageError: α is no number, or takes weights beyond what their type holds.
+        """
+        alpha = real_number(alpha, "place on the path")
         if alpha in (0, 1):
             return (self.target if alpha else self.baseline).clone()
-        return torch.lerp(self.baseline, self.target, alpha)
+        fits = abs(alpha) <= torch.finfo(self.dtype).max
+        point = torch.lerp(self.baseline, self.target, alpha) if fits else self.target
+        if not fits or not (0 < alpha < 1 or point.isfinite().all()):
+            raise UsageError(f"{alpha:g} takes weights beyond {self.dtype}: 0 is the baseline, 1 the target.")
+        return point
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """View a flat vector as parameters: name → tensor of its shape; differentiable."""
-        pieces = torch.split(vector, [slot.stop - slot.start for slot in self._slots])
-        return {slot.name: piece.view(slot.shape) for slot, piece in zip(self._slots, pieces, strict=True)}
+        return self._layout.split(vector)
+
+    def placed(self, vector: Tensor) -> dict[str, Tensor]:
+        """View a flat vector as what ``functional_call(…, tie_weights=False)`` puts into the pair's networks."""
+        return self._layout.placed(vector)
 
     def flatten(self, parameters: dict[str, Tensor]) -> Tensor:
         """Join tensors, one per parameter and broadcastable to its shape, into one flat vector."""
-        return torch.cat([parameters[slot.name].expand(slot.shape).reshape(-1) for slot in self._slots])
+        return self._layout.join(parameters)
 
     def run(self, vector: Tensor, images: Tensor, precision: str = "fp32") -> Tensor:
         """Run the network with the given parameters.
@@ -212,14 +228,19 @@ class ModelPair:
 
         Returns:
             HR ``(B, 3, H·scale, W·scale)``, not clipped.
+
+        Raises:
+            UsageError: The images are no batch of RGB floats, or their size is one for which the scale does not hold.
+            FilterlensError: The network fails on them, or returns no images.
         """
-        images = images.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        images = self._own(images)
+        call = partial(functional_call, self._network, self.placed(vector.clone()), tie_weights=False)
         with autocast(self.device, precision):
-            output: Tensor = functional_call(self._network, self.unflatten(vector), (images,))
+            output = checked_output(_guarded(call, images), images, self.scale)
         return output if self.dtype == torch.float64 else output.float()
 
     def differentiate(
-        self, vector: Tensor, images: Tensor, loss: Callable[[Tensor], Tensor], precision: str = "fp32"
+        self, vector: Tensor, images: Tensor, loss: Loss, precision: str = "fp32"
     ) -> tuple[Tensor, Tensor]:
         """Return loss(F(vector, images)) and its gradient with respect to the parameters.
 
@@ -234,14 +255,60 @@ class ModelPair:
 
         Returns:
             A scalar, and ``(parameters,)``.
+
+        Raises:
+            UsageError: As in :meth:`run`.
+            FilterlensError: As in :meth:`run`, or the output has no gradient.
         """
-        images = images.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
-        differentiable = _Differentiable(self._network, loss, autocast(self.device, precision))
+        how = vector, images, loss, precision
+        if not self._reentrant:
+            try:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("error", _UNREACHED)
+                    return self._differentiated(*how)
+            except (RuntimeError, UserWarning) as error:
+                if not _is_reentrant(error):
+                    raise
+            self._reentrant = True
+        return self._differentiated(*how)
+
+    def _differentiated(self, vector: Tensor, images: Tensor, loss: Loss, precision: str) -> tuple[Tensor, Tensor]:
+        images = self._own(images)
+
+        def call(images: Tensor) -> Tensor:
+            with autocast(self.device, precision):
+                return checked_output(_guarded(self._network, images), images, self.scale)
+
+        differentiable = _Differentiable(self._network, call, loss, reentrant=self._reentrant)
         with torch.enable_grad():
-            leaf = vector.detach().requires_grad_(True)
-            parameters = {f"network.{name}": value for name, value in self.unflatten(leaf).items()}
-            value, gradient = functional_call(differentiable, parameters, (images, leaf))
+            leaf = vector.detach().clone().requires_grad_(True)
+            parameters = {f"network.{name}": value for name, value in self.placed(leaf).items()}
+            value, gradient = functional_call(differentiable, parameters, (images, leaf), tie_weights=False)
         return value, gradient
+
+    def _own(self, images: Tensor) -> Tensor:
+        """Return images as the network gets them: a copy, as some networks write into it."""
+        if images.ndim != 4 or not len(images) or not images.is_floating_point():
+            raise UsageError(
+                f"Images must be floats in [0, 1] of shape (batch, 3, height, width), not {images.dtype} of "
+                f"{tuple(images.shape)}."
+            )
+        return images.detach().to(self.device, self.dtype).clone(memory_format=torch.channels_last)
+
+    def _measured(self, given: Any, said: Any) -> int:
+        """Return the scale, measured; the attribute of a network is believed only where nothing can be measured."""
+        if given is not None:
+            given = whole_number(given, "scale", 1)
+        call = partial(functional_call, self._network, self.placed(self.target.clone()), tie_weights=False)
+        network = partial(_guarded, call)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", _UNREACHED)
+            try:
+                return scale_of(network, self.target, given)
+            except UsageError:
+                if given is not None or not isinstance(said, int) or isinstance(said, bool) or said < 1:
+                    raise
+                return said
 
     @cached_property
     def tiling(self) -> Tiling | None:
@@ -255,7 +322,7 @@ class ModelPair:
 
     def network(self, vector: Tensor) -> nn.Module:
         """Return a new network of the architecture with the given flat parameters, in evaluation mode."""
-        network = copy.deepcopy(self._network).requires_grad_(True)
+        network = copied(self._network).requires_grad_(True)
         with torch.no_grad():
             for parameter, value in zip(network.parameters(), self.unflatten(vector).values(), strict=True):
                 parameter.copy_(value)
@@ -265,36 +332,40 @@ class ModelPair:
         """Turn a mask over filters ``(filters,)`` into one over the flat parameters; biases in or out."""
         spread = self.space.spread(filters.to(self.device))
         rest = torch.tensor(biases, device=self.device)
-        return self.flatten({slot.name: spread.get(slot.name, rest) for slot in self._slots})
+        return self.flatten({slot.name: spread.get(slot.name, rest) for slot in self._layout.slots})
 
     def pool(self, vector: Tensor) -> Tensor:
         """Sum a quantity per weight, given flat, over each filter's slice: ``(parameters,)`` → ``(filters,)``."""
         return self.space.pool(self.unflatten(vector))
 
 
-def _slots(network: nn.Module) -> tuple[_Slot, ...]:
-    slots, start = [], 0
-    for name, parameter in network.named_parameters():
-        slots.append(_Slot(name, parameter.shape, start))
-        start = slots[-1].stop
-    return tuple(slots)
+def _guarded(call: Callable[[Tensor], object], images: Tensor) -> object:
+    """Run a network; its own errors become one line, but for those after which something else can be tried."""
+    try:
+        return call(images)
+    except FilterlensError:
+        raise
+    except Exception as error:  # of the network's code
+        if is_out_of_memory(error) or _is_reentrant(error):
+            raise
+        raise failed(images, error) from error
 
 
-def _flatten(parameters: dict[str, nn.Parameter], slots: tuple[_Slot, ...]) -> Tensor:
-    return torch.cat([parameters[slot.name].detach().flatten() for slot in slots])
+def _is_reentrant(error: BaseException) -> bool:
+    return any(words in str(error) for words in _REENTRANT)
 
 
-def _check_same_architecture(baseline: nn.Module, target: nn.Module) -> None:
-    first = {name: tuple(parameter.shape) for name, parameter in baseline.named_parameters()}
-    second = {name: tuple(parameter.shape) for name, parameter in target.named_parameters()}
-    if first == second:
-        return
-    only = sorted(first.keys() ^ second.keys())
-    if only:
-        side = "baseline" if only[0] in first else "target"
-        raise FilterlensError(f"Baseline and target differ in architecture: '{only[0]}' exists in the {side} only.")
-    name = next(name for name in first if first[name] != second[name])
-    raise FilterlensError(
-        f"Baseline and target differ in architecture: '{name}' is {first[name]} in the baseline "
-        f"and {second[name]} in the target."
-    )
+def _common_type(*ends: dict[str, nn.Parameter]) -> torch.dtype:
+    """Return the widest type of the weights, float32 at least."""
+    kinds = (value.dtype for end in ends for value in end.values())
+    return reduce(torch.promote_types, kinds, torch.float32)
+
+
+def _check_ends(baseline: Tensor, target: Tensor) -> None:
+    for role, vector in (("target", target), ("baseline", baseline)):
+        if not vector.isfinite().all():
+            raise FilterlensError(f"The {role} holds NaN or infinite weights. Take an earlier checkpoint.")
+    if torch.equal(baseline, target):
+        raise FilterlensError(
+            "Baseline and target have identical weights, so there is no path between them. Check the two files."
+        )

@@ -23,7 +23,7 @@ def containers_of(network: nn.Module) -> list[Container]:
             found.append(child)
         else:
             found += containers_of(child)
-    return found
+    return list(dict.fromkeys(found))  # a module may have several names
 
 
 @contextlib.contextmanager
@@ -34,18 +34,21 @@ def rematerialised(containers: Sequence[Container], *, enabled: bool = True) -> 
     blocks the network calls one by one (blocks with several inputs), keeps what enters each block. The modules are
     as before when the block ends, also after an error. **The backward pass must run inside.**
     """
-    changed: list[nn.Module] = []
+    changed: dict[nn.Module, Any] = {}
     try:
         for container in containers if enabled else ():
             called = _Called()
-            for block in dict.fromkeys(container):  # a block may stand there several times
-                _replace(block, partial(_alone, block.forward, called), changed)
+            for block in dict.fromkeys(container):  # a block may stand there several times, and in several lists
+                if block not in changed:
+                    _replace(block, partial(_alone, block.forward, called), changed)
             if isinstance(container, nn.Sequential):
                 _replace(container, partial(_in_segments, list(container), called), changed)
         yield
     finally:
-        for module in changed:
+        for module, own in changed.items():
             del module.forward  # the instance's; the class's is there again
+            if own is not None:
+                module.forward = own
 
 
 @dataclass
@@ -55,9 +58,10 @@ class _Called:
     whole: bool = False
 
 
-def _replace(module: nn.Module, forward: Any, changed: list[nn.Module]) -> None:
+def _replace(module: nn.Module, forward: Any, changed: dict[nn.Module, Any]) -> None:
+    """Replace a module's forward, and keep the one that the instance itself has, if any."""
+    changed[module] = vars(module).get("forward")
     module.forward = forward
-    changed.append(module)
 
 
 def _again(run: Callable[..., Any], *inputs: Any, **named: Any) -> Any:

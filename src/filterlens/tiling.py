@@ -186,7 +186,7 @@ def strip_along(axis: int, length: int, dtype: torch.dtype = torch.float64) -> T
 def tried(probe: nn.Module, images: Tensor, scale: int) -> Tensor | None:
     """Return the output; None where the network refuses that size, whichever way it says so, or cuts borders off."""
     try:
-        output: Tensor = probe(images)
+        output: Tensor = probe(images.clone())  # some networks write into it
     except Exception:
         return None
     return output if output.shape[-2:] == (images.shape[-2] * scale, images.shape[-1] * scale) else None

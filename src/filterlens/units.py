@@ -65,10 +65,12 @@ def left_out(network: nn.Module, attributed: set[str]) -> tuple[str, ...]:
 
     Biases are not listed: no bias is a filter.
     """
+    every = network.named_parameters(remove_duplicate=False)
+    held = {id(parameter) for name, parameter in every if name in attributed}  # under whatever name
     others = [
         name
         for name, parameter in network.named_parameters()
-        if name not in attributed and not (name.rpartition(".")[2] in _BIASES and parameter.ndim < 2)
+        if id(parameter) not in held and not (name.rpartition(".")[2] in _BIASES and parameter.ndim < 2)
     ]
     fixed = [f"{name}.weight" for name, module in network.named_modules() if _is_fixed(module)]
     return tuple(others + fixed)

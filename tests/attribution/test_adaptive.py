@@ -13,6 +13,8 @@ from filterlens.attribution.adaptive import (
     next_node,
     piecewise_errors,
 )
+from filterlens.attribution.goal import Weights
+from filterlens.attribution.mask_optimisation import Schedule
 from filterlens.attribution.rules import rule_from
 from tests.attribution.small_networks import Linear, make_pair, photographs
 
@@ -135,3 +137,32 @@ def test_scores_do_not_depend_on_the_users_default_type():
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(plain.of("blur:1"), other.of("blur:1"))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: rule_from(None, 0, None, Adaptive()), "0 nodes are not legal"),
+        (lambda: rule_from(None, -3, None, Adaptive()), "-3 nodes are not legal"),
+        (lambda: Quadrature("midpoint", 2.5), "2.5 nodes are not legal"),
+        (lambda: Quadrature("midpoint", True), "True nodes are not legal"),
+        (lambda: rule_from(None, None, float("nan"), Adaptive()), "Tolerance nan is not legal"),
+        (lambda: rule_from(None, None, -0.1, Adaptive()), "Tolerance -0.1 is not legal"),
+        (lambda: Adaptive("0.1"), "Tolerance 0.1 is not legal"),
+        (lambda: Adaptive(0.1, first=2.0), "2.0 first and 32 most nodes are not legal"),
+        (lambda: Schedule(steps=0), "steps = 0 is not legal"),
+        (lambda: Schedule(share=1), "share of the filters = 1 is not legal"),
+        (lambda: Weights(own=float("nan")), "weight of 'own' = nan is not legal"),
+    ],
+)
+def test_numbers_that_decide_scores_are_checked(make, words):
+    with pytest.raises(UsageError, match=words):
+        make()
+
+
+@pytest.mark.parametrize(
+    "setting", [{"seed": -1}, {"seed": 1.5}, {"memory": 0}, {"memory": float("nan")}, {"memory": True}]
+)
+def test_conditions_of_a_method_are_checked(setting):
+    with pytest.raises(UsageError, match=r"(seed|memory in GiB) = .* is not legal"):
+        FAIG(make_pair()[2], **setting)

@@ -57,7 +57,7 @@ def test_an_exception_inside_the_forward_leaves_everything_whole():
 
     _, target, pair = make_pair(Failing)
     before = footprint(target), pair.target.clone(), pair.baseline.clone()
-    with pytest.raises(RuntimeError, match="inside the forward"):
+    with pytest.raises(FilterlensError, match=r"fails on an input of \(1, 3, .* inside the forward"):
         FAIG(pair).attribute(photographs(), DEGRADATIONS)
     assert same(before[0], footprint(target))
     assert torch.equal(before[1], pair.target) and torch.equal(before[2], pair.baseline)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from filterlens import FAIG, Quadrature, UsageError
+from filterlens import FAIG, FilterlensError, Quadrature, UsageError
 from filterlens.attribution import per_sample
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.attribution.per_sample import patch_magnitudes, per_sample_gradients
@@ -163,7 +163,7 @@ def test_chunks_follow_from_the_memory(monkeypatch):
 def test_errors_that_are_not_of_memory_pass():
     _, _, pair = make_pair()
     inputs, references = batch(pair)
-    with pytest.raises(RuntimeError, match="channels"):
+    with pytest.raises(FilterlensError, match="channels"):
         patch_magnitudes(pair, inputs[:, :1], references[:, :1])
 
 

@@ -52,7 +52,7 @@ def test_the_seed_and_the_layer_decide_the_shuffle_and_not_the_other_layers():
 
 def test_a_nameless_layer_without_bias_can_be_shuffled():
     torch.manual_seed(0)
-    pair = ModelPair(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.Conv2d(3, 4, 3, bias=False), scale=1)
+    pair = ModelPair(*(torch.nn.Conv2d(3, 3, 3, padding=1, bias=False) for _ in "ab"), scale=1)
     new = randomised(pair, [""])
     assert torch.equal(new.target.sort().values, pair.target.sort().values) and not torch.equal(new.target, pair.target)
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file of found filters: what comes back is what went in, and it fits its pair alone."""
 
+import json
+import math
+
 import pytest
 import torch
 
@@ -8,6 +11,7 @@ from filterlens import FilterlensError, ModelPair, UsageError
 from filterlens.diagnosis.calibration import Calibration, Logistic
 from filterlens.diagnosis.found_filters import FoundFilters, load_found_filters, save_found_filters
 from filterlens.models.pretrained import filters_file, pair_names
+from filterlens.tensors import HEADER, read_tensors, write_tensors
 from tests.attribution.small_networks import make_pair
 
 BLUR, NOISE = "blur:2", "noise:0.1"
@@ -51,6 +55,38 @@ def test_a_missing_or_damaged_file_is_told(tmp_path, pair, found):
         load_found_filters(path, pair)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda header, tensors: tensors[BLUR].fill_(3), "names a filter twice or one that is none of the"),
+        (lambda header, tensors: tensors[BLUR][:1].fill_(10**6), "names a filter twice or one that is none of the"),
+        (lambda header, tensors: tensors.update({BLUR: torch.rand(20)}), "is torch.float32 of shape"),
+        (lambda header, tensors: tensors.clear(), "it holds no ranking"),
+        (lambda header, tensors: header.update(pair=3), "pair: Input should be a valid dictionary"),
+        (lambda header, tensors: header.pop("calibrations"), "calibrations: Field required"),
+        (lambda header, tensors: header["calibrations"][0].update(percent=math.nan), "calibrations → 0 → percent"),
+        (
+            lambda header, tensors: header["calibrations"][0]["degradations"][BLUR].update(threshold=math.inf),
+            f"{BLUR} → threshold: Input should be a finite number",
+        ),
+    ],
+)
+def test_every_number_of_the_file_is_checked(tmp_path, pair, found, change, words):
+    path = tmp_path / "f.safetensors"
+    save_found_filters(path, found, pair)
+    tensors, header = read_tensors(path, "", "")
+    change(header, tensors)
+    write_tensors(path, tensors, {HEADER: json.dumps(header)})
+    with pytest.raises(FilterlensError, match=rf"not an intact file of found filters \(.*{words}"):
+        load_found_filters(path, pair)
+
+
+def test_a_pair_that_was_not_loaded_from_files_keeps_nothing(tmp_path, pair, found):
+    pair.facts = {}
+    with pytest.raises(UsageError, match="not loaded from files"):
+        save_found_filters(tmp_path / "f.safetensors", found, pair)
+
+
 def test_the_classifier_takes_the_best_of_the_ranking_and_the_calibrated_thresholds(pair, found):
     made = found.classifier(pair, 10)
     count = len(pair.space) // 10
@@ -63,7 +99,7 @@ def test_percentages_that_are_not_possible_or_not_calibrated_are_told(pair, foun
     with pytest.raises(UsageError, match="only 10 %"):
         found.classifier(pair, 5)
     for percent in (0.01, 90, 101, -1, float("nan")):
-        with pytest.raises(UsageError, match="not possible here"):
+        with pytest.raises(UsageError, match=r"not possible here|not a percentage"):
             found.classifier(pair, percent, "paper")
 
 

@@ -125,9 +125,18 @@ def test_an_input_on_which_both_networks_agree_is_told():
         input_magnitudes(ModelPair(baseline, target), red_is_missing)
 
 
-def test_an_overflow_is_told(linear):
+def test_an_overflow_is_told():
+    ends = Linear().double(), Linear().double()
+    with torch.no_grad():
+        for end, value in zip(ends, (1e200, 2e200), strict=True):
+            end.mix.weight.fill_(value)
     with pytest.raises(FilterlensError, match="not finite"):
-        input_magnitudes(linear[2], torch.full((1, 3, 20, 20), 1e300, dtype=torch.float64))
+        input_magnitudes(ModelPair(*ends), photographs(1, 20, 20))
+
+
+def test_an_input_of_another_range_is_refused(curved):
+    with pytest.raises(UsageError, match=r"not in \[0, 1\]. Divide by 255"):
+        input_magnitudes(curved, photographs(1, 20, 20) * 255)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from filterlens import FilterlensError, Selection, UsageError, modulate, substitute
+from filterlens import Adapter, FilterlensError, ModelPair, Selection, UsageError, adapt, modulate, substitute
 from filterlens.editing.modulate import modulated
 from filterlens.editing.substitute import substituted
 from tests.attribution.small_networks import Linear, make_pair
@@ -59,3 +59,18 @@ def test_a_selection_of_another_network_and_a_strength_that_is_no_number_are_ref
         substitute(pair, everything(other.space))
     with pytest.raises(UsageError, match="Strength nan"):
         modulate(pair, everything(pair.space), float("nan"))
+
+
+@pytest.mark.parametrize("strength", [float("inf"), True, "1", 1e308, -1e300])
+def test_a_strength_that_takes_weights_beyond_all_numbers_is_refused(strength):
+    pair = ModelPair(*(end.float() for end in make_pair()[:2]))
+    baseline, target = pair.network(pair.baseline), pair.network(pair.target)
+    adapter = Adapter.of(pair, [everything(pair.space)])
+    words = r"Strength (inf|True|1) .*is not a number|(1e\+308|-1e\+300) takes .*beyond torch\.float32"
+    for edit in (
+        lambda: modulate(pair, everything(pair.space), strength),
+        lambda: adapt(baseline, [(adapter, strength)]),
+        lambda: adapt(target, [(adapter, strength)]),
+    ):
+        with pytest.raises(UsageError, match=words):
+            edit()

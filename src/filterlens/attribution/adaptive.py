@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from filterlens.arguments import is_finite, is_whole
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.errors import UsageError
 
@@ -37,9 +38,9 @@ class Adaptive:
     most: int = 32
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance < 1:
+        if not (is_finite(self.tolerance) and 0 < self.tolerance < 1):
             raise UsageError(f"Tolerance {self.tolerance} is not legal: a share above 0 and below 1, for example 0.01.")
-        if not 2 <= self.first < self.most <= 64:
+        if not (is_whole(self.first) and is_whole(self.most) and 2 <= self.first < self.most <= 64):
             raise UsageError(
                 f"{self.first} first and {self.most} most nodes are not legal: 2 ≤ first < most ≤ 64, "
                 "for example 6 and 32."

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much each filter changed in fine-tuning; one ranking for all degradations, no image needed."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -10,7 +8,8 @@ from filterlens.attribution.method import IN_ORDER, Method
 from filterlens.attribution.result import Attribution, as_scores
 from filterlens.attribution.units import Runner
 from filterlens.data.samples import Images
-from filterlens.degradations import Degradation, parse_degradations
+from filterlens.degradations import parse_degradations
+from filterlens.degradations.pipeline import Degradations
 from filterlens.progress import SILENT, Progress
 
 
@@ -23,7 +22,7 @@ class AbsoluteChange(Method):
     def attribute(
         self,
         images: Images,
-        degradations: Sequence[str | Degradation],
+        degradations: Degradations,
         *,
         progress: Progress = SILENT,
         runner: Runner = IN_ORDER,
@@ -42,7 +41,7 @@ class RelativeChange(Method):
     def attribute(
         self,
         images: Images,
-        degradations: Sequence[str | Degradation],
+        degradations: Degradations,
         *,
         progress: Progress = SILENT,
         runner: Runner = IN_ORDER,
@@ -56,6 +55,6 @@ class RelativeChange(Method):
         return _same_for_all(self, as_scores(ratio, self.pair.dtype), degradations)
 
 
-def _same_for_all(method: Method, scores: Tensor, degradations: Sequence[str | Degradation]) -> Attribution:
+def _same_for_all(method: Method, scores: Tensor, degradations: Degradations) -> Attribution:
     names = parse_degradations(degradations)
     return Attribution(method.name, method.pair.space, {name: scores.clone() for name in names}, method.settings())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Filter attribution integrated gradients, the paper's method."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -21,7 +21,8 @@ from filterlens.attribution.result import Attribution, Completeness, as_scores
 from filterlens.attribution.units import Measurement, Runner, Unit
 from filterlens.data.samples import Images, as_samples
 from filterlens.degradations import Degradation, parse_degradations
-from filterlens.errors import unknown
+from filterlens.degradations.pipeline import CLEAN, Degradations
+from filterlens.errors import UsageError, unknown
 from filterlens.hardware import widened
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
@@ -70,7 +71,7 @@ class FAIG(PathMethod):
     def attribute(
         self,
         images: Images,
-        degradations: Sequence[str | Degradation],
+        degradations: Degradations,
         *,
         progress: Progress = SILENT,
         runner: Runner = IN_ORDER,
@@ -79,13 +80,16 @@ class FAIG(PathMethod):
 
         With a single degradation its filters are discriminated against the clean input, and a note says so.
         """
+        if self.eliminate:
+            degradations = list(parse_degradations(degradations).values())
+            refuse_clean_alone(map(str, degradations))
         both = self.attribute_both(images, degradations, progress=progress, runner=runner)
         return both[0] if self.eliminate else both[1]
 
     def attribute_both(
         self,
         images: Images,
-        degradations: Sequence[str | Degradation],
+        degradations: Degradations,
         *,
         progress: Progress = SILENT,
         runner: Runner = IN_ORDER,
@@ -96,7 +100,7 @@ class FAIG(PathMethod):
         if len(inputs) == 1 and "clean" not in inputs:
             inputs["clean"] = Degradation()
             progress.note(f"one degradation: '{next(iter(wanted))}' is discriminated against the clean input")
-        samples = as_samples(images)
+        samples = as_samples(images, progress.note)
         shape = (len(inputs), len(self.pair.space))
         own, scores = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
         completeness: list[Completeness] = []
@@ -152,3 +156,13 @@ class FAIG(PathMethod):
     ) -> Attribution:
         by_name = {each: as_scores(scores[inputs.index(each)], self.pair.dtype) for each in wanted}
         return Attribution(name, self.pair.space, by_name, self.settings(contrasted_with=inputs), completeness)
+
+
+def refuse_clean_alone(degradations: Iterable[str]) -> None:
+    """Refuse to look for the filters of clean inputs where there is nothing to tell them from.
+
+    Raises:
+        UsageError: ``clean`` is the only degradation.
+    """
+    if list(degradations) == [CLEAN]:
+        raise UsageError(f"'{CLEAN}' alone has nothing that its filters could be told from: name a degradation too.")

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from filterlens.arguments import real_number
 from filterlens.attribution.engine import Engine
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.degradations.pipeline import CLEAN
+from filterlens.evaluation.finite import require_finite
 from filterlens.hardware import widened
 
 Point = Tensor  # flat parameters
@@ -30,6 +32,10 @@ class Weights:
     own: float = 5.0
     other: float = 1.0
     clean: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in (("own", self.own), ("other", self.other), ("clean", self.clean)):
+            real_number(value, f"weight of '{name}'", least=0)
 
     def of(self, name: str, own: str) -> float:
         """Return the weight of one input for the function ``own``."""
@@ -53,8 +59,11 @@ class Pairing:
     @classmethod
     def of(cls, engine: Engine, inputs: Tensor) -> "Pairing":
         """Run both networks."""
-        pair = engine.pair
-        return cls(inputs, engine.output(pair.target, inputs), engine.output(pair.baseline, inputs))
+        ends = [
+            require_finite(engine.output(getattr(engine.pair, role), inputs), f"the {role}")
+            for role in ("target", "baseline")
+        ]
+        return cls(inputs, *ends)
 
     @property
     def scale(self) -> float:
@@ -123,5 +132,5 @@ class Goal:
         return pairing.baseline if name == self.own else pairing.target
 
     def _residual(self, pairing: Pairing, name: str, point: Point) -> float:
-        output = self.engine.output(point, pairing.inputs)
+        output = require_finite(self.engine.output(point, pairing.inputs), f"the target edited for '{self.own}'")
         return float(widened(output - self._reference(name, pairing)).square().sum())

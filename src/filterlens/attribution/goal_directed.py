@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from filterlens.arguments import is_whole
 from filterlens.attribution.crops import as_one, varied_crops
 from filterlens.attribution.engine import Engine
 from filterlens.attribution.goal import Crop, Pairing, Weights
@@ -21,7 +22,7 @@ from filterlens.attribution.result import Attribution, as_scores
 from filterlens.attribution.units import Measurement, Runner, Unit
 from filterlens.data.samples import Images, Sample, as_samples
 from filterlens.degradations import Degradation, parse_degradations
-from filterlens.degradations.pipeline import CLEAN
+from filterlens.degradations.pipeline import CLEAN, Degradations
 from filterlens.errors import UsageError
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
@@ -75,7 +76,7 @@ class GoalDirected(Method):
         super().__init__(pair, **conditions)
         counts = {"crops": crops, "start_crops": start_crops, "held_out": held_out, "side": side}
         for what, count in counts.items():
-            if count < 1:
+            if not is_whole(count) or count < 1:
                 raise UsageError(f"{what}={count} is not legal: 1 or more.")
         self.schedule = (schedule or Schedule()) if refine else None
         self.weights = weights or Weights()
@@ -87,7 +88,7 @@ class GoalDirected(Method):
     def attribute(
         self,
         images: Images,
-        degradations: Sequence[str | Degradation],
+        degradations: Degradations,
         *,
         progress: Progress = SILENT,
         runner: Runner = IN_ORDER,
@@ -98,7 +99,7 @@ class GoalDirected(Method):
         """
         wanted = parse_degradations(degradations)
         self.inputs = tuple(sorted({*wanted, CLEAN}))
-        discovery, held_out = self._crops(as_samples(images))
+        discovery, held_out = self._crops(as_samples(images, progress.note))
         parts = self._parts(discovery[: self.counts["start_crops"]], progress, runner)
         refinement = Refinement(
             self.engine,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Integrated gradients over the input path, as the reference implementation compares against."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from filterlens.attribution.result import Attribution, as_scores
 from filterlens.attribution.units import Measurement, Runner, Unit
 from filterlens.data.samples import Images, as_samples
 from filterlens.degradations import Degradation, parse_degradations
+from filterlens.degradations.pipeline import Degradations
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 
@@ -44,14 +45,14 @@ class InputIG(PathMethod):
     def attribute(
         self,
         images: Images,
-        degradations: Sequence[str | Degradation],
+        degradations: Degradations,
         *,
         progress: Progress = SILENT,
         runner: Runner = IN_ORDER,
     ) -> Attribution:
         """Score every filter for each degradation; see :meth:`filterlens.attribution.method.Method.attribute`."""
         wanted = parse_degradations(degradations)
-        samples = as_samples(images)
+        samples = as_samples(images, progress.note)
         scores = torch.zeros(len(wanted), len(self.pair.space), dtype=torch.float64)
         for measured in self.measure_images(samples, list(wanted.values()), progress, runner):
             scores += torch.stack([each.magnitudes for each in measured]) / len(samples)

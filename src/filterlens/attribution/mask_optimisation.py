@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from filterlens.arguments import real_number, whole_number
+
 BISECTIONS = 60
 TINY = 1e-30
 
@@ -34,6 +36,14 @@ class Schedule:
     sharpness: float = 3.0
     momentum: tuple[float, float] = (0.8, 0.98)
     share: float = 0.01
+
+    def __post_init__(self) -> None:
+        whole_number(self.steps, "steps", 1)
+        real_number(self.rate, "rate", above=0)
+        real_number(self.sharpness, "sharpness", above=0)
+        real_number(self.share, "share of the filters", above=0, below=1)
+        for momentum in self.momentum:
+            real_number(momentum, "momentum", least=0, below=1)
 
     def rate_at(self, step: int) -> float:
         """Return the step size at a step, counted from 0."""

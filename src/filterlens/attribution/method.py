@@ -3,17 +3,17 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from filterlens.arguments import real_number, seed_number
 from filterlens.attribution.protocol import protocol_named
 from filterlens.attribution.result import Attribution
 from filterlens.attribution.units import InOrder, Runner
 from filterlens.data.samples import Images, Sample
 from filterlens.degradations import Degradation
-from filterlens.errors import UsageError
+from filterlens.degradations.pipeline import Degradations
 from filterlens.hardware import resolve_precision
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
@@ -33,7 +33,7 @@ class Method(ABC):
         memory: GiB that activations may take; None takes what the device can spare. Larger images go in exact tiles.
 
     Raises:
-        UsageError: An unknown protocol or precision, or no memory.
+        UsageError: An unknown protocol or precision, a negative seed, or no memory.
     """
 
     name: ClassVar[str]
@@ -50,21 +50,19 @@ class Method(ABC):
     ) -> None:
         self.pair = pair
         self.protocol = protocol_named(protocol)
-        self.seed = seed
+        self.seed = seed_number(seed)
         chosen = self.protocol.precision if precision == "auto" and self.protocol.precision else precision
         resolved = resolve_precision(chosen, pair.device)
         # float64 pairs compute in their own type
         self.precision = resolved if pair.dtype.itemsize == 4 else "fp32"
         self.may_fall_back = chosen == "auto" and self.precision != "fp32"
-        if memory is not None and not (math.isfinite(memory) and memory > 0):
-            raise UsageError(f"Memory of {memory} GiB is not legal: above 0.")
-        self.memory = memory
+        self.memory = None if memory is None else real_number(memory, "memory in GiB", above=0)
 
     @abstractmethod
     def attribute(
         self,
         images: Images,
-        degradations: Sequence[str | Degradation],
+        degradations: Degradations,
         *,
         progress: Progress = SILENT,
         runner: Runner = IN_ORDER,

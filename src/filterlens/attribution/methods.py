@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """All methods by name, and how to run several of them with no pass computed twice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from filterlens.arguments import as_list
 from filterlens.attribution.change import AbsoluteChange, RelativeChange
-from filterlens.attribution.faig import FAIG
+from filterlens.attribution.faig import FAIG, refuse_clean_alone
 from filterlens.attribution.goal_directed import GoalDirected
 from filterlens.attribution.input_ig import InputIG
 from filterlens.attribution.method import IN_ORDER
@@ -14,8 +15,10 @@ from filterlens.attribution.random import LayerMatchedRandom, MagnitudeMatchedRa
 from filterlens.attribution.result import Attribution
 from filterlens.attribution.taylor import Taylor
 from filterlens.attribution.units import Runner
-from filterlens.data.samples import Images
-from filterlens.errors import unknown
+from filterlens.data.samples import Images, as_samples
+from filterlens.degradations import parse_degradations
+from filterlens.degradations.pipeline import Degradations
+from filterlens.errors import UsageError, unknown
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 
@@ -39,10 +42,10 @@ CONTROLS = tuple(control.name for control in (*_ALONE, *_MATCHED))
 
 
 def attribute_with(
-    names: Sequence[str],
+    names: str | Sequence[str],
     pair: ModelPair,
     images: Images,
-    degradations: Sequence[str],
+    degradations: Degradations,
     *,
     path_settings: dict[str, Any] | None = None,
     progress: Progress = SILENT,
@@ -66,30 +69,46 @@ def attribute_with(
         images; without one, they match FAIG, which is then computed.
 
     Raises:
-        UsageError: An unknown method.
+        UsageError: An unknown method, or no method.
     """
-    for name in names:
-        if name not in METHODS:
-            raise unknown("method", name, METHODS)
+    names, inputs = known_methods(names), list(parse_degradations(degradations))
     path = path_settings or {}
     how: dict[str, Any] = {"progress": progress, "runner": runner}
     found: dict[str, Attribution] = {}
     matched = any(control.name in names for control in _MATCHED)
     guides = [name for name in names if name not in CONTROLS] or ([FAIG.name] if matched else [])
+    images = as_samples(images, progress.note) if guides else []  # once: they may be a generator
+    if FAIG.name in {*names, *guides}:
+        refuse_clean_alone(inputs)
     if {FAIG.name, NO_ELIMINATION} & {*names, *guides}:
-        both = FAIG(pair, **path, **conditions).attribute_both(images, degradations, **how)
+        both = FAIG(pair, **path, **conditions).attribute_both(images, inputs, **how)
         found[FAIG.name], found[NO_ELIMINATION] = both
     if Taylor.name in names:
         shared = {key: value for key, value in path.items() if key != "quadrature"}
-        found[Taylor.name] = Taylor(pair, **shared, **conditions).attribute(images, degradations, **how)
+        found[Taylor.name] = Taylor(pair, **shared, **conditions).attribute(images, inputs, **how)
     if GoalDirected.name in names:
-        found[GoalDirected.name] = GoalDirected(pair, **conditions).attribute(images, degradations, **how)
+        found[GoalDirected.name] = GoalDirected(pair, **conditions).attribute(images, inputs, **how)
     if InputIG.name in names:
         own = {key: value for key, value in path.items() if isinstance(value, Quadrature)}
-        found[InputIG.name] = InputIG(pair, **own, **conditions).attribute(images, degradations, **how)
+        found[InputIG.name] = InputIG(pair, **own, **conditions).attribute(images, inputs, **how)
     guide = found[guides[0]] if guides else None
-    found |= image_free(names, pair, degradations, guide, **conditions)
+    found |= image_free(names, pair, inputs, guide, **conditions)
     return {name: found[name] for name in names}
+
+
+def known_methods(names: str | Iterable[str]) -> list[str]:
+    """Return names of methods, each once; a single one needs no list.
+
+    Raises:
+        UsageError: An unknown method, or no method.
+    """
+    wanted = list(dict.fromkeys(as_list(names)))
+    for name in wanted:
+        if name not in METHODS:
+            raise unknown("method", str(name), METHODS)
+    if not wanted:
+        raise UsageError(f"No method is given. Legal: {', '.join(METHODS)}.")
+    return wanted
 
 
 def image_free(

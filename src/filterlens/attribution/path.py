@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Integrals over straight paths: through parameter space (FAIG) and through input space (IG)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,8 @@ from torch import Tensor
 from filterlens.attribution.adaptive import Adaptive, Array, kernel_weights, next_node, piecewise_errors
 from filterlens.attribution.engine import Engine, Loss
 from filterlens.attribution.quadrature import Quadrature
+from filterlens.errors import FilterlensError
+from filterlens.evaluation.finite import require_finite
 from filterlens.hardware import widened
 
 Step = Callable[[], None]
@@ -51,19 +53,35 @@ def over_parameters(
         step: Called after every node (progress).
     """
     pair = engine.pair
-    ends = [engine.loss(vector, inputs, reference, loss) for vector in (pair.baseline, pair.target)]
+    ends = [end_loss(engine, role, inputs, reference, loss) for role in ("baseline", "target")]
 
     def at(alpha: float) -> tuple[Tensor, Tensor]:
         result = engine.loss_and_gradient(pair.at(alpha), inputs, reference, loss)
+        values.append(result[0])
         step()
         return result
 
+    values: list[Tensor] = []
     if isinstance(rule, Adaptive):
         integrated, nodes, change = _Refinement(engine, at, ends, rule).run()
     else:
         integrated = _weighted_sum(lambda alpha: at(alpha)[1], rule)
         nodes, change = rule.nodes, None
+    _require_finite_losses(values, "from baseline to target")
     return PathIntegral(integrated.mul_(pair.change), float(ends[1]), float(ends[0]), nodes, change)
+
+
+def end_loss(engine: Engine, role: str, inputs: Tensor, reference: Tensor, loss: Loss) -> Tensor:
+    """Return the loss of the ``baseline`` or ``target``, a float64 scalar.
+
+    Raises:
+        FilterlensError: It is not finite, so that no integral would be.
+    """
+    value = engine.loss(getattr(engine.pair, role), inputs, reference, loss)
+    if not value.isfinite():
+        require_finite(engine.output(getattr(engine.pair, role), inputs), f"the {role}")
+        raise FilterlensError(f"The outputs of the {role} are so large that their squared distance is not finite.")
+    return value
 
 
 def over_inputs(engine: Engine, start: Tensor, end: Tensor, loss: Loss, rule: Quadrature, step: Step) -> Tensor:
@@ -77,11 +95,15 @@ def over_inputs(engine: Engine, start: Tensor, end: Tensor, loss: Loss, rule: Qu
 
     def gradient_at(alpha: float) -> Tensor:
         inputs = start + alpha * (end - start)
-        _, gradient = engine.loss_and_gradient(engine.pair.target, inputs, nothing, loss)
+        value, gradient = engine.loss_and_gradient(engine.pair.target, inputs, nothing, loss)
+        values.append(value)
         step()
         return gradient
 
-    return _weighted_sum(gradient_at, rule)
+    values: list[Tensor] = []
+    total = _weighted_sum(gradient_at, rule)
+    _require_finite_losses(values, "from the clean to the degraded input")
+    return total
 
 
 def rounding_on_path(engine: Engine, exact: Engine, inputs: Tensor, reference: Tensor, loss: Loss) -> float:
@@ -95,6 +117,15 @@ def rounding_on_path(engine: Engine, exact: Engine, inputs: Tensor, reference: T
         [float(each.loss(each.pair.at(alpha), inputs, reference, loss)) for alpha in PLACES] for each in (engine, exact)
     ])  # fmt: skip
     return float(np.abs(np.diff(losses[0] - losses[1])).sum() / _span(losses[1]))
+
+
+def _require_finite_losses(values: Sequence[Tensor], way: str) -> None:
+    """Refuse an integral over what is not finite; waits for the device once."""
+    if not torch.stack(list(values)).isfinite().all():
+        raise FilterlensError(
+            f"The network's outputs are not finite on the way {way}, so it overflows. Try --precision fp32, and check "
+            "that baseline and target belong together."
+        )
 
 
 def _span(losses: Array) -> float:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from filterlens.arguments import is_whole
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.errors import UsageError
@@ -81,7 +82,7 @@ def patch_magnitudes(
     """
     _check_shapes(pair, inputs, references)
     size = _chunk_that_fits(pair) if chunk is None else chunk
-    if size < 1:
+    if not is_whole(size) or size < 1:
         raise UsageError(f"A chunk of {size} patches is not legal: 1 or more.")
     magnitudes = torch.empty(len(inputs), len(pair.space), dtype=pair.dtype)
     done = 0
@@ -132,11 +133,11 @@ def _all_at_once(
 
     def loss(vector: Tensor, image: Tensor, reference: Tensor) -> Tensor:
         with autocast(pair.device, precision):
-            output = functional_call(network, pair.unflatten(vector), (image.unsqueeze(0),))
+            output = functional_call(network, pair.placed(vector), (image.unsqueeze(0),), tie_weights=False)
         return objective.loss(output.to(pair.dtype), reference.unsqueeze(0))
 
     # vmap cannot change the layout of what it maps over, but keeps it
-    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    inputs = inputs.clone(memory_format=torch.channels_last)  # some networks write into it
     gradients: Tensor = vmap(grad(loss), in_dims=(None, 0, 0))(vector, inputs, references)
     return gradients
 

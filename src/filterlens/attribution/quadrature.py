@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from filterlens.arguments import is_whole
 from filterlens.errors import UsageError, unknown
 
 RULES = ("gauss-legendre", "midpoint", "trapezoid", "left", "right")
@@ -36,7 +37,7 @@ class Quadrature:
         most = (
             256 if self.rule == "gauss-legendre" else 10_000
         )  # computing a large Gauss rule takes longer than using it
-        if not least <= self.nodes <= most:
+        if not is_whole(self.nodes) or not least <= self.nodes <= most:
             raise UsageError(f"{self.nodes} nodes are not legal for '{self.rule}': from {least} to {most}.")
 
     def __iter__(self) -> Iterator[tuple[float, float]]:

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from filterlens.arguments import is_whole
 from filterlens.attribution.method import IN_ORDER, Method
 from filterlens.attribution.result import Attribution
 from filterlens.attribution.units import Runner
 from filterlens.data.samples import Images
-from filterlens.degradations import Degradation, parse_degradations
+from filterlens.degradations import parse_degradations
+from filterlens.degradations.pipeline import Degradations
 from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import UsageError, unknown
 from filterlens.filters import ranking
@@ -30,7 +32,7 @@ class Random(Method):
     def attribute(
         self,
         images: Images,
-        degradations: Sequence[str | Degradation],
+        degradations: Degradations,
         *,
         progress: Progress = SILENT,
         runner: Runner = IN_ORDER,
@@ -65,7 +67,7 @@ class LayerMatchedRandom(Method):
     def attribute(
         self,
         images: Images,
-        degradations: Sequence[str | Degradation],
+        degradations: Degradations,
         *,
         progress: Progress = SILENT,
         runner: Runner = IN_ORDER,
@@ -105,7 +107,7 @@ class MagnitudeMatchedRandom(Method):
 
     def __init__(self, pair: ModelPair, *, like: Attribution, bins: int = MAGNITUDE_BINS, **conditions: Any) -> None:
         super().__init__(pair, **conditions)
-        if bins < 1:
+        if not is_whole(bins) or bins < 1:
             raise UsageError(f"{bins} bins of magnitude are not legal: 1 at least.")
         self.like = like
         self.bins = min(bins, max(1, len(pair.space) // 10))
@@ -113,7 +115,7 @@ class MagnitudeMatchedRandom(Method):
     def attribute(
         self,
         images: Images,
-        degradations: Sequence[str | Degradation],
+        degradations: Degradations,
         *,
         progress: Progress = SILENT,
         runner: Runner = IN_ORDER,

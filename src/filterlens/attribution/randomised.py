@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from filterlens.arguments import as_list, is_finite, seed_number
 from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import UsageError, unknown
 from filterlens.filters import FilterSpace
@@ -40,6 +41,7 @@ def randomised(pair: ModelPair, layers: Collection[str], *, kind: str = "weights
         raise unknown("kind of randomisation", kind, KINDS)
     if not layers:
         raise UsageError("No layer is named to be randomised: give at least one.")
+    layers, seed = as_list(layers), seed_number(seed)
     origin = pair.baseline if kind == "changes" else torch.zeros_like(pair.baseline)
     learned = pair.target - origin
     pieces = pair.unflatten(learned)  # views: what is written to them stands in the flat vector
@@ -62,7 +64,7 @@ def from_the_last(space: FilterSpace, shares: Sequence[float]) -> list[tuple[str
     names = [layer.name for layer in space.layers]
     if len(names) < 2:
         raise UsageError("A network of a single layer has no layers left to rank when that one is randomised.")
-    if not all(0 < share < 1 for share in shares):
+    if not all(is_finite(share) and 0 < share < 1 for share in shares):
         raise UsageError(f"{tuple(shares)} are no shares of the layers: each above 0 and below 1.")
     counts = sorted({min(len(names) - 1, max(1, round(share * len(names)))) for share in shares})
     return [tuple(names[-count:]) for count in counts]

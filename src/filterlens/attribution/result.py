@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from pydantic import ValidationError
 from torch import Tensor
 
+from filterlens.attribution.score_header import ScoreHeader
 from filterlens.degradations import Degradation
 from filterlens.errors import FilterlensError, unknown
-from filterlens.files import whole_file, write_text
-from filterlens.filters import FilterLayer, FilterSpace, Selection, ranking
+from filterlens.files import write_text
+from filterlens.filters import FilterSpace, Selection, check_scores, ranking
+from filterlens.tensors import HEADER, damaged, read_tensors, write_tensors
 from filterlens.version import __version__
 
+_KIND, _REMEDY = "score file", "Run `filterlens attribute` again."
 CSV_HEADER = ("degradation", "layer", "out", "in", "score", "rank")
 
 
@@ -62,6 +64,9 @@ class Attribution:
         scores: Degradation → ``(filters,)``; higher means more important for it.
         settings: Everything that decided the scores.
         completeness: One entry per image and degradation, for methods that integrate along the parameter path.
+
+    Raises:
+        FilterlensError: A degradation has not one finite score per filter.
     """
 
     method: str
@@ -69,6 +74,10 @@ class Attribution:
     scores: Mapping[str, Tensor]
     settings: Mapping[str, Any] = field(default_factory=dict)
     completeness: tuple[Completeness, ...] = ()
+
+    def __post_init__(self) -> None:
+        for degradation, scores in self.scores.items():
+            check_scores(self.space, scores, f"The scores for '{degradation}'")
 
     @property
     def degradations(self) -> tuple[str, ...]:
@@ -140,12 +149,9 @@ def save_attributions(path: Path | str, attributions: Sequence[Attribution]) -> 
     }
     text = json.dumps(header, indent=2)
     tensors = {
-        f"{each.method}/{degradation}": scores.cpu().contiguous()
-        for each in attributions
-        for degradation, scores in each.scores.items()
+        f"{each.method}/{degradation}": scores for each in attributions for degradation, scores in each.scores.items()
     }
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata={"filterlens": text})
+    write_tensors(path, tensors, {HEADER: text})
     write_text(path.with_suffix(".json"), text + "\n")
 
 
@@ -158,29 +164,28 @@ def load_attributions(path: Path | str) -> dict[str, Attribution]:
     path = Path(path)
     if not path.is_file():
         raise FilterlensError(f"Scores '{path}' do not exist. `filterlens attribute` writes them.")
+    tensors, header = read_tensors(path, _KIND, _REMEDY)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["filterlens"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise FilterlensError(
-            f"'{path}' is not an intact score file ({error}). Run `filterlens attribute` again."
-        ) from error
-    space = FilterSpace.of_layers(
-        FilterLayer(**layer | {"kernel": tuple(layer["kernel"])}) for layer in header["layers"]
-    )
+        return _attributions(ScoreHeader.model_validate(header), tensors)
+    except (ValidationError, ValueError, FilterlensError) as error:
+        raise damaged(path, _KIND, error, _REMEDY) from error
+
+
+def _attributions(header: ScoreHeader, tensors: Mapping[str, Tensor]) -> dict[str, Attribution]:
+    """Join header and arrays; a ValueError or FilterlensError says what does not fit."""
+    space = header.space()
+    wanted = {f"{method}/{name}" for method, facts in header.methods.items() for name in facts.degradations}
+    if missing := sorted(wanted - tensors.keys()):
+        raise ValueError(f"the array '{missing[0]}' is missing")
     return {
         method: Attribution(
             method=method,
             space=space,
-            scores={name: tensors[f"{method}/{name}"] for name in facts["degradations"]},
-            settings=facts["settings"],
-            completeness=tuple(
-                Completeness(**{key: value for key, value in entry.items() if key != "gap"})
-                for entry in facts["completeness"]
-            ),
+            scores={name: tensors[f"{method}/{name}"] for name in facts.degradations},
+            settings=facts.settings,
+            completeness=tuple(Completeness(**entry.model_dump()) for entry in facts.completeness),
         )
-        for method, facts in header["methods"].items()
+        for method, facts in header.methods.items()
     }
 
 

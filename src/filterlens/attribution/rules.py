@@ -30,4 +30,4 @@ def rule_from(
     if not fixed:
         return Adaptive() if tolerance is None else Adaptive(tolerance)
     like = usual if isinstance(usual, Quadrature) else Quadrature()
-    return Quadrature(name or like.rule, nodes or like.nodes)
+    return Quadrature(name or like.rule, like.nodes if nodes is None else nodes)

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -12,6 +13,7 @@ from filterlens.ahead import ahead
 from filterlens.attribution.result import Completeness
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
+from filterlens.errors import FilterlensError
 from filterlens.progress import Bar, Progress
 
 POINTS = 100  # of a progress bar, per unit
@@ -103,7 +105,15 @@ def measured(job: Job, unit: Unit, tensors: tuple[Tensor, ...], bar: Bar) -> Mea
         shown += points
         bar.advance(points)
 
-    result = job.measure(unit, tensors, step)
+    try:
+        result = job.measure(unit, tensors, step)
+    except FilterlensError as error:
+        raise type(error)(f"Image '{unit.sample.name}' with '{unit.degradation}': {error}") from error
+    if not result.magnitudes.isfinite().all():
+        raise FilterlensError(
+            f"Image '{unit.sample.name}' with '{unit.degradation}': the scores are not finite, as the network "
+            "overflows between baseline and target. Try --precision fp32, and check that the two belong together."
+        )
     bar.advance(POINTS - shown)
     return result
 
@@ -114,5 +124,15 @@ def prepared(units: Iterable[Unit], prepare: Callable[[Unit], tuple[Tensor, ...]
     On a CPU nothing is prepared ahead: a second thread would only take cores from the first.
     """
     if torch.cuda.is_available():
-        return ahead(units, prepare)
-    return ((unit, prepare(unit)) for unit in units)
+        return ahead(units, partial(_named, prepare))
+    return ((unit, _named(prepare, unit)) for unit in units)
+
+
+def _named(prepare: Callable[[Unit], tuple[Tensor, ...]], unit: Unit) -> tuple[Tensor, ...]:
+    """Prepare a unit; an error says of which image."""
+    try:
+        return prepare(unit)
+    except FilterlensError as error:
+        if f"'{unit.sample.name}'" in str(error):
+            raise
+        raise type(error)(f"Image '{unit.sample.name}' with '{unit.degradation}': {error}") from error

@@ -80,7 +80,8 @@ def attribute(
     the job), which run.json says, and the exit code is 1. Several processes or machines that see the same folder:
     `torchrun --nproc-per-node 2 -m filterlens attribute …`.
     """
-    from filterlens.attribution.methods import METHODS
+    from filterlens.arguments import real_number, seed_number
+    from filterlens.attribution.methods import METHODS, known_methods
     from filterlens.attribution.protocol import protocol_named
     from filterlens.attribution.rules import rule_from
     from filterlens.degradations import parse_degradations
@@ -91,7 +92,10 @@ def attribute(
     from filterlens.workflow.run_folder import open_pair
 
     parse_degradations(degradation)  # a typo fails before anything is loaded
-    methods = list(METHODS) if method and "all" in method else method or ["faig"]
+    methods = list(METHODS) if method and "all" in method else known_methods(method or ["faig"])
+    seed_number(seed)
+    if memory is not None:
+        real_number(memory, "memory in GiB", above=0)
     usual = protocol_named(protocol).parameter_quadrature
     given = any(setting is not None for setting in (quadrature, nodes, tolerance))
     rule = rule_from(quadrature, nodes, tolerance, usual) if given else None

@@ -2,16 +2,18 @@
 """Ground-truth images in whatever form a user holds them, one at a time, so a large folder needs little memory."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from filterlens.data.images import crop_to_multiple, image_size, list_images, read_image, to_float
 from filterlens.errors import UsageError
 from filterlens.files import sha256_of
+from filterlens.pixels import require_unit_range
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,9 @@ class Sample:
 
         Raises:
             FilterlensError: The file cannot be read.
-            UsageError: A tensor has another shape, or nothing remains after the cut.
+            UsageError: A tensor is no RGB image in [0, 1], or nothing remains after the cut.
         """
-        image = self.read()
-        image = image.squeeze(0) if image.ndim == 4 and len(image) == 1 else image
-        if image.ndim != 3 or image.shape[0] != 3:
-            raise UsageError(f"Image '{self.name}' has the shape {tuple(image.shape)}, not (3, height, width).")
+        image = _as_image(self.name, self.read())
         cut = crop_to_multiple(image, multiple)
         if not cut.numel():
             raise UsageError(
@@ -68,41 +67,87 @@ class Sample:
         return {"name": self.name, **origin, "width": width, "height": height}
 
 
-Images = Path | str | Tensor | Sequence[Path | str | Tensor | Sample] | Mapping[str, Tensor]
+Note = Callable[[str], None]
+Image = Path | str | Tensor | Sample
+Images = Image | Iterable[Image] | Mapping[str, Image]
 
 
-def as_samples(images: Images) -> list[Sample]:
-    """Accept a folder, a file, paths, tensors ``(3, H, W)`` or ``(B, 3, H, W)``, samples, or name → tensor.
+def as_samples(images: Images, note: Note = lambda text: None) -> list[Sample]:
+    """Accept a folder, a file, paths, tensors ``(3, H, W)`` or ``(B, 3, H, W)``, samples, or name → any of them.
+
+    Args:
+        images: One, or any iterable of several; tensors are looked at at once: RGB, uint8 or floats in [0, 1].
+        note: Told in one line when values that a resampler left a little outside [0, 1] were clipped.
 
     Raises:
         FilterlensError: A folder is missing or empty.
-        UsageError: The images come in no form that is known, or there are none.
+        UsageError: The images come in no form that is known, a tensor is no RGB image, or there are none.
     """
     if isinstance(images, str | Path):
         samples = [_from_file(path) for path in list_images(images)[0]]
+    elif isinstance(images, Sample):
+        samples = [images]
     elif isinstance(images, Mapping):
-        samples = [_from_tensor(name, image) for name, image in images.items()]
+        samples = [_from_any(str(name), image, note) for name, image in images.items()]
     elif isinstance(images, Tensor):
         batch = images.unsqueeze(0) if images.ndim == 3 else images
-        samples = [_from_tensor(str(index), image) for index, image in enumerate(batch)]
-    elif isinstance(images, Sequence):
-        samples = [_from_any(index, image) for index, image in enumerate(images)]
+        samples = [_from_tensor(str(index), image, note) for index, image in enumerate(batch)]
+    elif isinstance(images, Iterable) and not hasattr(images, "__array__"):
+        samples = [_from_any(str(index), image, note) for index, image in enumerate(images)]
     else:
-        raise UsageError(f"Images come as a folder, paths or tensors, not as {type(images).__name__}.")
+        raise UsageError(f"Images come as a folder, paths or tensors, not as {type(images).__name__}. {_REMEDY}")
     if not samples:
         raise UsageError("There are no images.")
     return samples
 
 
-def _from_any(index: int, image: Path | str | Tensor | Sample) -> Sample:
+_REMEDY = "Of an array make a tensor: torch.from_numpy(array).permute(2, 0, 1)."
+
+
+def _from_any(name: str, image: object, note: Note) -> Sample:
     if isinstance(image, Sample):
         return image
-    return _from_tensor(str(index), image) if isinstance(image, Tensor) else _from_file(Path(image))
+    if isinstance(image, Tensor):
+        return _from_tensor(name, image, note)
+    if not isinstance(image, str | Path):
+        raise UsageError(f"Image '{name}' is {type(image).__name__}, neither a path nor a tensor. {_REMEDY}")
+    return _from_file(Path(image))
 
 
 def _from_file(path: Path) -> Sample:
     return Sample(path.stem, lambda: read_image(path), path)
 
 
-def _from_tensor(name: str, image: Tensor) -> Sample:
-    return Sample(name, lambda: image)
+def _from_tensor(name: str, image: Tensor, note: Note) -> Sample:
+    checked = _as_image(name, image, note)
+    return Sample(name, lambda: checked)
+
+
+def _as_image(name: str, image: Tensor, note: Note = lambda text: None) -> Tensor:
+    """Return an image ``(3, H, W)``, uint8, or float32 or float64 within [0, 1].
+
+    Raises:
+        UsageError: It has another shape or type, holds NaN or infinity, or its values are of another range.
+    """
+    image = image.detach()
+    image = image.squeeze(0) if image.ndim == 4 and len(image) == 1 else image
+    if image.ndim != 3 or image.shape[0] != 3:
+        last = image.ndim == 3 and image.shape[-1] == 3
+        remedy = " Its channels come last: image.permute(2, 0, 1)." if last else ""
+        raise UsageError(f"Image '{name}' has the shape {tuple(image.shape)}, not (3, height, width).{remedy}")
+    if image.dtype == torch.uint8:
+        return image
+    if not image.is_floating_point():
+        raise UsageError(
+            f"Image '{name}' is of type {image.dtype}: give uint8 from 0 to 255, or floats in [0, 1] (integers "
+            "divided by the largest that their kind of image has)."
+        )
+    return _within_range(name, image if image.dtype == torch.float64 else image.float(), note)
+
+
+def _within_range(name: str, image: Tensor, note: Note) -> Tensor:
+    low, high = require_unit_range(image, f"image '{name}'")
+    if low >= 0 and high <= 1:
+        return image
+    note(f"image '{name}' has values from {low:.4g} to {high:.4g}: clipped to [0, 1]")
+    return image.clamp(0, 1)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gaussian blur, isotropic or anisotropic."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filterlens.arguments import is_finite, is_whole
 from filterlens.degradations.kernels import reflected, turned_axes, weights_on
 from filterlens.degradations.written import written
 from filterlens.errors import UsageError
@@ -31,11 +31,11 @@ class GaussianBlur:
 
     def __post_init__(self) -> None:
         for name, value in (("sigma", self.sigma), ("sigma_y", self.sigma if self.sigma_y is None else self.sigma_y)):
-            if not (math.isfinite(value) and 0 < value <= 100):
+            if not (is_finite(value) and 0 < value <= 100):
                 raise UsageError(f"Blur {name} = {value} is not legal: it is in HR pixels, above 0 and at most 100.")
-        if self.kernel < 3 or self.kernel % 2 == 0 or self.kernel > 401:
+        if not is_whole(self.kernel) or self.kernel < 3 or self.kernel % 2 == 0 or self.kernel > 401:
             raise UsageError(f"Blur kernel = {self.kernel} is not legal: an odd width from 3 to 401 pixels.")
-        if not math.isfinite(self.angle):
+        if not is_finite(self.angle):
             raise UsageError(f"Blur angle = {self.angle} is not legal: degrees.")
         if self.is_isotropic:  # one kernel has one written form: a round one has no direction
             object.__setattr__(self, "sigma_y", None)

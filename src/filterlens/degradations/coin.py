@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 
+from filterlens.arguments import is_finite
 from filterlens.degradations.jpeg import Jpeg
 from filterlens.degradations.noise import GaussianNoise, PoissonNoise
 from filterlens.degradations.pipeline import Blur, Degradation
@@ -26,7 +27,7 @@ class Coin:
                 f"'{self.degradation}' is more than one effect. Name each by itself: they fall independently, "
                 "so some samples have all of them."
             )
-        if not 0 < self.probability <= 1:
+        if not (is_finite(self.probability) and 0 < self.probability <= 1):
             raise UsageError(f"Probability {self.probability} of '{self.degradation}' is not in (0, 1].")
 
     @classmethod

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from filterlens.arguments import is_finite
 from filterlens.degradations.written import written
 from filterlens.errors import UsageError
 
@@ -24,7 +25,7 @@ class Jpeg:
     quality: int
 
     def __post_init__(self) -> None:
-        if self.quality not in range(1, 101):
+        if not is_finite(self.quality) or self.quality not in range(1, 101):
             raise UsageError(f"JPEG quality = {self.quality} is not legal: a whole number from 1 to 100.")
 
     def __str__(self) -> str:

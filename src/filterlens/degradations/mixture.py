@@ -8,6 +8,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from filterlens.arguments import is_whole
 from filterlens.degradations.coin import Coin
 from filterlens.degradations.kernels import weights_on
 from filterlens.degradations.per_sample import composed, convolve_each, delta
@@ -93,7 +94,7 @@ class Mixture:
             UsageError: The batch does not divide into views.
             FilterlensError: A patch is not larger than half a kernel.
         """
-        if views < 1 or len(images) % views:
+        if not is_whole(views) or views < 1 or len(images) % views:
             raise UsageError(f"A batch of {len(images)} does not divide into {views} views: make it a multiple.")
         tossed = [(coin, self._toss(coin, images, generator, views)) for coin in self.coins]
         blurred, kernels = _blur(tossed, images, generator, views)

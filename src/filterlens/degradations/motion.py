@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filterlens.arguments import is_finite
 from filterlens.degradations.kernels import reflected, turned_axes, weights_on
 from filterlens.degradations.written import written
 from filterlens.errors import UsageError
@@ -32,9 +33,9 @@ class MotionBlur:
     angle: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.length) and 1 <= self.length <= LONGEST):
+        if not (is_finite(self.length) and 1 <= self.length <= LONGEST):
             raise UsageError(f"Motion length = {self.length} is not legal: it is in HR pixels, from 1 to {LONGEST}.")
-        if not math.isfinite(self.angle):
+        if not is_finite(self.angle):
             raise UsageError(f"Motion angle = {self.angle} is not legal: degrees.")
         turned = self.angle % 180 % 180  # one kernel has one written form; a tiny negative angle leaves 180 at first
         object.__setattr__(self, "angle", turned if self.length > 1 else 0.0)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gaussian and Poisson noise."""
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from filterlens.arguments import is_finite
 from filterlens.degradations.randomness import RandomSource
 from filterlens.degradations.written import written
 from filterlens.errors import UsageError
@@ -22,7 +22,7 @@ class GaussianNoise:
     sigma: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.sigma) and 0 < self.sigma <= 1):
+        if not (is_finite(self.sigma) and 0 < self.sigma <= 1):
             raise UsageError(
                 f"Noise sigma = {self.sigma} is not legal: a fraction of the range, above 0 and at most 1 "
                 "(25/255 is 0.098)."
@@ -47,7 +47,7 @@ class PoissonNoise:
     peak: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.peak) and 0 < self.peak <= 1e7):
+        if not (is_finite(self.peak) and 0 < self.peak <= 1e7):
             raise UsageError(f"Poisson peak = {self.peak} is not legal: photons at white, above 0 and at most 1e7.")
 
     def __str__(self) -> str:

@@ -2,12 +2,13 @@
 """A degradation as a user writes it, ``blur:2+noise:0.1``, and the chain that makes the low-resolution image."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor
 
+from filterlens.arguments import as_list, seed_number, whole_number
 from filterlens.degradations.blur import GaussianBlur
 from filterlens.degradations.jpeg import Jpeg
 from filterlens.degradations.motion import MotionBlur
@@ -15,6 +16,7 @@ from filterlens.degradations.noise import GaussianNoise, PoissonNoise
 from filterlens.degradations.randomness import KeyedRandom, RandomSource, image_keys
 from filterlens.degradations.resample import downsample
 from filterlens.errors import UsageError, unknown
+from filterlens.pixels import require_unit_range
 
 CLEAN = "clean"
 GRAMMAR = (
@@ -57,6 +59,8 @@ class Degradation:
         """
         if isinstance(text, Degradation):
             return text
+        if not isinstance(text, str):
+            raise UsageError(f"{text!r:.60} is no degradation. Written as: {GRAMMAR}.")
         found: dict[str, Effect] = {}
         if text.strip() == CLEAN:
             return cls()
@@ -109,6 +113,10 @@ class Degradation:
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise UsageError(f"Images must have the shape (batch, 3, height, width), not {tuple(images.shape)}.")
+        if not images.is_floating_point():
+            raise UsageError(f"Images must be floats in [0, 1], not {images.dtype}. Divide them by 255.")
+        require_unit_range(images, "a batch of images")
+        scale, seed = whole_number(scale, "scale", 1), seed_number(seed)
         lowered = downsample(images if self.blur is None else self.blur.apply(images), scale, resampler)
         if self.noise is not None:
             source = random or KeyedRandom(image_keys(images) if keys is None else keys, seed)
@@ -119,6 +127,9 @@ class Degradation:
         return round_to_8_bits(lowered, differentiable)
 
 
+Degradations = str | Degradation | Iterable[str | Degradation] | None  # None is refused like an empty list
+
+
 def round_to_8_bits(images: Tensor, differentiable: bool = False) -> Tensor:
     """Clip to [0, 1] and round to 256 levels; optionally with the gradient of the identity inside the range."""
     clipped = images.clamp(0, 1)
@@ -126,17 +137,17 @@ def round_to_8_bits(images: Tensor, differentiable: bool = False) -> Tensor:
     return clipped + (rounded - clipped).detach() if differentiable else rounded
 
 
-def parse_degradations(texts: Sequence[str | Degradation]) -> dict[str, Degradation]:
-    """Read several degradations, keyed by their canonical names in the order given.
+def parse_degradations(texts: Degradations) -> dict[str, Degradation]:
+    """Read several degradations (or one), keyed by their canonical names in the order given.
 
     Raises:
         UsageError: One appears twice, or none is given.
     """
-    parsed = [Degradation.parse(text) for text in texts]
+    parsed = [Degradation.parse(text) for text in as_list(() if texts is None else texts, Degradation)]
     names = [str(degradation) for degradation in parsed]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise UsageError(f"Degradation '{min(twice)}' is given twice.")
+        raise UsageError(f"Degradation '{min(twice)}' is given twice. Leave one out.")
     if not names:
         raise UsageError(f"No degradation is given. Examples: {GRAMMAR}.")
     return dict(zip(names, parsed, strict=True))

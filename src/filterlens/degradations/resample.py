@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filterlens.arguments import whole_number
 from filterlens.errors import UsageError, unknown
 
 RESAMPLERS = ("bicubic", "bilinear")
@@ -31,7 +32,7 @@ def downsample(images: Tensor, scale: int, resampler: str = "bicubic") -> Tensor
     if resampler not in RESAMPLERS:
         raise unknown("resampler", resampler, RESAMPLERS)
     height, width = images.shape[-2:]
-    if scale < 1 or height % scale or width % scale:
+    if whole_number(scale, "scale") < 1 or height % scale or width % scale:
         raise UsageError(
             f"Images of {width}x{height} cannot be reduced by {scale}: crop them to a multiple of it first."
         )

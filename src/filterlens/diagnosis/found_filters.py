@@ -5,22 +5,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 from torch import Tensor
 
-from filterlens.diagnosis.calibration import Calibration, Logistic
+from filterlens.arguments import percentage
+from filterlens.diagnosis.calibration import Calibration
 from filterlens.diagnosis.classify import Classifier, choose_thresholds
 from filterlens.diagnosis.overlap import Reading
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.files import whole_file
 from filterlens.filters import Selection
 from filterlens.pair import ModelPair
+from filterlens.tensors import HEADER, damaged, read_tensors, write_tensors
 
 ROLES = ("baseline", "target")
+_KIND = "file of found filters"
+_REMEDY = "Find the filters with `filterlens attribute` and use --run."
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +82,36 @@ class FoundFilters:
 
 
 def filter_count(filters: int, percent: float) -> int:
-    """Return how many filters ``percent`` % are, rounded down; 0 for what is no percentage."""
-    return int(filters * percent / 100 + 1e-9) if 0 <= percent <= 100 else 0
+    """Return how many filters ``percent`` % are, rounded down.
+
+    Raises:
+        UsageError: It is no percentage.
+    """
+    return int(filters * percentage(percent) / 100 + 1e-9)
+
+
+class _Header(BaseModel):
+    """What a file of found filters says beside the rankings."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    class Calibrated(BaseModel):
+        """The calibrations at one percentage; a text is no number."""
+
+        model_config = ConfigDict(extra="ignore")
+        percent: Annotated[FiniteFloat, Field(ge=0, le=100)]
+        degradations: dict[str, Any]
+
+    pair: dict[str, str]
+    filters: Annotated[int, Field(ge=1)]
+    calibrations: list[Calibrated]
+    provenance: dict[str, Any]
 
 
 def save_found_filters(path: Path, found: FoundFilters, pair: ModelPair) -> None:
     """Write rankings as int32, and the rest as JSON in the header, with the hashes of the pair."""
     header = {
-        "pair": {role: pair.facts[role]["sha256"] for role in ROLES},
+        "pair": _hashes(pair),
         "filters": len(pair.space),
         "calibrations": [
             {"percent": percent, "degradations": {name: asdict(each) for name, each in table.items()}}
@@ -95,40 +119,52 @@ def save_found_filters(path: Path, found: FoundFilters, pair: ModelPair) -> None
         ],
         "provenance": dict(found.provenance),
     }
-    tensors = {name: ranking.to(torch.int32).contiguous() for name, ranking in found.rankings.items()}
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata={"filterlens": json.dumps(header)})
+    tensors = {name: ranking.to(torch.int32) for name, ranking in found.rankings.items()}
+    write_tensors(path, tensors, {HEADER: json.dumps(header)})
 
 
 def load_found_filters(path: Path, pair: ModelPair) -> FoundFilters:
-    """Read what :func:`save_found_filters` wrote.
+    """Read what :func:`save_found_filters` wrote, and check every number of it.
 
     Raises:
         FilterlensError: The file is missing, damaged, or belongs to another pair.
     """
     if not path.is_file():
         raise FilterlensError(f"Filters '{path}' do not exist. Use --run RUN with a folder of `filterlens attribute`.")
+    tensors, content = read_tensors(path, _KIND, _REMEDY)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["filterlens"])
-            rankings = {name: file.get_tensor(name).long() for name in sorted(file.keys())}
-        hashes, calibrations = header["pair"], {each["percent"]: _table(each) for each in header["calibrations"]}
-        provenance = header["provenance"]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise FilterlensError(f"'{path}' is not an intact file of found filters ({error}). Make it again.") from error
-    for role in ROLES:
-        if hashes.get(role) != pair.facts[role]["sha256"]:
-            raise FilterlensError(
-                f"'{path}' belongs to another {role}: its hash differs. Find the filters of this pair with "
-                "`filterlens attribute` and use --run."
-            )
-    return FoundFilters(rankings, calibrations, provenance)
+        header = _Header.model_validate(content)
+        rankings = {name: _checked(name, tensors[name], header.filters) for name in sorted(tensors)}
+        if not rankings:
+            raise ValueError("it holds no ranking")
+        tables = TypeAdapter(dict[str, Calibration], config=ConfigDict(allow_inf_nan=False))
+        calibrations = {each.percent: tables.validate_python(each.degradations) for each in header.calibrations}
+    except (ValidationError, ValueError) as error:
+        raise damaged(path, _KIND, error, _REMEDY) from error
+    for role, known in _hashes(pair).items():
+        if header.pair.get(role) != known:
+            raise FilterlensError(f"'{path}' belongs to another {role}: its hash differs. {_REMEDY}")
+    if header.filters != len(pair.space):
+        raise FilterlensError(f"'{path}' is of {header.filters} filters, but the pair has {len(pair.space)}. {_REMEDY}")
+    return FoundFilters(rankings, calibrations, header.provenance)
 
 
-def _table(entry: Mapping[str, Any]) -> dict[str, Calibration]:
-    return {
-        name: Calibration(
-            each["threshold"], Logistic(**each["curve"]), each["balanced_accuracy"], tuple(each["hidden_by"])
-        )
-        for name, each in entry["degradations"].items()
-    }
+def _checked(name: str, ranking: Tensor, filters: int) -> Tensor:
+    """Return flat indices as int64; a ValueError says why they are none."""
+    if ranking.dtype != torch.int32 or ranking.ndim != 1 or not len(ranking):
+        raise ValueError(f"the ranking '{name}' is {ranking.dtype} of shape {tuple(ranking.shape)}, not flat int32")
+    indices = ranking.long()
+    if int(indices.min()) < 0 or int(indices.max()) >= filters or len(torch.unique(indices)) < len(indices):
+        raise ValueError(f"the ranking '{name}' names a filter twice or one that is none of the {filters}")
+    return indices
+
+
+def _hashes(pair: ModelPair) -> dict[str, str]:
+    """Return the hashes of the files that a pair was loaded from.
+
+    Raises:
+        UsageError: It was not loaded from files.
+    """
+    if not all(role in pair.facts for role in ROLES):
+        raise UsageError("The pair was not loaded from files, so nothing can be kept for it: use ModelPair.load.")
+    return {role: pair.facts[role]["sha256"] for role in ROLES}

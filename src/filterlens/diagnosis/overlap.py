@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from filterlens.arguments import is_whole
 from filterlens.attribution.engine import Engine
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.attribution.per_sample import patch_magnitudes
@@ -25,6 +26,7 @@ from filterlens.errors import FilterlensError, UsageError
 from filterlens.filters import Selection
 from filterlens.hardware import resolve_precision
 from filterlens.pair import ModelPair
+from filterlens.pixels import require_unit_range
 
 LEAST_SIDE = 16  # LR pixels; on less, the magnitudes are those of the image's border
 
@@ -51,7 +53,7 @@ class Reading:
     def __post_init__(self) -> None:
         SquaredDistance(self.objective), Quadrature("gauss-legendre", self.nodes)
         resolve_precision(self.precision, torch.device("cpu"))
-        if self.patches < 1:
+        if not is_whole(self.patches) or self.patches < 1:
             raise UsageError(f"{self.patches} patches are not legal: 1 or more.")
 
 
@@ -72,7 +74,7 @@ def input_magnitudes(
         ``(filters,)`` float64 on the CPU, with the sum 1.
 
     Raises:
-        UsageError: The image has another shape, is too small, or its ground truth is missing.
+        UsageError: The image has another shape or range, is too small, or its ground truth is missing.
         FilterlensError: The magnitudes are not finite or all zero.
     """
     reading = reading or Reading()
@@ -108,6 +110,9 @@ def overlap_scores(magnitudes: Tensor, selections: Mapping[str, Selection], perc
 def _check_image(image: Tensor) -> None:
     if image.ndim != 4 or image.shape[:2] != (1, 3):
         raise UsageError(f"An image must have the shape (1, 3, height, width), not {tuple(image.shape)}.")
+    if not image.is_floating_point():
+        raise UsageError(f"An image must be of floats in [0, 1], not {image.dtype}. Divide it by 255.")
+    require_unit_range(image, "the image")
     height, width = image.shape[-2:]
     if min(height, width) < LEAST_SIDE:
         raise UsageError(

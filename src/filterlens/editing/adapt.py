@@ -8,8 +8,6 @@ Where several adapters of one target hold a filter, the largest push up and the 
 are the target, all at 0 the baseline, and the same adapter twice is the same as once.
 """
 
-import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.editing.adapter import BASELINE, ROLES, TARGET, Adapter, Piece
+from filterlens.editing.modulate import strength_from
 from filterlens.editing.weights_hash import weights_hash
 from filterlens.errors import FilterlensError, UsageError
+from filterlens.own_copy import copied
 
 _NEUTRAL = {BASELINE: 0.0, TARGET: 1.0}
 _ROUNDING = 1e-3  # values that were rounded to float16 are at most half of that share away
@@ -41,11 +41,11 @@ def adapt(
         names: What errors call the adapters; by default 1, 2, …
 
     Raises:
-        UsageError: A strength is not finite.
+        UsageError: A strength is not finite, or takes weights beyond what their type holds.
         FilterlensError: The network is neither end of an adapter, has other weights, or two adapters hold different
             values for one filter.
     """
-    base, weights = weights_hash(network), dict(network.named_parameters())
+    base, weights = weights_hash(network), dict(network.named_parameters(remove_duplicate=False))
     dials: dict[str, _Dial] = {}
     for index, (adapter, strength) in enumerate(adapters):
         name = f"'{names[index]}'" if names else str(index + 1)
@@ -53,8 +53,7 @@ def adapt(
         end = end_of(adapter, base)
         if end is None and not any_base:
             raise _other_base(adapter, base, name)
-        if not math.isfinite(strength):
-            raise UsageError(f"Strength {strength} of adapter {name} is not a number that filters can be dialled to.")
+        strength = strength_from(strength, f" of adapter {name}")
         for piece, weight in pieces:
             dial = dials.setdefault(piece.parameter, _Dial.at_rest(weight))
             dial.turn(piece, end or _nearer_end(pieces), strength, exact=end is not None)
@@ -62,11 +61,16 @@ def adapt(
 
 
 def _edited(network: nn.Module, dials: Mapping[str, "_Dial"]) -> nn.Module:
-    edited = copy.deepcopy(network)
+    edited = copied(network)
     with torch.no_grad():
-        for name, parameter in edited.named_parameters():
+        for name, parameter in edited.named_parameters(remove_duplicate=False):
             if name in dials:
                 parameter.copy_(dials[name].value().view(parameter.shape))
+                if not parameter.isfinite().all():
+                    raise UsageError(
+                        f"Strength {dials[name].farthest:g} takes '{name}' beyond {parameter.dtype}: 0 is the "
+                        "baseline, 1 the target."
+                    )
     return edited
 
 
@@ -127,10 +131,15 @@ class _Dial:
         self.lowest[places] = self.lowest[places].clamp(max=strength)
         self.held[places] = True
 
+    @property
+    def farthest(self) -> float:
+        """The strength that pushes hardest."""
+        return max(float(self.highest.max()), float(self.lowest.min()), key=abs)
+
     def value(self) -> Tensor:
         """Return the weight as dialled; numbers that nothing pushes are the base's, bit by bit."""
         strength = combined_strength(self.highest, self.lowest, self.neutral)
-        dialled = torch.lerp(self.low, self.high, strength.to(self.base))
+        dialled = torch.lerp(self.low, self.high, strength.to(self.base))  # infinite where it is out of range
         return torch.where(strength == self.neutral, self.base, dialled)
 
     def _refuse_another_target(self, piece: Piece, places: Tensor, low: Tensor, high: Tensor, neutral: float) -> None:

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from filterlens.arguments import seed_number
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.substitute import substituted
+from filterlens.evaluation.finite import require_finite
 from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
 from filterlens.evaluation.image_metrics import psnr, ssim
 from filterlens.filters import Selection
@@ -107,8 +109,11 @@ def measure_damage(
 
     Returns:
         One :class:`Damage` per edit, input and image; one :class:`Quality` per network, input and image.
+
+    Raises:
+        FilterlensError: A network's output is not finite: no table holds what means nothing.
     """
-    groups = _equal_selections(selections)
+    groups, seed = _equal_selections(selections), seed_number(seed)
     damages: list[Damage] = []
     qualities: list[Quality] = []
     with progress.bar("judge", len(samples) * len(inputs) * len(groups)) as bar:
@@ -119,18 +124,25 @@ def measure_damage(
                 lowered = degradation.apply(truth, pair.scale, seed=seed, resampler=resampler)
                 ends = {role: pair.run(getattr(pair, role), lowered, precision) for role in ("baseline", "target")}
                 for role, output in ends.items():
+                    require_finite(output, f"the {role}", sample.name, name)
                     qualities.append(Quality(role, name, sample.name, *_quality(output, truth, pair.scale)))
                 if keeper:
                     for what, pixels in {"input": lowered, "truth": truth, **ends}.items():
                         keeper.keep(sample.name, name, what, None, pixels)
                 for edits, selection in groups:
                     output = pair.run(substituted(pair, selection), lowered, precision)
+                    require_finite(output, named(edits[0]), sample.name, name)
                     damages += _judge(edits, name, sample.name, output, ends, truth, pair.scale)
                     if keeper:
                         for edit in filter(keeper.wants, edits):
                             keeper.keep(sample.name, name, "masked", edit, output)
                     bar.advance()
     return damages, qualities
+
+
+def named(edit: Edit) -> str:
+    """Say in words which network an edit makes."""
+    return f"the target without the first {edit.percent:g} % that '{edit.method}' ranks for '{edit.masked}'"
 
 
 def _judge(

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from filterlens.arguments import as_list, percentage, real_number, seed_number
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.substitute import substituted
-from filterlens.errors import UsageError
-from filterlens.evaluation.damage import Edit
+from filterlens.evaluation.damage import Edit, named
+from filterlens.evaluation.finite import require_finite
 from filterlens.evaluation.function_distance import preservation, removal
-from filterlens.filters import Selection, ranking
+from filterlens.filters import Selection, check_scores, ranking
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 
@@ -72,8 +73,10 @@ class Curve:
         """Area under the curve over log p, divided by the width: ∫ v d ln p / ln(p_last / p_first), in [0, 1].
 
         Trapezoids between the points; values are clipped to [0, 1] first, so that a broken network (far below 0) does
-        not outweigh everything else. A single point is its own area.
+        not outweigh everything else. A single point is its own area. NaN where baseline and target do not differ.
         """
+        if any(map(math.isnan, self.values)):  # the two networks do not differ there
+            return math.nan
         clipped = [min(1.0, max(0.0, value)) for value in self.values]
         logs = [math.log(percent) for percent in self.percents]
         if len(logs) == 1:
@@ -180,6 +183,7 @@ def measure_squares(
                 bar.describe(f"faithfulness, {end.image}, {name}")
                 for edit, selection in edits:
                     output = pair.run(substituted(pair, selection), end.lowered, precision)
+                    require_finite(output, named(edit), end.image, name)
                     judge = removal if edit.masked == name else preservation
                     found.append(Squares(edit, name, end.image, *judge(output, end.baseline, end.target)))
                     bar.advance()
@@ -229,8 +233,8 @@ def smallest_removal(
     Raises:
         UsageError: The level is not in (0, 1).
     """
-    if not 0 < level < 1:
-        raise UsageError(f"{level} is no share of a function to remove: between 0 and 1, for example 0.9.")
+    level = real_number(level, "share of a function to remove", above=0, below=1)
+    check_scores(pair.space, scores, "The scores")
     ends = list(ends_of(pair, samples, degradation, precision=precision, **conditions))
     order, total = ranking(scores), len(pair.space)
     probes: dict[int, float] = {}
@@ -259,23 +263,24 @@ def ends_of(
     precision: str = "fp32",
 ) -> Iterator[Ends]:
     """Yield every image with the degradation, and what baseline and target make of it, one at a time."""
+    seed = seed_number(seed)
     for sample in samples:
         truth = sample.truth(math.lcm(pair.scale, multiple)).to(pair.device, pair.dtype)
         lowered = degradation.apply(truth, pair.scale, seed=seed, resampler=resampler)
         baseline, target = (pair.run(vector, lowered, precision) for vector in (pair.baseline, pair.target))
+        for role, output in (("baseline", baseline), ("target", target)):
+            require_finite(output, f"the {role}", sample.name, str(degradation))
         yield Ends(sample.name, lowered, baseline, target)
 
 
 def _edits(
     pair: ModelPair, rankings: Mapping[tuple[str, str], Tensor], percents: Sequence[float]
 ) -> list[tuple[Edit, Selection]]:
-    for percent in percents:
-        if not 0 < percent <= 100:
-            raise UsageError(f"{percent} is no point of a faithfulness curve: above 0, at most 100 percent.")
+    points = [percentage(percent, of_none=False) for percent in as_list(percents, int, float)]
     return [
         (Edit(method, percent, masked), Selection.top(pair.space, scores, percent))
         for (method, masked), scores in rankings.items()
-        for percent in sorted(percents)
+        for percent in sorted(points)
     ]
 
 
@@ -294,6 +299,9 @@ def _bracket(reaches: Callable[[int], bool], total: int) -> tuple[int, int | Non
 
 
 def _removal(pair: ModelPair, selection: Selection, ends: Sequence[Ends], precision: str) -> float:
-    edited = substituted(pair, selection)
-    pairs = [removal(pair.run(edited, end.lowered, precision), end.baseline, end.target) for end in ends]
+    edited, what = substituted(pair, selection), f"the target without {len(selection)} filters"
+    pairs = []
+    for end in ends:
+        output = require_finite(pair.run(edited, end.lowered, precision), what, end.image)
+        pairs.append(removal(output, end.baseline, end.target))
     return _value(sum(residual for residual, _ in pairs), sum(scale for _, scale in pairs))

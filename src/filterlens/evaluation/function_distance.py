@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far two networks' outputs are apart: the paper's distance, and two numbers that breaking a network cannot win."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filterlens.errors import FilterlensError
+from filterlens.evaluation.finite import require_finite
 from filterlens.evaluation.image_metrics import quantised
 from filterlens.hardware import widened
 
@@ -59,4 +63,9 @@ def preservation(edited: Tensor, baseline: Tensor, target: Tensor) -> tuple[floa
 
 
 def _squared(first: Tensor, second: Tensor) -> float:
-    return float((widened(first) - widened(second)).square().sum())
+    distance = float((widened(first) - widened(second)).square().sum())
+    if not math.isfinite(distance):
+        for each in (first, second):
+            require_finite(each, "an output")
+        raise FilterlensError("Two outputs are so far apart that their squared distance is no finite number.")
+    return distance

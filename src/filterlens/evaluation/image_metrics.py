@@ -4,8 +4,11 @@
 import torch
 from torch import Tensor
 
+from filterlens.arguments import whole_number
 from filterlens.errors import UsageError, unknown
+from filterlens.evaluation.finite import require_finite
 from filterlens.hardware import widened
+from filterlens.pixels import require_unit_range
 from filterlens.torchvision_stand_in import import_beside_torchvision
 
 CHANNELS = ("rgb", "y")
@@ -14,7 +17,12 @@ _METRICS = "torchmetrics.functional.image"
 
 
 def quantised(images: Tensor) -> Tensor:
-    """Clip to [0, 1] and round to 8 bits, as an image file would hold them; float32."""
+    """Clip to [0, 1] and round to 8 bits, as an image file would hold them; float32.
+
+    Raises:
+        FilterlensError: A pixel is NaN or infinite, which no file holds.
+    """
+    require_finite(images, "the image")
     return (images.detach().float().clamp(0, 1) * 255).round() / 255
 
 
@@ -37,7 +45,9 @@ def psnr(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> T
         ``(B,)`` in dB; infinite where the images are equal.
 
     Raises:
-        UsageError: Unknown channel, different shapes, or nothing is left inside the border.
+        UsageError: Unknown channel, different shapes, a truth that is not in [0, 1], or nothing is left inside the
+            border.
+        FilterlensError: A pixel is NaN or infinite.
     """
     peak_signal_noise_ratio = import_beside_torchvision(_METRICS).peak_signal_noise_ratio
     first, second = _prepared(images, truth, crop, channel)
@@ -73,9 +83,11 @@ def specification(crop: int, channel: str = "rgb") -> str:
 def _prepared(images: Tensor, truth: Tensor, crop: int, channel: str) -> tuple[Tensor, Tensor]:
     if channel not in CHANNELS:
         raise unknown("channel", channel, CHANNELS)
+    crop = whole_number(crop, "cropped border pixels", 0)
     if images.shape != truth.shape or min(images.shape[-2:]) <= 2 * crop:
         shapes = f"{tuple(images.shape)} and {tuple(truth.shape)}"
         raise UsageError(f"Images of the shapes {shapes} cannot be compared with {crop} border pixels cropped.")
+    require_unit_range(truth, "the truth")
     pair = [quantised(images), quantised(truth)]
     if channel == "y":
         pair = [luma(each) for each in pair]

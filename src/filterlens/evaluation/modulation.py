@@ -11,10 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from filterlens.arguments import as_list, real_number
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.modulate import modulated
 from filterlens.evaluation.faithfulness import Ends, ends_of
+from filterlens.evaluation.finite import require_finite
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.evaluation.image_metrics import psnr
 from filterlens.filters import Selection
@@ -103,13 +105,15 @@ def measure_knobs(
         seed: Of the noise.
         precision: ``fp32`` or ``bf16``.
     """
+    dialled = [real_number(strength, "strength") for strength in as_list(strengths, int, float)]
     truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
     found: list[Dialled] = []
     for name, degradation in inputs.items():
         (ends,) = ends_of(pair, [sample], degradation, seed=seed, precision=precision)
         for knob, (own, where) in knobs.items():
-            for strength in strengths if name in where else ():
+            for strength in dialled if name in where else ():
                 output = ends.target if strength == 1 else own.output(pair, strength, ends, precision)
+                require_finite(output, f"the knob '{knob}' at {strength:g}", sample.name, name)
                 quality = float(psnr(output, truth, crop=pair.scale))
                 distances = removal(output, *ends[2:])[0], *preservation(output, *ends[2:])
                 found.append(Dialled(knob, strength, name, sample.name, quality, *distances))

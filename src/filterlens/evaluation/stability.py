@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from filterlens.arguments import percentage, seed_number, whole_number
 from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import UsageError
 from filterlens.evaluation.statistics import Estimate, rank_correlation
@@ -39,8 +40,7 @@ def agreement_of(first: Tensor, second: Tensor, percent: float = 1.0) -> Agreeme
     Raises:
         UsageError: Different lengths, or no percentage.
     """
-    if not 0 < percent <= 100:
-        raise UsageError(f"{percent} is not a percentage of filters to compare: above 0, at most 100.")
+    percent = percentage(percent, of_none=False)
     correlation = rank_correlation(first.cpu().numpy(), second.cpu().numpy())
     count = max(1, int(len(first) * percent / 100 + 1e-9))
     common = torch.isin(ranking(first)[:count], ranking(second)[:count]).sum()
@@ -55,7 +55,8 @@ def parts_of(items: int, size: int, most: int, seed: int = 0) -> list[Part]:
     Raises:
         UsageError: A part would be empty.
     """
-    if not 0 < size < items or most < 1:
+    seed = seed_number(seed)
+    if not 0 < whole_number(size, "images in a part") < items or whole_number(most, "ways to split") < 1:
         raise UsageError(f"{items} images cannot be split into {size} and the rest in {most} ways: 1 to {items - 1}.")
     halves = 2 * size == items
     if math.comb(items, size) // (1 + halves) <= most:

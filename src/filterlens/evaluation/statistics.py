@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from filterlens.arguments import real_number, seed_number, whole_number
 from filterlens.errors import UsageError
 
 Array = npt.NDArray[np.float64]
@@ -230,6 +231,7 @@ def draw_counts(items: int, resamples: int, seed: int) -> Array:
     """Return ``(resamples, items)``: how often each item is among ``items`` draws with replacement."""
     if items < 1:
         raise UsageError("There is nothing to average: no value was given.")
+    resamples, seed = whole_number(resamples, "resamples", 1), seed_number(seed)
     return np.random.default_rng(seed).multinomial(items, np.full(items, 1 / items), size=resamples).astype(float)
 
 
@@ -257,8 +259,7 @@ def _pooled(residual: Any, scale: Any) -> Array:
 
 
 def _interval(draws: Array, level: float, items: int) -> tuple[float | None, float | None]:
-    if not 0 < level < 1:
-        raise UsageError(f"{level} is no level of an interval: between 0 and 1, for example 0.95.")
+    level = real_number(level, "level of an interval", above=0, below=1)
     if items < 2:
         return None, None
     low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])

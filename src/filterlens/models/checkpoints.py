@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, first_line
-from filterlens.files import sha256_of, whole_file
+from filterlens.files import sha256_of
 from filterlens.models.file_kinds import SAFETENSORS, kind_of
 from filterlens.models.identification import network_of
 from filterlens.models.pickles import read_pickled
 from filterlens.models.weight_sets import choice, weight_sets
+from filterlens.tensors import HEADER, write_tensors
 from filterlens.version import __version__
 
-_CARD = "filterlens"
+_CARD = HEADER
 _log = logging.getLogger(__name__)
 
 
@@ -74,13 +74,11 @@ def save_network(
         dtype: Storage type of floating-point tensors; ``torch.float16`` halves the file.
     """
     tensors = {
-        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
         for name, tensor in network.state_dict().items()
     }
     header = {"architecture": architecture, "options": dict(options), "version": __version__, "card": dict(card)}
-    content = save(tensors, metadata={_CARD: json.dumps(header), "format": "pt"})
-    with whole_file(path) as temporary:
-        temporary.write_bytes(content)  # safetensors' own writer hides a full disk behind its own error
+    write_tensors(path, tensors, {_CARD: json.dumps(header), "format": "pt"})
 
 
 def load_network(path: Path | str, architecture: str | None = None, scale: int | None = None) -> LoadedNetwork:

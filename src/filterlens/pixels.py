@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pixels in [0, 1]: what is of another range, or no number, is told before anything is computed from it."""
+
+from torch import Tensor
+
+from filterlens.errors import UsageError
+
+OVERSHOOT = 0.1  # that a resampler may leave beyond [0, 1]
+
+
+def require_unit_range(images: Tensor, what: str) -> tuple[float, float]:
+    """Return the least and the greatest value of images that are in [0, 1], but for what a resampler overshoots.
+
+    Args:
+        images: ``(…, C, H, W)``, floats.
+        what: What errors call them, for example ``"image 'city'"``.
+
+    Raises:
+        UsageError: They are of another range, or hold NaN or infinity.
+    """
+    if not images.numel():
+        return 0.0, 0.0
+    low, high = (float(value) for value in images.detach().aminmax())
+    if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
+        return low, high
+    name = f"{what[0].upper()}{what[1:]}"
+    broken = ~images.isfinite()
+    if broken.any():
+        share = float(broken.any(-3).double().mean())
+        raise UsageError(f"{name} holds NaN or infinity in {share:.2%} of the pixels. Leave it out or mend it.")
+    is_8_bit = high > 4 and low >= -OVERSHOOT * 255 and high <= (1 + OVERSHOOT) * 255
+    remedy = "Divide by 255" if is_8_bit else "Bring them to that range"
+    raise UsageError(f"{name} has values from {low:.4g} to {high:.4g}, not in [0, 1]. {remedy}.")
