@@ -9,9 +9,18 @@ LONGEST = 500  # characters of a message
 
 
 class FilterlensError(Exception):
-    """Something went wrong that the message explains; the command line exits with ``exit_code``."""
+    """Something went wrong that the message explains; the command line exits with ``exit_code``.
+
+    Args:
+        message: The value, what is legal, the remedy.
+        command: A command line that mends it; shown on a line of its own, which is never cut.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *, command: str = "") -> None:
+        super().__init__(f"{message} {command}" if command else message)
+        self.message, self.command = message, command
 
 
 class UsageError(FilterlensError):

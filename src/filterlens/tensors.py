@@ -31,13 +31,17 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Map
     Raises:
         FilterlensError: It cannot be written; a full disk is told as such.
     """
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        for part in tensor_bytes(tensors, metadata):
+            stream.write(part)
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, bytes, memoryview]:
+    """Return the content of such a file in three parts: length of the header, header, numbers."""
     content = memoryview(save(_apart(tensors), dict(metadata)))
     length = struct.unpack("<Q", content[:8])[0]
     header = _in_order(bytes(content[8 : 8 + length]))
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        stream.write(struct.pack("<Q", len(header)))
-        stream.write(header)
-        stream.write(content[8 + length :])
+    return struct.pack("<Q", len(header)), header, content[8 + length :]
 
 
 def read_tensors(path: Path | str, what: str, remedy: str) -> tuple[dict[str, Tensor], Any]:

@@ -156,9 +156,12 @@ def log_shown() -> Iterator[None]:
         logger.propagate = propagate
 
 
-def error(text: str) -> None:
-    """Print an error in one line of at most 500 characters to standard error."""
-    _errors.print(f"error: {shortened(text)}", style="bold red", markup=False)
+def error(text: str, command: str = "") -> None:
+    """Print an error in one line of at most 500 characters to standard error, and below it a command that mends it."""
+    with contextlib.suppress(OSError):
+        _errors.print(f"error: {shortened(text)}", style="bold red", markup=False)
+        if command:
+            _errors.print(printable(command), markup=False)
 
 
 def result(value: Mapping[str, Any], text: str, as_json: bool) -> None:

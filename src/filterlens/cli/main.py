@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as failure:
         if debug:
             raise
-        console.error(_one_line(failure))
+        console.error(_one_line(failure), failure.command if isinstance(failure, FilterlensError) else "")
         return failure.exit_code if isinstance(failure, FilterlensError) else 1
 
 
@@ -100,7 +100,7 @@ def _refuse_empty(words: Sequence[str]) -> None:
 
 def _one_line(failure: Exception) -> str:
     if isinstance(failure, FilterlensError):
-        return str(failure)
+        return failure.message
     if isinstance(failure, OSError):
         return f"{failure.filename or ''}: {failure.strerror or failure}. Free the disk or choose another place."
     from filterlens.hardware import is_out_of_memory  # imports torch, which a failed command may not have needed

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from filterlens.editing.adapter import BASELINE, TARGET, Adapter, Piece
 from filterlens.errors import FilterlensError, unknown
 from filterlens.files import whole_file
+from filterlens.tensors import tensor_bytes
 
 _HEADER, _KIND, _FORMAT = "filterlens", "adapter", 1
 _INDICES = "indices"
@@ -64,7 +64,7 @@ def adapter_bytes(adapter: Adapter, values: str = "exact") -> bytes:
         BASELINE: _stored([piece.baseline for piece in adapter.pieces], values),
         TARGET: _stored([piece.target for piece in adapter.pieces], values),
     }
-    return bytes(save(tensors, metadata={_HEADER: json.dumps(header, separators=(",", ":")), "format": "pt"}))
+    return b"".join(tensor_bytes(tensors, {_HEADER: json.dumps(header, separators=(",", ":")), "format": "pt"}))
 
 
 def _stored(parts: list[Tensor], values: str) -> Tensor:

@@ -142,20 +142,24 @@ def _harmless(reason: str) -> str:
 
 def _code(path: Path, classes: list[str], strings: list[str]) -> FilterlensError:
     some = ", ".join(name[:60] for name in classes[:3]) + (" …" if len(classes) > 3 else "")
+    remedy, command = _conversion(path, classes, strings)
     return FilterlensError(
-        f"'{path}' holds Python objects that would run code when loaded ({some}); filterlens refuses it. "
-        f"{_conversion(path, classes, strings)}"
+        f"'{path}' holds Python objects that would run code when loaded ({some}); filterlens refuses it. {remedy}",
+        command=command,
     )
 
 
-def _conversion(path: Path, classes: list[str], strings: list[str]) -> str:
-    """Say how to get at the weights safely."""
+def _conversion(path: Path, classes: list[str], strings: list[str]) -> tuple[str, str]:
+    """Say how to get at the weights safely, with a command line where there is one."""
     key = next((each for each in _KEYS if each in strings), None)
     if key is None or any(name not in _SAFE for name in classes) or re.search(r"[^\w./ -]", str(path)):
-        return "Where its network can be built, save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
+        return (
+            "Where its network can be built, save the weights alone: torch.save(model.state_dict(), 'weights.pth')",
+            "",
+        )
     modules = ", ".join(sorted({name.split(".")[0] for name in classes} | {"torch"}))
-    return (
-        f'Convert it without running code: python -c "import {modules}; '
+    return "Convert it without running code:", (
+        f'python -c "import {modules}; '
         f"torch.serialization.add_safe_globals([{', '.join(_SAFE[name] for name in classes)}]); "
         f"torch.save(torch.load('{path}', 'cpu', weights_only=True)['{key}'], 'weights.pth')\""
     )

@@ -10,12 +10,15 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from filterlens.editing.adapter_file import VALUES
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.files import whole_file
+from filterlens.models import file_kinds
+from filterlens.models.checkpoints import read_content
+from filterlens.models.file_kinds import kind_of
+from filterlens.tensors import write_tensors
 from filterlens.workflow.adapter import AdapterUse, check_file_name, exists_already, load_base, put_on
 from filterlens.workflow.run_folder import provenance
 
@@ -97,12 +100,12 @@ def merge_adapters(
 
 def _container(path: Path, network: nn.Module) -> Container:
     """Open a checkpoint that was just loaded, so it is known to be safe and whole."""
-    if path.suffix in SAFETENSORS:
+    if kind_of(path) == file_kinds.SAFETENSORS:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return Container(tensors, _WRAPPER, metadata=file.metadata() or {})
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    for key in (_BARE, *content):
+    content = read_content(path)[0]
+    for key in (_BARE, *(content if isinstance(content, Mapping) else ())):
         found = content if key == _BARE else content[key]
         if _holds(found, network):
             entries = {} if key == _BARE else {name: each for name, each in content.items() if not _has_tensor(each)}
@@ -194,13 +197,12 @@ def _write(path: Path, container: Container, adapters: list[dict[str, Any]]) -> 
     tensors = dict(container.tensors)
     if path.suffix in SAFETENSORS:
         card = _card(container.metadata.get(_CARD, "{}"), adapters)
-        content = save(tensors, metadata={**container.metadata, _CARD: card, "format": "pt"})
-    else:
-        buffer = io.BytesIO()
-        torch.save({**container.entries, container.wrapper: tensors} if container.wrapper else tensors, buffer)
-        content = buffer.getvalue()
+        write_tensors(path, tensors, {**container.metadata, _CARD: card, "format": "pt"})
+        return
+    buffer = io.BytesIO()
+    torch.save({**container.entries, container.wrapper: tensors} if container.wrapper else tensors, buffer)
     with whole_file(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def _card(header: str, adapters: list[dict[str, Any]]) -> str:

@@ -11,13 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from filterlens.attribution.result import Completeness
 from filterlens.attribution.units import POINTS, Job, Measurement, Unit, measured, prepared
 from filterlens.files import whole_file
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Bar, Progress
+from filterlens.tensors import write_tensors
 from filterlens.version import __version__
 from filterlens.workflow.processes import Alone, Processes, wait_until
 
@@ -156,8 +156,7 @@ def _remove_measurements(folder: Path) -> None:
 
 def _save(path: Path, measurement: Measurement) -> None:
     entry = None if measurement.completeness is None else asdict(measurement.completeness)
-    with whole_file(path) as temporary:
-        save_file({"magnitudes": measurement.magnitudes}, temporary, metadata={"completeness": json.dumps(entry)})
+    write_tensors(path, {"magnitudes": measurement.magnitudes}, {"completeness": json.dumps(entry)})
 
 
 def _load(path: Path, unit: Unit) -> Measurement | None:
