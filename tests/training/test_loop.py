@@ -89,6 +89,14 @@ def test_a_killed_training_resumes_to_bit_identical_weights_and_the_same_log(
     assert_equal(tmp_path, straight)
 
 
+def test_the_states_of_equal_trainings_are_the_same_bytes(tmp_path: Path, noise_images: list[Tensor]) -> None:
+    for name in "ab":
+        with pytest.raises(Killed):
+            train(tmp_path / name, noise_images, progress=Killer(step=5))
+    first, second = ((tmp_path / name / "baseline.state.pt").read_bytes() for name in "ab")
+    assert first == second
+
+
 def test_a_resumed_training_goes_on_where_the_checkpoint_was(tmp_path: Path, noise_images: list[Tensor]) -> None:
     with pytest.raises(Killed):
         train(tmp_path, noise_images, progress=Killer(step=11))

@@ -205,6 +205,12 @@ def test_garbage_in_the_settings_of_a_killed_fresh_training_begins_it_anew(
     assert visible(out) == OURS
 
 
+def test_what_cannot_fit_is_refused_before_anything_is_read_or_written(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="batch = 65536 with patch = 4096 needs about"):
+        train(images, tmp_path / "out", recipe(batch=65_536, patch=4096))
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_output_that_is_a_file_is_refused(images: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(UsageError, match="is a file, not a folder"):

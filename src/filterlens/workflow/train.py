@@ -85,6 +85,7 @@ def train_to_folder(
             or no image can be read.
     """
     from filterlens.training.loop import fingerprint_of, train
+    from filterlens.training.memory import demand_of
 
     code = recipe.architecture if is_factory(recipe.architecture) else None
     given = None if baseline is None else load_network(baseline, code)
@@ -104,6 +105,7 @@ def train_to_folder(
     where = resolve_device(device)
     chosen = resolve_precision(precision, where)
     processes = processes_of_this_job()
+    demand_of(recipe, processes.size, None if given is None else given.network).check(where)
     with contextlib.ExitStack() as held:
         if leads_processes():
             check_output_folder(output)
