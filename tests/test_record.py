@@ -143,3 +143,12 @@ def test_odd_names_are_recognised(tmp_path: Path, name: str) -> None:
     with Record(tmp_path, "restore").writing(name, made_of="this"):
         (tmp_path / name).write_text("picture")
     assert Record(tmp_path, "restore").is_made(name, "this")
+
+
+def test_what_lies_in_the_place_of_a_deleted_file_is_a_strangers(tmp_path: Path) -> None:
+    record = written(tmp_path, "damage.csv")
+    record.remove(["damage.csv"])
+    (tmp_path / "damage.csv").write_text("mine")
+    for each in (record, Record(tmp_path, "mask")):
+        with pytest.raises(FilterlensError, match="did not write it"):
+            each.check(["damage.csv"])

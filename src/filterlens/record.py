@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.files import HOLDER, LOCK, PART, sha256_of
+from filterlens.files import PART, sha256_of
 
+_LOCKS = ".filterlens."  # how every lock's name begins
+GONE = "deleted"  # in the place of the hash: whatever lies there later is not ours
 RECORD = ".filterlens-files.jsonl"
 _LONGEST = 64 << 20  # bytes of a record that is read
 SHOWN = 4
@@ -124,18 +126,22 @@ class Record:
         self.check(present)
         for name in present:
             (self.folder / name).unlink()
+            self._append(name, Entry(GONE, self.job))
+            del self._entries[name]
             for parent in PurePosixPath(name).parents[:-1]:
                 with contextlib.suppress(OSError):  # something else lies there
                     (self.folder / parent).rmdir()
 
     def strangers(self, known: Iterable[str] = ()) -> list[str]:
         """Name what lies in the folder and neither is recorded nor one of ``known`` top-level names."""
-        ours = {PurePosixPath(name).parts[0] for name in self._entries} | {RECORD, LOCK, HOLDER, *known}
+        ours = {PurePosixPath(name).parts[0] for name in self._entries} | {RECORD, *known}
         try:
             present = sorted(path.name for path in self.folder.iterdir())
         except FileNotFoundError:
             return []
-        return [name for name in present if name not in ours and not name.endswith(PART)]
+        return [
+            name for name in present if name not in ours and not name.endswith(PART) and not name.startswith(_LOCKS)
+        ]
 
     def _append(self, name: str, entry: Entry) -> None:
         line = {"file": name, "sha256": entry.sha256, "job": entry.job}
@@ -187,7 +193,7 @@ def _read(path: Path) -> dict[str, Entry]:
             texts = all(isinstance(value, str | None) for value in (sha256, made_of))
             if isinstance(name, str) and isinstance(job, str) and texts and is_inside(name):
                 entries[name] = Entry(sha256, job, made_of)
-    return entries
+    return {name: entry for name, entry in entries.items() if entry.sha256 != GONE}
 
 
 def is_inside(name: str) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The entry point: all commands, and one place for errors and exit codes.
 
-0 done, 1 failed, 2 wrong use, 130 interrupted.
+0 done, 1 failed, 2 wrong use, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
 """
 
 import os
@@ -26,6 +26,7 @@ from filterlens.cli.retrain import retrain
 from filterlens.cli.schema import schema
 from filterlens.cli.train import train
 from filterlens.errors import FilterlensError, UsageError, first_line
+from filterlens.stopping import told_signals
 from filterlens.version import __version__
 
 INTERRUPTED = 130
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         _refuse_empty(words)
-        with console.log_shown():
+        with told_signals(), console.log_shown():
             code = app(words, prog_name="filterlens", standalone_mode=False)
         if code == INTERRUPTED:
             console.error("interrupted")

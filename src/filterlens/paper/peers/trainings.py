@@ -15,6 +15,7 @@ from filterlens.paper.peers.arms import Arm, Setting, settings_of
 from filterlens.paper.peers.settings import PeerSettings
 from filterlens.paper.pieces import digest
 from filterlens.report.figures import safe_name
+from filterlens.training.checkpointing import is_log_line
 from filterlens.training.recipe import Recipe, validated
 
 BESIDE = ("name", "checkpoint_every", "validate_every")  # settings that do not decide the weights
@@ -94,8 +95,9 @@ class Training:
         Only steps that restore count: those that train DASR's encoder alone have a loss of another kind.
         """
         path = self.folder / "log.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        entries = [entry for line in lines if (entry := json.loads(line))["stage"] == role and "loss" in entry]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        written = [json.loads(line) for line in lines if is_log_line(line)]
+        entries = [entry for entry in written if entry["stage"] == role and "loss" in entry]
         alone = alone_steps(self.recipe, role)
         begins = [0, *(entry["step"] for entry in entries)]
         after = zip(begins, entries, strict=False)
