@@ -59,8 +59,6 @@ def test_wrong_use_exits_with_2(run, arguments, part):
         (["--pair", "srresnet-x2"], "not both"),
         (["--degradation", "blur:2"], "given twice"),
         (["--nodes", "0"], "0 nodes are not legal"),
-        (["--tolerance", "-0.01"], "Tolerance -0.01 is not legal"),
-        (["--tolerance", "nan"], "Tolerance nan is not legal"),
         (["--memory", "0"], "memory in GiB = 0.0 is not legal"),
         (["--memory", "nan"], "memory in GiB = nan is not legal"),
         (["--seed", "-1"], "seed = -1 is not legal"),

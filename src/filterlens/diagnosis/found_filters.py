@@ -46,7 +46,7 @@ class FoundFilters:
             UsageError: Less than one filter, or more than the rankings hold.
         """
         count = filter_count(len(pair.space), percent)
-        held = min(len(ranking) for ranking in self.rankings.values())
+        held = min((len(ranking) for ranking in self.rankings.values()), default=0)
         if not 1 <= count <= held:
             most = f"{100 * held / len(pair.space):.4g} %"
             raise UsageError(
@@ -135,8 +135,6 @@ def load_found_filters(path: Path, pair: ModelPair) -> FoundFilters:
     try:
         header = _Header.model_validate(content)
         rankings = {name: _checked(name, tensors[name], header.filters) for name in sorted(tensors)}
-        if not rankings:
-            raise ValueError("it holds no ranking")
         tables = TypeAdapter(dict[str, Calibration], config=ConfigDict(allow_inf_nan=False))
         calibrations = {each.percent: tables.validate_python(each.degradations) for each in header.calibrations}
     except (ValidationError, ValueError) as error:
@@ -151,10 +149,15 @@ def load_found_filters(path: Path, pair: ModelPair) -> FoundFilters:
 
 def _checked(name: str, ranking: Tensor, filters: int) -> Tensor:
     """Return flat indices as int64; a ValueError says why they are none."""
-    if ranking.dtype != torch.int32 or ranking.ndim != 1 or not len(ranking):
+    if ranking.dtype != torch.int32 or ranking.ndim != 1:
         raise ValueError(f"the ranking '{name}' is {ranking.dtype} of shape {tuple(ranking.shape)}, not flat int32")
     indices = ranking.long()
-    if int(indices.min()) < 0 or int(indices.max()) >= filters or len(torch.unique(indices)) < len(indices):
+    if (
+        not len(indices)
+        or int(indices.min()) < 0
+        or int(indices.max()) >= filters
+        or len(torch.unique(indices)) < len(indices)
+    ):
         raise ValueError(f"the ranking '{name}' names a filter twice or one that is none of the {filters}")
     return indices
 
