@@ -14,7 +14,7 @@ JSON = ("content-type", "application/json")
 
 @dataclass
 class Answer:
-    """What came back, how many pieces of the body were read for it, and how often more was waited for than there was."""
+    """What came back, how many pieces of the body were read, and how often more was waited for than there was."""
 
     status: int = 0
     headers: list[tuple[str, str]] = field(default_factory=list)

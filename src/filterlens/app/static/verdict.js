@@ -7,7 +7,7 @@ function mark() {
   looking.hidden = current;
 }
 function show(value) {
-  if (!value) return;
+  if (!value || (value.failed && window.filterlens.isCurrent("verdict"))) return;  // no picture, but the input is known
   answer.innerHTML = value.html;  // made and escaped on the server
   window.filterlens.answered("verdict", value.controls);
   if (value.adapters) window.filterlens.answered("adapters", value.controls);
