@@ -56,7 +56,7 @@ class Handlers:
             try:
                 for shown in self._rendered(session, moment, chosen):
                     yield shown, gr.skip()
-            except FilterlensError:
+            except Exception:
                 yield failed(chosen), {"controls": list(chosen), "html": unknown_html(), "failed": True}
                 raise
 
