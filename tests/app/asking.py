@@ -14,12 +14,13 @@ JSON = ("content-type", "application/json")
 
 @dataclass
 class Answer:
-    """What came back, and how many pieces of the body were read for it."""
+    """What came back, how many pieces of the body were read, and how often more was waited for than there was."""
 
     status: int = 0
     headers: list[tuple[str, str]] = field(default_factory=list)
     text: str = ""
     read: int = 0
+    waited: int = 0
 
     def header(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key.lower() == name]
@@ -46,6 +47,7 @@ def ask(app, path="/", headers=(), body: Sequence[bytes] = (b"",), method="GET",
 
     async def receive():
         if not left:
+            answer.waited += 1
             return {"type": "http.disconnect"}
         answer.read += 1
         return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A studio around a small random pair, and the app's handlers on it."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -38,3 +40,15 @@ class SmallStudio(Studio):
         path = folder / f"{degradation.replace(':', '-')}-{percent:g}.safetensors"
         path.write_bytes(b"an adapter")
         return path
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("there is no Chromium on the PATH")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

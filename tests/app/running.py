@@ -19,12 +19,14 @@ class Running:
         address: Of its page.
         process: Its number.
         calls: File with the addresses that it connected to beyond this machine.
+        errors: File with what it said on its standard error.
         code: Exit code, when it ended.
     """
 
     address: str
     process: int
     calls: Path
+    errors: Path
     code: int | None = None
 
     def called(self) -> list[str]:
@@ -34,17 +36,20 @@ class Running:
 @contextlib.contextmanager
 def running(kind: str, scratch: Path) -> Iterator[Running]:
     """Run the app while the block runs: ``small`` is a random pair, ``shipped`` the default."""
-    calls = scratch / "called.txt"
+    calls, errors = scratch / "called.txt", scratch / "errors.txt"
     calls.write_text("")
     command = [sys.executable, "-W", "ignore", "-m", "tests.app.running", kind, str(calls)]
     environment = os.environ | {"TMPDIR": str(scratch), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     root = Path(__file__).parents[2]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=root) as process:
+    with (
+        errors.open("w") as said,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment, cwd=root) as process,
+    ):
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
-            raise AssertionError(f"the app ended with {process.wait()}")
-        app = Running(line.split()[4], process.pid, calls)
+            raise AssertionError(f"the app ended with {process.wait()}: {errors.read_text()}")
+        app = Running(line.split()[4], process.pid, calls, errors)
         try:
             yield app
         finally:

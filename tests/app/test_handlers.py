@@ -51,7 +51,7 @@ def event(**data):
 
 def test_the_picture_is_that_of_the_dialled_network(handlers, studio):
     session = Session()
-    (view,) = handlers.render(session, *with_(deblur=0.2), 1.0)
+    ((view, _),) = handlers.render(session, *with_(deblur=0.2), 1.0)
     (step,) = studio.restoring(session.scene, {"blur:2": 0.2}, 1.0)
     assert torch.equal(pixels(view["after"]), (step.picture[0].clamp(0, 1) * 255).round().to(torch.uint8))
     assert torch.equal(pixels(view["before"]), (session.scene.image[0] * 255).round().to(torch.uint8))
@@ -73,7 +73,7 @@ def test_the_input_is_made_once_for_all_strengths(handlers):
 
 def test_the_page_opens_with_what_its_controls_say(handlers):
     session = Session()
-    (view,) = handlers.render(session, *FIRST, 1.0)
+    ((view, _),) = handlers.render(session, *FIRST, 1.0)
     first = handlers.first_view(*FIRST)
     assert torch.equal(pixels(first["after"]), pixels(view["after"]))
     assert first["controls"] == FIRST
@@ -83,7 +83,7 @@ def test_a_large_picture_tells_its_tiles_and_stops_when_nobody_wants_it(handlers
     monkeypatch.setattr(restoration.restoring, "__kwdefaults__", {"precision": "fp32", "tile": 1})
     monkeypatch.setattr(module, "_photograph", lambda name: photograph(name)[:, :64, :100].contiguous())
     session = Session()
-    steps = list(handlers.render(session, *FIRST, 1.0))
+    steps = [view for view, _ in handlers.render(session, *FIRST, 1.0)]
     assert [view.get("done") for view in steps] == [*range(1, len(steps)), None]
     assert steps[0]["total"] == len(steps) > 2
     assert all(step["controls"] == FIRST for step in steps)
@@ -91,7 +91,7 @@ def test_a_large_picture_tells_its_tiles_and_stops_when_nobody_wants_it(handlers
     running = handlers.render(session, *FIRST, 5.0)
     next(running)
     handlers.want(session, *with_(deblur=0.3), 6.0)
-    assert list(running) == [SKIPPED]
+    assert list(running) == [(SKIPPED, SKIPPED)]
 
 
 def explained(handlers, session, controls, moment):
@@ -159,9 +159,11 @@ def test_a_network_without_numbers_is_told_by_image_and_share(handlers, monkeypa
     with pytest.raises(gr.Error) as caught:
         shown.extend(handlers.render(session, *FIRST, 1.0))
     assert "NaN or infinity for &#39;chelsea&#39;, in 7.81 % of the pixels" in str(caught.value)
-    assert shown == [{"failed": True, "controls": FIRST}]
-    (said,) = [each for each in explained(handlers, session, FIRST, 2.0) if "adapters" not in each[0]]
-    assert "Nothing can be said of this input" in said[0]["html"]
+    ((view, verdict),) = shown
+    assert view == {"failed": True, "controls": FIRST}
+    assert verdict["controls"] == FIRST
+    assert "Nothing can be said of this input" in verdict["html"]
+    assert list(handlers.explain(session, *FIRST, 2.0)) == [NOTHING]
 
 
 def test_an_input_that_says_nothing_is_told_instead_of_the_last_verdict(handlers, monkeypatch):
@@ -195,7 +197,7 @@ def test_an_upload_becomes_the_source_and_its_file_goes(handlers, tmp_path):
         Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(path)
         assert handlers.receive(session, event(path=str(path))) == f"upload:{number}"
         assert list((tmp_path / "uploads").iterdir()) == []
-    (view,) = handlers.render(session, *with_(source="upload:2", blur=0.0), 1.0)
+    ((view, _),) = handlers.render(session, *with_(source="upload:2", blur=0.0), 1.0)
     assert view["file"].startswith("my-b-cup-deblur")
     assert view["result"] == "result 50×40"
     with pytest.raises(gr.Error, match="Send it again"):  # never the picture of another key

@@ -5,23 +5,15 @@ Needs gradio, playwright and a Chromium on the PATH: pip install "filterlens[app
 ``FILTERLENS_SCREENSHOTS=DIR`` keeps pictures of the page.
 """
 
-import io
-import os
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from filterlens.data.photographs import photograph, square
 from tests.app.running import running
+from tests.app.visiting import DESKTOP, PHONE, WAIT, Visit
 
 pytestmark = pytest.mark.slow
-
-WAIT = 120_000  # ms; a busy machine takes long
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 375, "height": 812}
 
 
 @pytest.fixture(scope="module")
@@ -35,71 +27,6 @@ def address(scratch):
     with running("shipped", scratch) as app:
         yield app.address
     assert app.called() == []
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("there is no Chromium on the PATH")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Visit:
-    """One open page, and all that it asked for."""
-
-    def __init__(self, browser, address, **context):
-        self.context = browser.new_context(**context)
-        self.page = self.context.new_page()
-        self.requests, self.troubles = [], []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        self.page.on("console", lambda line: self.troubles.append(line.text) if line.type == "error" else None)
-        self.page.goto(address)
-        self.page.wait_for_selector("[data-shown]", timeout=WAIT, state="attached")
-        self.page.wait_for_selector(".verdict .bar", timeout=WAIT)
-
-    def result(self):
-        """The picture that the page shows, as its pixels."""
-        source = self.page.locator("#viewer .after").get_attribute("src")
-        response = self.page.request.get(
-            self.page.evaluate("address => new URL(address, document.baseURI).href", source)
-        )
-        assert response.ok
-        return np.asarray(Image.open(io.BytesIO(response.body())).convert("RGB"), dtype=np.float64)
-
-    def after(self, action):
-        """Do something, wait for the next picture, and return it."""
-        shown = self.page.locator("[data-shown]").get_attribute("data-shown")
-        action()
-        self.page.wait_for_function(
-            "shown => document.querySelector('[data-shown]').dataset.shown !== shown", arg=shown, timeout=WAIT
-        )
-        return self.result()
-
-    def slide(self, name, value):
-        """Move a slider and wait until the page shows the picture for it."""
-        return self.after(lambda: self.page.locator(f"#{name} input[type=range]").fill(str(value)))
-
-    def send(self, path):
-        """Choose a file, as the visitor does."""
-        self.page.locator("#photographs input[type=file]").set_input_files(path)
-
-    def settle(self):
-        """Wait until nothing new comes."""
-        self.page.wait_for_timeout(1500)
-
-    def shoot(self, name, part=None):
-        """Keep a picture of the page or of a part of it, in 52 levels per channel, if anyone wants pictures."""
-        folder = os.environ.get("FILTERLENS_SCREENSHOTS")
-        if folder:
-            target = self.page.locator(part) if part else self.page
-            picture = Image.open(io.BytesIO(target.screenshot())).convert("RGB")
-            picture.point(lambda value: 5 * round(value / 5)).save(Path(folder) / f"{name}.png", optimize=True)
 
 
 @pytest.fixture
@@ -279,7 +206,7 @@ def test_a_large_picture_says_how_far_it_is_and_gives_way(visit, tmp_path):
     page.send(tmp_path / "large.png")
     page.page.wait_for_selector(".busy:not([hidden])", timeout=WAIT)
     assert page.page.locator(".busy b").inner_text().startswith("tile 1 of ")
-    assert page.page.locator(".verdict .bar").count() == 2  # the old verdict stays until there is a new one
+    assert page.page.locator("#verdict .looking").is_visible()
     last = page.slide("strength-1", 0)
     assert last.shape == (900, 1200, 3)
     assert page.page.locator("#viewer .save").get_attribute("download") == "large-deblur-1-denoise-0.png"

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from filterlens.app import serve
-from filterlens.app.serve import check_gradio, free_port, scratch_folder
+from filterlens.app.serve import check_gradio, free_port, listening, scratch_folder
 from filterlens.errors import FilterlensError, UsageError
 
 
@@ -48,6 +48,29 @@ def test_ports_that_are_none_are_refused(port):
 def test_an_address_of_another_machine_is_refused(host):
     with pytest.raises(FilterlensError, match=f"Cannot listen on {host}"):
         free_port(host, None)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "localhost", "127.0.0.1"])
+def test_all_names_of_this_machine_can_be_listened_on(host):
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    with listening(host, None) as listener:
+        assert listener.getsockname()[0] in ("::1", "127.0.0.1")
+        port = listener.getsockname()[1]
+        with pytest.raises(
+            FilterlensError, match=f"Port {port} on .* is in use"
+        ):  # from now on, not only once it serves
+            free_port(host, port)
+
+
+@pytest.mark.parametrize(
+    ("host", "written"), [("::1", "[::1]"), ("::", "localhost"), ("0.0.0.0", "localhost"), ("192.0.2.7", "192.0.2.7")]
+)
+def test_an_address_is_written_as_a_browser_reads_it(host, written):
+    assert serve._written(host) == written
 
 
 def test_gradio_missing_is_said_with_the_remedy(monkeypatch):

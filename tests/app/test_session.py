@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is outdated, what is kept, what the controls mean."""
 
+import errno
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from filterlens.app import shelf as module
 from filterlens.app.controls import Controls, first_handling
 from filterlens.app.session import Session
 from filterlens.app.shelf import KEPT, ROUTE, Shelf, safe_name
-from filterlens.errors import UsageError
+from filterlens.errors import FilterlensError, UsageError
 from filterlens.workflow.studio.scene import Handling
 
 
@@ -94,6 +96,17 @@ def test_the_oldest_picture_of_a_page_goes_when_there_are_many(shelf):
     assert addresses[-1] == f"{ROUTE}{session.results[-1]}"
     shelf.put(session.inputs, "input", pixels)
     shelf.clear(session)
+    assert list(shelf.folder.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(shelf, monkeypatch):
+    def full(image, path, *rest, **settings):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.Image.Image, "save", full)
+    with pytest.raises(FilterlensError, match=r"Cannot write the picture: No space left on device\. Free the disk"):
+        shelf.put([], "result", torch.zeros(3, 4, 5, dtype=torch.uint8))
     assert list(shelf.folder.iterdir()) == []
 
 

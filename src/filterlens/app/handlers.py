@@ -49,15 +49,15 @@ class Handlers:
         """Note what the page shows now, so that work on anything else is given up."""
         session.want(values[-1], values[:-1])
 
-    def render(self, session: Session, *values: Any) -> Iterator[Any]:
-        """Make the input and restore it: yields what the viewer shows; ends early when outdated."""
+    def render(self, session: Session, *values: Any) -> Iterator[tuple[Any, Any]]:
+        """Make the input and restore it: yields what viewer and verdict show; ends early when outdated."""
         *chosen, moment = values
         with told():
             try:
-                yield from self._rendered(session, moment, chosen)
-            except FilterlensError:
-                session.failed = tuple(chosen)
-                yield failed(chosen)
+                for shown in self._rendered(session, moment, chosen):
+                    yield shown, gr.skip()
+            except Exception:
+                yield failed(chosen), {"controls": list(chosen), "html": unknown_html(), "failed": True}
                 raise
 
     def _rendered(self, session: Session, moment: float, chosen: Sequence[Any]) -> Iterator[Any]:
@@ -80,18 +80,14 @@ class Handlers:
         nothing = [gr.skip()] * len(self.studio.degradations)
         with told():
             controls = Controls.of(chosen, self.studio.degradations)
-            said: dict[str, Any] = {"controls": list(chosen), "html": unknown_html()}
-            if session.failed == tuple(chosen):
-                yield said, gr.skip(), *nothing
-            else:
-                for ready in self._explained(session, moment, chosen):
-                    if not ready:  # between two of these gradio looks whether the page is still open
-                        yield gr.skip(), gr.skip(), *nothing
-                if session.scene is None or session.explained is not session.scene or session.shown != tuple(chosen):
+            for ready in self._explained(session, moment, chosen):
+                if not ready:  # between two of these gradio looks whether the page is still open
                     yield gr.skip(), gr.skip(), *nothing
-                    return
-                said["html"] = _verdict(session)
-                yield said, map_value(session.explanation, chosen), *nothing
+            if session.scene is None or session.explained is not session.scene or session.shown != tuple(chosen):
+                yield gr.skip(), gr.skip(), *nothing
+                return
+            said = {"controls": list(chosen), "html": _verdict(session)}
+            yield said, map_value(session.explanation, chosen), *nothing
             if session.adapters != controls.percent:
                 files = self.adapters(controls.percent)
                 session.adapters = controls.percent

@@ -50,9 +50,9 @@ class OnlyNeeded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = _Started(send)
+        started = _Exchange(scope, receive, send)
         try:
-            await self._serve(scope, receive, self._visitors.greeted(scope, started))
+            await self._serve(scope, started.receive, self._visitors.greeted(scope, started.send))
         except RequestError as error:
             await started.refuse(error.status, str(error))
         except Exception as error:  # a defect of ours or of gradio: one line for the operator, none for the visitor
@@ -116,20 +116,26 @@ class OnlyNeeded:
         return body
 
 
-class _Started:
-    """Sends, and knows whether an answer has begun."""
+class _Exchange:
+    """A request and its answer: knows whether the one has ended, and whether the other has begun."""
 
-    def __init__(self, send: Send) -> None:
-        self._send, self._begun = send, False
+    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._ended = self._begun = False
 
-    async def __call__(self, message: Message) -> None:
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._ended = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
         self._begun = True
         await self._send(message)
 
     async def refuse(self, status: int, text: str) -> None:
         """Answer with an error, unless an answer is on its way."""
         if not self._begun:
-            await answer(self._send, status, text)
+            await answer(self._scope, None if self._ended else self._receive, self._send, status, text)
 
 
 def _is_sound(name: bytes, value: bytes) -> bool:

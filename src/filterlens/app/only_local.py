@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may ask: only the app's own page, at the app's own address. Stands in front of everything else that is served."""
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _CLAIMS = (b"x-forwarded-", b"x-gradio-", b"x-real-", b"x-original-")  # of a proxy, which there is none
 _SHARED = b"access-control-"
+_MOST_HEARD, _PATIENCE = 512 * 2**20, 20.0  # bytes and seconds for what is thrown away
 _PROTECTION: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -25,7 +28,7 @@ _PROTECTION: Headers = [
 
 
 class OnlyLocal:
-    """ASGI middleware that answers 403 to requests by other names and from other pages, before they are read.
+    """ASGI middleware that answers 403 to requests by other names and from other pages, before anything is stored.
 
     Args:
         app: Answers the others.
@@ -42,7 +45,7 @@ class OnlyLocal:
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})  # the page opens none
         elif trouble := self._trouble(scope):
-            await answer(send, 403, trouble)
+            await answer(scope, receive, send, 403, trouble)
         else:
             kept = [(name, value) for name, value in scope["headers"] if not _is_claim(name.lower())]
             await self._app({**scope, "headers": kept}, receive, protected(send))
@@ -80,11 +83,33 @@ def values(scope: Message, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
 
 
-async def answer(send: Send, status: int, text: str) -> None:
-    """Answer with one line."""
+async def answer(scope: Message, receive: Receive | None, send: Send, status: int, text: str) -> None:
+    """Answer with one line, at once; then hear out who still sends, as many read nothing before they have sent all.
+
+    Args:
+        scope: The request.
+        receive: Gives what is left of it; None where it has ended.
+        send: Takes the answer.
+        status: Of HTTP.
+        text: The line.
+    """
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text.encode()))]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *_PROTECTION]})
-    await send({"type": "http.response.body", "body": text.encode()})
+    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+    if receive is not None and not values(scope, b"expect"):  # else it waits for a word before it sends
+        await _heard_out(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _heard_out(receive: Receive) -> None:
+    """Throw away what is left of a body, within bounds."""
+    heard, more = 0, True
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while more and heard < _MOST_HEARD:
+                message = await receive()
+                heard += len(message.get("body", b""))
+                more = bool(message.get("more_body", False))
 
 
 def protected(send: Send) -> Send:

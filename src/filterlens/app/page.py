@@ -173,7 +173,7 @@ def _connect(page: gr.Blocks, handlers: Handlers, parts: _Parts) -> None:
         trigger_mode="multiple",
     )  # fmt: skip
     gr.on(
-        [page.load, *changes], handlers.render, inputs, parts.viewer, js=_STAMP,
+        [page.load, *changes], handlers.render, inputs, [parts.viewer, parts.verdict], js=_STAMP,
         trigger_mode="always_last", show_progress="hidden", api_visibility="private", **alone,
     ).then(
         handlers.explain, inputs, [parts.verdict, parts.map, *parts.adapters], js=_STAMP, show_progress="hidden",

@@ -24,7 +24,7 @@ class Server:
 
     def __init__(self, app: Application, listener: socket.socket) -> None:
         config = uvicorn.Config(
-            app, http="h11", ws="none", lifespan="on", log_level="warning", access_log=False, server_header=False,
+            app, http="h11", ws="none", lifespan="on", log_level="error", access_log=False, server_header=False,
             proxy_headers=False, timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)

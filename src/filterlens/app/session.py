@@ -23,7 +23,6 @@ class Session:
         scene: What the network was last given.
         input: Address of its picture.
         shown: The controls whose picture was last finished.
-        failed: The controls for which there was no picture last.
         explained: The scene that ``explanation`` is about.
         explanation: What it has, and why; None where nothing can be said.
         trouble: Why nothing can be said.
@@ -38,7 +37,6 @@ class Session:
     scene: Scene | None = None
     input: str = ""
     shown: tuple[Any, ...] = ()
-    failed: tuple[Any, ...] = ()
     explained: Scene | None = None
     explanation: Explanation | None = None
     trouble: str = ""

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from filterlens.app.session import Session
-from filterlens.errors import UsageError
+from filterlens.errors import FilterlensError, UsageError
 
 KEPT = 4  # per page: the browser may still be loading an older one
 MOST_KEPT = 400  # of all pages together
@@ -63,10 +63,14 @@ class Shelf:
             self._drop(path)
 
     def _write(self, stem: str, pixels: Tensor) -> Path:
-        place = self.folder / secrets.token_hex(8)  # nobody guesses another page's pictures
-        place.mkdir()
-        path = place / f"{safe_name(stem)}.png"
-        Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path, "PNG", compress_level=1)
+        path = self.folder / secrets.token_hex(8) / f"{safe_name(stem)}.png"  # nobody guesses another page's pictures
+        try:
+            path.parent.mkdir(parents=True)
+            Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path, "PNG", compress_level=1)
+        except OSError as error:
+            self._drop(path)
+            reason = error.strerror or error
+            raise FilterlensError(f"Cannot write the picture: {reason}. Free the disk of temporary files.") from error
         with self._lock:
             self._all[path] = None
             surplus = list(self._all)[:-MOST_KEPT]
@@ -78,7 +82,7 @@ class Shelf:
         with self._lock:
             self._all.pop(path, None)
         path.unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # many pages were open, and this one's pictures went
+        with contextlib.suppress(OSError):  # it went already, as many pages were open
             path.parent.rmdir()
 
 

@@ -72,7 +72,7 @@ class Uploads:
             try:
                 self._make_room(content.seek(0, 2))
                 content.seek(0)
-                place.mkdir(mode=0o700)
+                place.mkdir(mode=0o700, parents=True)
                 path = place / stored_name(name)
                 with path.open("xb") as target:
                     shutil.copyfileobj(content, target)
