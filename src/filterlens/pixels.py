@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixels in [0, 1]: what is of another range, or no number, is told before anything is computed from it."""
+"""Pixels: inputs in [0, 1] and outputs that are numbers; what is not is told, and no figure is computed from it."""
 
 from torch import Tensor
 
-from filterlens.errors import UsageError
+from filterlens.errors import FilterlensError, UsageError
 
 OVERSHOOT = 0.1  # that a resampler may leave beyond [0, 1]
 
@@ -31,3 +31,26 @@ def require_unit_range(images: Tensor, what: str) -> tuple[float, float]:
     is_8_bit = high > 4 and low >= -OVERSHOOT * 255 and high <= (1 + OVERSHOOT) * 255
     remedy = "Divide by 255" if is_8_bit else "Bring them to that range"
     raise UsageError(f"{name} has values from {low:.4g} to {high:.4g}, not in [0, 1]. {remedy}.")
+
+
+def require_finite(output: Tensor, what: str, image: str | None = None, degradation: str | None = None) -> Tensor:
+    """Return an output of which every value is finite.
+
+    Args:
+        output: ``(B, C, H, W)``.
+        what: Which network or edit made it, as errors say it.
+        image: Name of the image.
+        degradation: Of the input.
+
+    Raises:
+        FilterlensError: NaN or infinity; the share of pixels that have it is told.
+    """
+    finite = output.isfinite()
+    if finite.all():
+        return output
+    share = float((~finite).any(-3).double().mean())
+    where = "" if image is None else f" of image '{image}'" + ("" if degradation is None else f" with '{degradation}'")
+    raise FilterlensError(
+        f"{what[0].upper()}{what[1:]} gives NaN or infinity in {share:.2%} of the pixels{where}. The network "
+        "overflows: check its checkpoint, try --precision fp32, or replace other filters."
+    )

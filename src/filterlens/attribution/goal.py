@@ -15,8 +15,8 @@ from filterlens.arguments import real_number
 from filterlens.attribution.engine import Engine
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.degradations.pipeline import CLEAN
-from filterlens.evaluation.finite import require_finite
 from filterlens.hardware import widened
+from filterlens.pixels import require_finite
 
 Point = Tensor  # flat parameters
 INVISIBLE = 1e-10  # mean squared difference of two outputs, about (1/400 of an 8-bit level)²

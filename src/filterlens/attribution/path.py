@@ -12,8 +12,8 @@ from filterlens.attribution.adaptive import Adaptive, Array, kernel_weights, nex
 from filterlens.attribution.engine import Engine, Loss
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.errors import FilterlensError
-from filterlens.evaluation.finite import require_finite
 from filterlens.hardware import widened
+from filterlens.pixels import require_finite
 
 Step = Callable[[], None]
 PLACES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)  # on the path, where the rounding of a precision is looked at

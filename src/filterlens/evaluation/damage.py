@@ -13,11 +13,11 @@ from filterlens.arguments import seed_number
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.substitute import substituted
-from filterlens.evaluation.finite import require_finite
 from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
 from filterlens.evaluation.image_metrics import psnr, ssim
 from filterlens.filters import Selection
 from filterlens.pair import ModelPair
+from filterlens.pixels import require_finite
 from filterlens.progress import SILENT, Progress
 
 

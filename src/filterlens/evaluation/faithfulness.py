@@ -19,10 +19,10 @@ from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.substitute import substituted
 from filterlens.evaluation.damage import Edit, named
-from filterlens.evaluation.finite import require_finite
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.filters import Selection, check_scores, ranking
 from filterlens.pair import ModelPair
+from filterlens.pixels import require_finite
 from filterlens.progress import SILENT, Progress
 
 PERCENTS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0)

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from filterlens.arguments import whole_number
 from filterlens.errors import UsageError, unknown
-from filterlens.evaluation.finite import require_finite
 from filterlens.hardware import widened
-from filterlens.pixels import require_unit_range
+from filterlens.pixels import require_finite, require_unit_range
 from filterlens.torchvision_stand_in import import_beside_torchvision
 
 CHANNELS = ("rgb", "y")

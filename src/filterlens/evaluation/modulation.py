@@ -16,11 +16,11 @@ from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.modulate import modulated
 from filterlens.evaluation.faithfulness import Ends, ends_of
-from filterlens.evaluation.finite import require_finite
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.evaluation.image_metrics import psnr
 from filterlens.filters import Selection
 from filterlens.pair import ModelPair
+from filterlens.pixels import require_finite
 
 
 class Knob(Protocol):

@@ -55,7 +55,7 @@ def readable(
         FilterlensError: An image is bad and ``strict`` is set, or there is no good one.
     """
     samples, described, left_out = [], [], []
-    for sample in as_samples(images):
+    for sample in as_samples(images, progress.note):
         try:
             facts = sample.provenance()
             check(facts)
