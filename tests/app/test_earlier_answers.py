@@ -210,3 +210,20 @@ def test_two_tabs_do_not_disturb_each_other(visit):
     second.until("document.querySelector('#viewer .save').download.includes('deblur-0-')")
     assert first.page.locator("[data-shown]").get_attribute("data-shown") == before
     assert first.result().shape == (300, 450, 3)
+
+
+def test_every_control_is_answered(visit):
+    page = visit()
+    page.answered()
+    sliders = {"blur": 1, "noise": 0.1, "jpeg": 30, "strength-0": 0.5, "strength-1": 1.5}
+    moves = [lambda name=name, value=value: page.move(name, value) for name, value in sliders.items()]
+    moves += [page.page.locator(place).click for place in ("#lowered input", "#strength-0 [aria-label^=Reset]")]
+    moves += [page.page.locator("#percent input").first.check, page.page.locator("#photographs button").first.click]
+    for move in moves:
+        before = page.page.evaluate("filterlens.wanted")
+        move()
+        page.page.wait_for_function(
+            "before => JSON.stringify(filterlens.wanted) !== JSON.stringify(before)", arg=before, timeout=WAIT
+        )
+        page.answered()
+    page.page.wait_for_selector("#blur input[type=range]:disabled", timeout=WAIT)

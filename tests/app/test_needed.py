@@ -213,6 +213,11 @@ def test_calls_that_no_page_makes_are_one_line(app, changes):
     assert len(answer.text) < 300
 
 
+@pytest.mark.parametrize("said", [None, True, 0.5, "text", {}, {"degradation": "blur:2"}])
+def test_what_events_of_the_page_say_is_taken(app, said):
+    assert call(app, event_data=said).status == 200
+
+
 def test_a_line_for_the_queue_is_no_call_and_the_other_way_round(app):
     assert call(app, RUN).status == 400
     assert call(app, JOIN, fn_index=number(app, "want")).status == 400

@@ -23,7 +23,7 @@ class _Strict(BaseModel):
 
 class _Call(_Strict):
     data: list[_Scalar] = Field(max_length=64)
-    event_data: dict[_Name, _Scalar] | None = Field(None, max_length=8)
+    event_data: Annotated[dict[_Name, _Scalar], Field(max_length=8)] | _Scalar = None
     fn_index: int
     trigger_id: int | None = None
     session_hash: _Name
@@ -90,7 +90,7 @@ class Calls:
                 raise RequestError(
                     400, f"{component.label or type(component).__name__} does not take {str(value)[:40]!r}."
                 )
-        path = (call.event_data or {}).get("path")
+        path = call.event_data.get("path") if isinstance(call.event_data, dict) else None
         if path is not None and not is_file_in(str(path), [self._uploads]):
             raise RequestError(400, "No picture arrived. Choose a file again.")
         return call.session_hash, call.model_dump_json().encode()
