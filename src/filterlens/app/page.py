@@ -12,8 +12,8 @@ from filterlens.app.controls import LEAST_QUALITY, MOST_BLUR, MOST_NOISE, first_
 from filterlens.app.filter_map import filter_map
 from filterlens.app.handlers import Handlers
 from filterlens.app.photographs import photographs
+from filterlens.app.seen import seen
 from filterlens.app.session import Session
-from filterlens.app.verdict import verdict
 from filterlens.app.viewer import viewer
 from filterlens.report.labels import percent_text
 from filterlens.workflow.studio.scene import NO_JPEG, Handling
@@ -64,7 +64,7 @@ def _lay_out(handlers: Handlers) -> _Parts:
     with gr.Row(equal_height=False, elem_id="main"):
         with gr.Column(scale=7, min_width=320):
             shown = viewer(_first_view(handlers))
-            seen = _verdict()
+            verdict = _verdict()
             adapters = _adapters(handlers)
         with gr.Column(scale=5, min_width=320):
             strengths, percent = _strengths(handlers)
@@ -84,7 +84,7 @@ def _lay_out(handlers: Handlers) -> _Parts:
         shipped,
         lowered,
         degrading,
-        seen,
+        verdict,
         layers,
         adapters,
         moment,
@@ -129,7 +129,7 @@ def _strengths(handlers: Handlers) -> tuple[list[Any], Any]:
 def _verdict() -> Any:
     with gr.Column(elem_classes="card", elem_id="seen"):
         _title("What the network sees in the input")
-        return verdict()
+        return seen()
 
 
 def _picture(first: Handling) -> tuple[Any, Any, list[Any]]:

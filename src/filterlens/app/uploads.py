@@ -16,12 +16,12 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from filterlens.app.bodies import RequestError, bounded
 from filterlens.app.only_local import Message, Receive, Send, values
 from filterlens.app.shelf import remove_upload, safe_name
-from filterlens.data.listing import SUFFIXES
 
 MOST_BYTES = 64 * 2**20  # of all files of a request together
 MOST_WAITING = 2 * MOST_BYTES  # of files that no page has read yet
 MOST_FILES = 8
 AT_ONCE = 4
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".pgm"})
 _FRAME = 64 * 2**10  # bytes around the files
 
 

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the classifier says of the input, and why, as bars."""
 
-from typing import Any
-
-import gradio as gr
 from jinja2 import Environment
 
 from filterlens.app import words
@@ -11,22 +8,6 @@ from filterlens.app.assets import asset
 from filterlens.app.colours import colours
 from filterlens.report.labels import percent_text, whole_percent
 from filterlens.workflow.studio.explanation import Explanation
-
-
-def verdict() -> gr.HTML:
-    """Return the component; its value has ``html``, the ``controls`` it was made for, and maybe ``adapters``.
-
-    Until a verdict on the present input comes it says that it is looking. ``adapters`` is the share of the filters for
-    which the buttons below give adapters.
-    """
-    value: dict[str, Any] | None = None
-    return gr.HTML(
-        value,
-        html_template=asset("verdict.html"),
-        js_on_load=asset("verdict.js"),
-        apply_default_css=False,
-        elem_id="verdict",
-    )
 
 
 def unknown_html(reason: str = "") -> str:
