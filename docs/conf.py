@@ -38,7 +38,13 @@ myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]  # pages of results, which are generated, go from # to ###
 
 autosummary_generate = True
-autodoc_mock_imports = ["fastapi", "gradio", "spandrel", "starlette", "uvicorn"]  # of the extras, which the site does not need
+autodoc_mock_imports = [
+    "fastapi",
+    "gradio",
+    "spandrel",
+    "starlette",
+    "uvicorn",
+]  # of the extras, which the site does not need
 autosummary_mock_imports = [*autodoc_mock_imports, "filterlens.__main__"]  # the last would start the command line
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"

@@ -85,7 +85,7 @@ def test_an_image_that_is_too_small_is_told(run, tmp_path):
         (["--pair", "srresnet-x2", "--run", "r"], 2, "not both"),
         (["--percent", "1.5"], 2, "not calibrated, only 0.5, 1, 2, 3, 5 %"),
         (["--percent", "30", "--thresholds", "paper"], 2, "--run"),
-        (["--percent", "nan", "--thresholds", "paper"], 2, "not possible"),
+        (["--percent", "nan", "--thresholds", "paper"], 2, "not a percentage"),
         (["--precision", "fp8"], 2, "Legal: auto, bf16, fp32"),
         (["--run", "nowhere"], 1, "no run folder"),
     ],

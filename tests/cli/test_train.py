@@ -29,6 +29,8 @@ learning_rate = 1e-3
 degradations = [["blur:2", 0.5], ["noise:0.1", 0.5]]
 """
 
+NOT_IGNORED = (signal.SIGINT, signal.SIGHUP)  # as they are where tests run in the background, or under nohup
+
 
 @pytest.fixture
 def recipe(tmp_path):
@@ -99,14 +101,14 @@ def test_a_signal_ends_a_training_in_the_background_with_a_state_a_line_and_a_co
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # else ignored in the background
+        preexec_fn=lambda: [signal.signal(each, signal.SIG_DFL) for each in NOT_IGNORED],
     )
     log = tmp_path / "out" / "log.jsonl"
     while not log.exists():  # the first loss is logged after some steps
         time.sleep(0.05)
         assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.Signals[name])
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=1800)
     assert process.returncode == code
     assert re.search(r"ended at step \d+ of the baseline; its state is saved", told)
     assert told.splitlines()[-1] == ("error: interrupted" if name == "SIGINT" else f"error: ended by {name}")

@@ -82,7 +82,7 @@ def test_exact_tiles_are_exact_even_where_blending_is_allowed():
 def test_blended_tiles_become_smaller_where_memory_runs_out():
     counting = Counting(Pooled().double(), limit=2500, error=MemoryError())
     restorer = Restorer(counting, CPU, blend=8)
-    assert restorer(image(90, 100)).shape[-1] == 100 * restorer._scale
+    assert restorer(image(90, 100)).shape[-1] == 100 * restorer.scale
     assert max(counting.pixels) <= 2500
     tight = Restorer(Counting(Pooled().double(), limit=1050, error=MemoryError()), CPU, blend=16)
     with pytest.raises(FilterlensError, match="even in the smallest tiles"):

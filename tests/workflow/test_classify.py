@@ -54,7 +54,8 @@ def made(tmp_path_factory):
     save_attributions(run / SCORES, [found])
     images = [sample.provenance() for sample in as_samples(folder / "astronaut.png")]
     settings = {"seed": 0, "resampler": "bicubic"}
-    write_json(run / RUN, {"pair": describe_pair(pair), "images": images, "settings": settings})
+    named = {"methods": ["faig"], "degradations": [BLUR, NOISE]}
+    write_json(run / RUN, {"pair": describe_pair(pair), "images": images, "settings": named | settings})
     return folder
 
 

@@ -26,6 +26,8 @@ from tests.training.small import Killed, Killer
 
 BLUR = "blur:2,kernel=7"
 
+SETTINGS = {"methods": ["random"], "degradations": ["noise:0.1"]}  # of the run, as far as every run says them
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -39,7 +41,7 @@ def folder(tmp_path):
     run = tmp_path / "run"
     scores = {BLUR: torch.rand(len(pair.space)), "noise:0.1": torch.rand(len(pair.space))}
     save_attributions(run / "scores.safetensors", [Attribution("faig", pair.space, scores)])
-    write_json(run / "run.json", {"pair": describe_pair(pair)})
+    write_json(run / "run.json", {"pair": describe_pair(pair), "settings": SETTINGS})
     astronaut = skimage.data.astronaut()
     (tmp_path / "images").mkdir()
     for index in range(21):
@@ -264,6 +266,6 @@ def test_a_network_without_numbers_is_told_with_image_and_share(folder):
         network.conv_hr.bias.fill_(10)
         network.conv_last.weight.fill_(3e38)
     save_network(files[1], network, "srresnet", options, {})
-    write_json(folder / "run/run.json", {"pair": describe_pair(ModelPair.load(*files))})
+    write_json(folder / "run/run.json", {"pair": describe_pair(ModelPair.load(*files)), "settings": SETTINGS})
     with pytest.raises(FilterlensError, match=r"NaN or infinity in [\d.]+ % of the pixels of '00\.png', degraded by"):
         retrain(folder)

@@ -108,7 +108,7 @@ def test_a_damaged_measurement_is_measured_again(pair, tmp_path, monkeypatch):
     parts[0].write_bytes(parts[0].read_bytes()[:100])
     parts[1].write_bytes(b"")
     watched = Watched()
-    attribute(pair, tmp_path / "kept", progress=watched)
+    attribute(pair, tmp_path / "kept", progress=watched, force=True)
     assert bytes_of(tmp_path / "kept") == bytes_of(tmp_path / "whole")
     assert sum(int(note.split(": ")[1].split()[0]) for note in watched.notes) == 10
 
@@ -122,7 +122,7 @@ def test_what_other_settings_left_behind_is_not_taken(pair, tmp_path, monkeypatc
     run = {"degradations": DEGRADATIONS} | change
     attribute_to_folder(pair, IMAGES, run.pop("degradations"), tmp_path, **run)
     watched = Watched()
-    attribute_to_folder(pair, IMAGES, DEGRADATIONS, tmp_path, progress=watched)
+    attribute_to_folder(pair, IMAGES, DEGRADATIONS, tmp_path, progress=watched, force=True)
     assert watched.notes == []
 
 
@@ -132,8 +132,8 @@ def test_another_pair_or_another_image_of_the_same_name_is_not_taken(pair, tmp_p
     watched = Watched()
     _, _, other = make_pair(seed=1)
     other.facts = pair.facts
-    attribute(other, tmp_path, progress=watched)
-    attribute_to_folder(pair, {"one": IMAGES["two"] / 2}, DEGRADATIONS, tmp_path, progress=watched)
+    attribute(other, tmp_path, progress=watched, force=True)
+    attribute_to_folder(pair, {"one": IMAGES["two"] / 2}, DEGRADATIONS, tmp_path, progress=watched, force=True)
     assert watched.notes == []
 
 
@@ -153,7 +153,7 @@ def test_a_full_disk_is_an_error(pair, tmp_path, monkeypatch):
     def full(*arguments, **more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("filterlens.workflow.shared_runner.save_file", full)
+    monkeypatch.setattr("filterlens.tensors.save", full)
     with pytest.raises(FilterlensError, match="No space left on device"):
         attribute(pair, tmp_path)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from filterlens.errors import UsageError
 from filterlens.models.architectures import build
+from filterlens.models.bounded import TooLargeError
 from filterlens.training.recipe import Recipe
 
 COPIES = 5  # of every weight, in float32: itself, its gradient, two moments of Adam, the average
@@ -96,8 +97,12 @@ def shape_of(network: nn.Module) -> nn.Module:
 
 def _built_shape(recipe: Recipe) -> nn.Module:
     once = {"loops": 1} if recipe.architecture == "dan" else {}  # only the last loop is kept for the gradient
-    with torch.device("meta"):
-        return build(recipe.architecture, **recipe.options | once)
+    try:
+        with torch.device("meta"):
+            return build(recipe.architecture, **recipe.options | once)
+    except TooLargeError as error:
+        sizes = ", ".join(f"{name} = {value}" for name, value in recipe.network.items())
+        raise UsageError(f"Recipe '{recipe.name}': a network of {sizes}: {error}") from error
 
 
 @torch.no_grad()

@@ -83,5 +83,5 @@ def _find(pair: ModelPair, run: Path, degradations: Sequence[str], progress: Pro
         f"finding the filters for {' and '.join(names)} on {len(SQUARES)} photographs; --run uses a ranking of yours"
     )
     for name, top, left in SQUARES:
-        write_image(run / "images" / f"{name}.png", square(photograph(name), SIDE, top, left))
-    attribute_to_folder(pair, run / "images", names, run, allow_small=True, progress=progress)
+        write_image(run.parent / "images" / f"{name}.png", square(photograph(name), SIDE, top, left))
+    attribute_to_folder(pair, run.parent / "images", names, run, allow_small=True, progress=progress)
