@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import features
 
-from filterlens.errors import FilterlensError
+from filterlens.errors import FilterlensError, printable
 
 _ALWAYS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
@@ -88,9 +88,7 @@ def find_images(source: Path | str, *, recursive: bool = False, leave_out: Path 
 
 def shown(name: Path | str) -> str:
     r"""Write a file's name in one line: what is not printable is escaped, such as a line break or ``\x1b``."""
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode() for each in str(name)
-    )
+    return printable(str(name)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _check_is_folder(source: Path) -> None:
