@@ -8,6 +8,8 @@ from pathlib import Path
 
 from filterlens.errors import FilterlensError
 
+LARGEST = 1e15
+
 
 @dataclass(frozen=True)
 class Row:
@@ -18,7 +20,13 @@ class Row:
     cells: dict[str, str]
 
     def text(self, column: str) -> str:
-        """Return the cell as written."""
+        """Return the cell as written.
+
+        Raises:
+            FilterlensError: It holds control characters, which no name does.
+        """
+        if not self.cells[column].isprintable():
+            raise self._complaint(column, "printable text")
         return self.cells[column]
 
     def number(self, column: str) -> float:
@@ -31,6 +39,17 @@ class Row:
             return float(self.cells[column])
         except ValueError as error:
             raise self._complaint(column, "a number") from error
+
+    def amount(self, column: str) -> float:
+        """Return the cell as a number that can be drawn: finite, and of a size that some measurement has.
+
+        Raises:
+            FilterlensError: It is none.
+        """
+        found = self.number(column)
+        if not abs(found) <= LARGEST:
+            raise self._complaint(column, f"a number between {-LARGEST:g} and {LARGEST:g}")
+        return found
 
     def maybe(self, column: str) -> float | None:
         """Return the cell as a number, or None where it is empty."""
@@ -49,7 +68,7 @@ class Row:
 
     def _complaint(self, column: str, kind: str) -> FilterlensError:
         where = f"'{self.path}', line {self.line}, column '{column}'"
-        return FilterlensError(f"{where}: '{self.cells[column]}' is not {kind}. Write the file again.")
+        return FilterlensError(f"{where}: {self.cells[column][:60]!r} is not {kind}. Write the file again.")
 
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:

@@ -5,6 +5,7 @@ import base64
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -107,7 +108,9 @@ def png(panel: Panel, theme: Theme) -> bytes:
             loc="outside lower left", ncols=2, fontsize=9, frameon=False, labelcolor=theme.text, handlelength=2.6
         )
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for it
+        figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
 

@@ -69,12 +69,12 @@ def _distribution(path: Path) -> tuple[LayerShare, ...]:
         LayerShare(
             row.text("method"),
             row.text("degradation"),
-            row.number("percent"),
+            row.amount("percent"),
             row.text("layer"),
-            row.number("position"),
+            row.amount("position"),
             row.integer("filters"),
             row.integer("selected"),
-            row.number("share"),
+            row.amount("share"),
         )
         for row in read_rows(path, columns)
     )
@@ -97,7 +97,7 @@ def _top(path: Path, count: int) -> dict[str, tuple[RankedFilter, ...]]:
         if rank <= max(count, TOP_TEN):
             whole = row.text("in") == ":"
             place = row.text("layer"), row.integer("out"), 0 if whole else row.integer("in")
-            found = RankedFilter(row.text("degradation"), *place, row.number("score"), rank, whole)
+            found = RankedFilter(row.text("degradation"), *place, row.amount("score"), rank, whole)
             kept.setdefault(found.degradation, []).append(found)
     return {name: tuple(sorted(found, key=lambda each: each.rank)) for name, found in kept.items()}
 
@@ -127,10 +127,10 @@ def _judgement(folder: Path, degradations: tuple[str, ...]) -> Judgement | None:
 def _damage(row: Row) -> Damage:
     return Damage(
         row.text("method"),
-        row.number("percent"),
+        row.amount("percent"),
         row.text("masked"),
         row.text("input"),
-        row.number("distance"),
+        row.amount("distance"),
         row.maybe("distance_reference"),
         row.number("psnr"),
         row.number("ssim"),
