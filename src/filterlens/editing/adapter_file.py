@@ -3,7 +3,6 @@
 
 import json
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -107,14 +106,6 @@ def load_adapter(path: Path | str) -> Adapter:
             f"'{path}' is not an intact adapter ({_short(error)}). Copy or export it again."
         ) from error
     return Adapter(pieces, card)
-
-
-def load_written(content: bytes) -> Adapter:
-    """Return the adapter that the bytes of a file would give."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "adapter.safetensors"
-        path.write_bytes(content)
-        return load_adapter(path)
 
 
 def _pieces(weights: list[Mapping[str, Any]], tensors: Mapping[str, Tensor]) -> tuple[Piece, ...]:
