@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from filterlens.diagnosis.distribution import distribution, mean_depth, uniformity
-from filterlens.workflow.classify import shipped_filters
+from filterlens.jobs.classify import shipped_filters
 
 pair, found = shipped_filters("srresnet-x2", "cpu")
 chosen = found.selections(pair, 1)

@@ -21,8 +21,8 @@ from filterlens.data.samples import as_samples
 from filterlens.degradations import parse_degradations
 from filterlens.evaluation.damage import Edit, measure_damage
 from filterlens.evaluation.summary import summarise_damage
+from filterlens.jobs.classify import shipped_filters
 from filterlens.report.labels import whole_percent
-from filterlens.workflow.classify import shipped_filters
 
 SIDE = 160  # HR pixels
 

@@ -19,8 +19,8 @@ from filterlens import Degradation, substitute
 from filterlens.data.images import to_float, to_uint8
 from filterlens.data.photographs import photograph, square
 from filterlens.evaluation.function_distance import preservation, removal
+from filterlens.jobs.classify import shipped_filters
 from filterlens.report.labels import whole_percent
-from filterlens.workflow.classify import shipped_filters
 
 SIDE = 144  # HR pixels
 FUNCTIONS = {"blur:2": "deblurring", "noise:0.1": "denoising", "jpeg:30": "JPEG repair"}

@@ -23,8 +23,8 @@ from filterlens import Adapter, Degradation, adapt
 from filterlens.data.images import to_float, to_uint8
 from filterlens.data.photographs import photograph, square
 from filterlens.evaluation.image_metrics import psnr
+from filterlens.jobs.classify import shipped_filters
 from filterlens.models.pretrained import pair_files
-from filterlens.workflow.classify import shipped_filters
 
 SIDE = 128  # HR pixels
 

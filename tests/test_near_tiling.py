@@ -8,9 +8,9 @@ from torch import nn
 
 from filterlens.data.images import to_float
 from filterlens.data.photographs import photograph, square
+from filterlens.jobs.restore import Restorer
 from filterlens.near_tiling import HALOS, TOLERANCE, near_tiling_of
 from filterlens.tiling import Tiling, tiling_of
-from filterlens.workflow.restore import Restorer
 from tests.test_tiling import Pooled
 
 CPU = torch.device("cpu")

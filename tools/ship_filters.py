@@ -14,11 +14,11 @@ from filterlens.diagnosis.found_filters import FoundFilters, save_found_filters
 from filterlens.diagnosis.overlap import Reading, precision_on
 from filterlens.errors import FilterlensError
 from filterlens.files import sha256_of
+from filterlens.jobs.calibrate import calibrate_on_images
+from filterlens.jobs.classify import PERCENTS, rankings_of
+from filterlens.jobs.run_folder import SCORES, require_run
 from filterlens.models.pretrained import filters_file
 from filterlens.pair import ModelPair
-from filterlens.workflow.calibrate import calibrate_on_images
-from filterlens.workflow.classify import PERCENTS, rankings_of
-from filterlens.workflow.run_folder import SCORES, require_run
 
 
 def ship(run: Path, name: str, folder: Path, count: int) -> Path:

@@ -44,7 +44,7 @@ def _listed(name: str, firsts: Mapping[str, str]) -> str:
 
 def settings(name: str) -> Iterator[str]:
     """Yield the lines of the tables of one settings file, from its JSON schema."""
-    from filterlens.workflow.schemas import schema_of
+    from filterlens.jobs.schemas import schema_of
 
     schema = schema_of(name)
     yield from _table(name, "The whole file", schema)

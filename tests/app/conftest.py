@@ -8,9 +8,9 @@ import torch
 
 from filterlens.diagnosis.found_filters import FoundFilters
 from filterlens.filters import ranking
+from filterlens.jobs.studio.studio import Studio
 from filterlens.models.srresnet import SRResNet
 from filterlens.pair import ModelPair
-from filterlens.workflow.studio.studio import Studio
 
 DEGRADATIONS = ("blur:2", "noise:0.1")
 

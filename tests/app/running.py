@@ -72,7 +72,7 @@ def _serve(kind: str, calls: Path) -> None:
     import torch
 
     from filterlens.app import serve
-    from filterlens.workflow.studio.opening import open_studio
+    from filterlens.jobs.studio.opening import open_studio
     from tests.app.conftest import small_studio
 
     with serve.scratch_folder() as scratch:

@@ -12,8 +12,8 @@ from filterlens.data.images import read_image
 from filterlens.data.photographs import photograph, square
 from filterlens.errors import FilterlensError
 from filterlens.filters import ranking
-from filterlens.workflow.studio import restoration
-from filterlens.workflow.studio.scene import Scene
+from filterlens.jobs.studio import restoration
+from filterlens.jobs.studio.scene import Scene
 
 gr = pytest.importorskip("gradio", reason="the extra 'app' is not installed", exc_type=ImportError)
 

@@ -11,7 +11,7 @@ from filterlens.app.controls import Controls, first_handling
 from filterlens.app.session import Session
 from filterlens.app.shelf import KEPT, ROUTE, Shelf, safe_name
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.workflow.studio.scene import Handling
+from filterlens.jobs.studio.scene import Handling
 
 
 def test_work_is_outdated_when_the_page_asked_for_something_else_later():

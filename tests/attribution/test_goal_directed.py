@@ -20,7 +20,7 @@ from filterlens.attribution.mask_optimisation import Schedule, budgeted, optimis
 from filterlens.data.samples import as_samples
 from filterlens.degradations import Degradation
 from filterlens.evaluation.function_distance import preservation, removal
-from filterlens.workflow.shared_runner import SharedRunner
+from filterlens.jobs.shared_runner import SharedRunner
 from tests.attribution.small_networks import make_pair, photographs
 
 DEGRADATIONS = ["blur:1", "noise:0.1"]

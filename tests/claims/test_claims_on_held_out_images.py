@@ -10,8 +10,8 @@ from PIL import Image
 
 from filterlens import ModelPair
 from filterlens.data.images import center_crop, read_folder, to_uint8
-from filterlens.workflow.attribute import attribute_to_folder
-from filterlens.workflow.mask import mask_to_folder
+from filterlens.jobs.attribute import attribute_to_folder
+from filterlens.jobs.mask import mask_to_folder
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = [

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from filterlens.cli.schema import schema
 from filterlens.errors import UsageError
-from filterlens.workflow.schemas import SETTINGS_FILES, schema_of
+from filterlens.jobs.schemas import SETTINGS_FILES, schema_of
 
 APP = typer.Typer()
 APP.command()(schema)

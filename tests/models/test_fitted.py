@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from filterlens import FAIG, FilterlensError, FilterSpace, ModelPair, Quadrature
+from filterlens.jobs.restore import Restorer
 from filterlens.models.fitted import Needs, fitted, padded
 from filterlens.models.probing import scale_and_needs
-from filterlens.workflow.restore import Restorer
 
 
 class Picky(nn.Module):

@@ -11,6 +11,7 @@ from filterlens.diagnosis.calibration import Calibration, Logistic
 from filterlens.diagnosis.classify import Classifier
 from filterlens.diagnosis.overlap import Reading, input_magnitudes
 from filterlens.filters import Selection
+from filterlens.jobs.calibrate import calibration_kinds
 from filterlens.paper.experiments.classification.recognition import Judge, area, mean_overlap, pooled_mean, told_apart
 from filterlens.paper.overlaps import (
     Overlaps,
@@ -20,7 +21,6 @@ from filterlens.paper.overlaps import (
     read_overlaps,
     whole_images,
 )
-from filterlens.workflow.calibrate import calibration_kinds
 from tests.paper.conftest import tiny_pair
 
 KINDS = calibration_kinds(["blur:1", "noise:0.1"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from filterlens.app.addresses import Addresses
 from filterlens.app.only_local import Application, Message, OnlyLocal, Receive, Send
-from filterlens.workflow.studio.studio import Studio
+from filterlens.jobs.studio.studio import Studio
 
 MOST_SESSIONS, MOST_WAITING = 64, 200  # pages whose state is kept, calls in line
 _SETTINGS = "GRADIO_"

@@ -12,7 +12,7 @@ from filterlens.degradations import Degradation
 from filterlens.degradations.blur import GaussianBlur
 from filterlens.degradations.noise import GaussianNoise
 from filterlens.errors import UsageError, unknown
-from filterlens.workflow.studio.scene import NO_JPEG, Handling
+from filterlens.jobs.studio.scene import NO_JPEG, Handling
 
 UPLOAD = "upload:"
 _SENT = re.compile(rf"{UPLOAD}[0-9]{{1,9}}")

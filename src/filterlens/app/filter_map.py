@@ -14,9 +14,9 @@ from filterlens.app.assets import asset
 from filterlens.app.colours import colours
 from filterlens.diagnosis.found_filters import filter_count
 from filterlens.filters import ranking
+from filterlens.jobs.studio.explanation import Explanation
+from filterlens.jobs.studio.studio import Studio
 from filterlens.report.labels import function_of
-from filterlens.workflow.studio.explanation import Explanation
-from filterlens.workflow.studio.studio import Studio
 
 SHOWN = 5.0  # percent of the filters whose ranks and shares the page gets
 

@@ -20,8 +20,8 @@ from filterlens.app.words import plain_text
 from filterlens.data.images import to_uint8
 from filterlens.data.photographs import photograph
 from filterlens.errors import FilterlensError
-from filterlens.workflow.studio.scene import Scene, make_scene, read_upload
-from filterlens.workflow.studio.studio import Studio
+from filterlens.jobs.studio.scene import Scene, make_scene, read_upload
+from filterlens.jobs.studio.studio import Studio
 
 _photograph = cache(photograph)
 

@@ -15,8 +15,8 @@ from filterlens.app.photographs import photographs
 from filterlens.app.seen import seen
 from filterlens.app.session import Session
 from filterlens.app.viewer import viewer
+from filterlens.jobs.studio.scene import NO_JPEG, Handling
 from filterlens.report.labels import percent_text
-from filterlens.workflow.studio.scene import NO_JPEG, Handling
 
 FIRST = "chelsea"
 MOST_STRENGTH = 1.5

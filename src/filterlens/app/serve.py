@@ -14,7 +14,7 @@ from filterlens.app.addresses import Addresses
 from filterlens.app.listener import bound
 from filterlens.app.scratch import scratch_folder
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.workflow.studio.studio import Studio
+from filterlens.jobs.studio.studio import Studio
 
 __all__ = ["check_gradio", "free_port", "listening", "scratch_folder", "serve", "served"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from filterlens.workflow.studio.explanation import Explanation
-from filterlens.workflow.studio.scene import Handling, Scene
+from filterlens.jobs.studio.explanation import Explanation
+from filterlens.jobs.studio.scene import Handling, Scene
 
 
 @dataclass(eq=False)

@@ -6,8 +6,8 @@ from jinja2 import Environment
 from filterlens.app import words
 from filterlens.app.assets import asset
 from filterlens.app.colours import colours
+from filterlens.jobs.studio.explanation import Explanation
 from filterlens.report.labels import percent_text, whole_percent
-from filterlens.workflow.studio.explanation import Explanation
 
 
 def unknown_html(reason: str = "") -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from filterlens.app.assets import asset
-from filterlens.workflow.studio.restoration import Step
+from filterlens.jobs.studio.restoration import Step
 
 
 def viewer(value: dict[str, Any] | None) -> gr.HTML:

@@ -71,9 +71,9 @@ def export(
     (`filterlens retrain`) and export them with --retrained.
     """
     from filterlens.errors import UsageError
-    from filterlens.workflow.adapter import check_file_name, checked_file
-    from filterlens.workflow.adapter_export import found_adapter, retrained_adapter
-    from filterlens.workflow.run_folder import Moved
+    from filterlens.jobs.adapter import check_file_name, checked_file
+    from filterlens.jobs.adapter_export import found_adapter, retrained_adapter
+    from filterlens.jobs.run_folder import Moved
 
     check_file_name(output, [".safetensors"])
     if pair is not None and method is not None:
@@ -112,7 +112,7 @@ def merge(
     json: options.Json = False,
 ) -> None:
     """Bake adapters into an ordinary checkpoint with the base's own names, which any program loads."""
-    from filterlens.workflow.adapter_merge import merge_adapters
+    from filterlens.jobs.adapter_merge import merge_adapters
 
     value = merge_adapters(
         base, adapters, output, architecture=architecture, values=values, force=force, note=Terminal().note
@@ -126,7 +126,7 @@ def show(
     file: Annotated[Path, typer.Argument(help="An adapter.", show_default=False)], json: options.Json = False
 ) -> None:
     """Show what an adapter holds: filters per weight, the base by hash, where its scores come from."""
-    from filterlens.workflow.adapter import describe_adapter
+    from filterlens.jobs.adapter import describe_adapter
 
     value = describe_adapter(file)
     result(value, adapter_text(value, whole=True), json)

@@ -8,7 +8,7 @@ MOST, DEEPEST = 240, 4
 
 
 def adapter_text(described: Mapping[str, Any], *, whole: bool = False) -> str:
-    """Write what :func:`filterlens.workflow.adapter.describe_adapter` returns; ``whole`` with card and weights."""
+    """Write what :func:`filterlens.jobs.adapter.describe_adapter` returns; ``whole`` with card and weights."""
     card = described["card"]
     pair = _table(card.get("pair"))
     head = f"{described['file']}: {described['filters']:,} filters"

@@ -45,7 +45,7 @@ def app(
     """
     from filterlens.app.serve import check_gradio, free_port, scratch_folder, serve
     from filterlens.hardware import resolve_device
-    from filterlens.workflow.studio.opening import open_studio
+    from filterlens.jobs.studio.opening import open_studio
 
     check_gradio()
     free_port(host, port)  # before a ranking takes minutes

@@ -86,10 +86,10 @@ def attribute(
     from filterlens.attribution.rules import rule_from
     from filterlens.degradations import parse_degradations
     from filterlens.hardware import resolve_device
-    from filterlens.workflow.attribute import attribute_to_folder
-    from filterlens.workflow.processes import processes_of_this_job
-    from filterlens.workflow.readable import complain
-    from filterlens.workflow.run_folder import open_pair
+    from filterlens.jobs.attribute import attribute_to_folder
+    from filterlens.jobs.processes import processes_of_this_job
+    from filterlens.jobs.readable import complain
+    from filterlens.jobs.run_folder import open_pair
 
     parse_degradations(degradation)  # a typo fails before anything is loaded
     methods = list(METHODS) if method and "all" in method else known_methods(method or ["faig"])

@@ -12,7 +12,7 @@ from filterlens.errors import UsageError
 
 if TYPE_CHECKING:
     from filterlens.diagnosis.classify import Verdict
-    from filterlens.workflow.classify import Classified
+    from filterlens.jobs.classify import Classified
 
 
 def classify(
@@ -56,8 +56,8 @@ def classify(
     from filterlens.diagnosis.overlap import Reading
     from filterlens.errors import unknown
     from filterlens.hardware import resolve_device
-    from filterlens.workflow.classify import classify_images, filters_of_run, shipped_filters
-    from filterlens.workflow.run_folder import Moved
+    from filterlens.jobs.classify import classify_images, filters_of_run, shipped_filters
+    from filterlens.jobs.run_folder import Moved
 
     if pair and run:
         raise UsageError("Give either --pair or --run, not both.")
@@ -133,8 +133,8 @@ def _check_table(path: Path, force: bool) -> None:
 
 
 def _write_csv(path: Path, done: "list[Classified]", names: tuple[str, ...], force: bool) -> None:
+    from filterlens.jobs.run_folder import write_table
     from filterlens.record import Record
-    from filterlens.workflow.run_folder import write_table
 
     header = ["image", "label", "confidence", "unseen", *(f"overlap {name}" for name in names)]
     judged = [(each.path, each.verdict) for each in done if each.verdict is not None]

@@ -30,7 +30,7 @@ def degrade(
     Several degradations go to one subfolder each. The noise depends on image and seed alone. Killed at any moment, the
     same command goes on where it stopped. An image that cannot be used is named at the end, and the exit code is 1.
     """
-    from filterlens.workflow.transform import degrade_folder
+    from filterlens.jobs.transform import degrade_folder
 
     done = degrade_folder(
         source,

@@ -24,7 +24,7 @@ def demo(
     Finds the filters for blur and for noise on two photographs and judges them on two others. Needs no network access.
     """
     from filterlens.hardware import resolve_device
-    from filterlens.workflow.demo import run_demo
+    from filterlens.jobs.demo import run_demo
 
     record = run_demo(
         output, pair=pair, seed=seed, device=str(resolve_device(device)), precision=precision, progress=Terminal()

@@ -10,7 +10,7 @@ import typer
 from filterlens.cli.console import error
 
 if TYPE_CHECKING:
-    from filterlens.workflow.transform import Failure
+    from filterlens.jobs.transform import Failure
 
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
 Recursive = Annotated[bool, typer.Option("--recursive", help="Also the images of all subfolders.")]

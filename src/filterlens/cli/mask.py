@@ -35,9 +35,9 @@ def mask(
     per image, networks.csv and pictures. Best on images that were not used to find the filters.
     """
     from filterlens.hardware import resolve_device
-    from filterlens.workflow.mask import mask_to_folder
-    from filterlens.workflow.readable import complain
-    from filterlens.workflow.run_folder import DAMAGE, Moved
+    from filterlens.jobs.mask import mask_to_folder
+    from filterlens.jobs.readable import complain
+    from filterlens.jobs.run_folder import DAMAGE, Moved
 
     percents = percent or [1, 3, 5, 10]
     record = mask_to_folder(

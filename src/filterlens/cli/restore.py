@@ -89,10 +89,10 @@ def restore(
     the same command goes on where it stopped. An image that cannot be used is named at the end, and the exit code is 1.
     """
     from filterlens.hardware import resolve_device, resolve_precision
-    from filterlens.workflow.adapter import adapted_network
-    from filterlens.workflow.networks import network_to_run
-    from filterlens.workflow.run_folder import Moved
-    from filterlens.workflow.transform import restore_folder
+    from filterlens.jobs.adapter import adapted_network
+    from filterlens.jobs.networks import network_to_run
+    from filterlens.jobs.run_folder import Moved
+    from filterlens.jobs.transform import restore_folder
 
     if sum(choice is not None for choice in (pair, model, run)) > 1:
         raise UsageError("Give one of --pair, --model and --run.")

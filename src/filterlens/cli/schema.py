@@ -30,7 +30,7 @@ def schema(
     """
     from json import dumps
 
-    from filterlens.workflow.schemas import SETTINGS_FILES, schema_of, write_schemas
+    from filterlens.jobs.schemas import SETTINGS_FILES, schema_of, write_schemas
 
     if output is not None:
         paths = [str(path) for path in write_schemas(output, [name] if name else list(SETTINGS_FILES))]

@@ -88,9 +88,9 @@ def train(
     `--from model.safetensors --degradation blur:2 --degradation noise:0.1`. Several processes:
     `torchrun --nproc-per-node 2 -m filterlens train …`.
     """
+    from filterlens.jobs.train import leads_processes, recipe_from, train_to_folder
     from filterlens.models.user_module import is_factory
     from filterlens.training.recipe import load_recipe, with_target
-    from filterlens.workflow.train import leads_processes, recipe_from, train_to_folder
 
     if start is not None and baseline is not None:
         raise UsageError("Give either --from or --baseline: both name the network to start from.")

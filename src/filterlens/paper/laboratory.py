@@ -16,14 +16,14 @@ from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.hardware import resolve_precision
+from filterlens.jobs.processes import Alone, Processes
+from filterlens.jobs.shared_runner import SharedRunner, identity_of
 from filterlens.pair import ModelPair
 from filterlens.paper.images import Library
 from filterlens.paper.pieces import Pieces
 from filterlens.paper.settings import Common, ImageChoice
 from filterlens.paper.targets import target_files
 from filterlens.progress import SILENT, Progress
-from filterlens.workflow.processes import Alone, Processes
-from filterlens.workflow.shared_runner import SharedRunner, identity_of
 
 
 @dataclass(frozen=True, eq=False)

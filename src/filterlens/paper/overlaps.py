@@ -16,10 +16,10 @@ from filterlens.degradations import Degradation
 from filterlens.diagnosis.overlap import Reading, input_magnitudes, overlap_scores, precision_on
 from filterlens.diagnosis.patches import PATCH, cut_patches, patch_corners
 from filterlens.filters import Selection
+from filterlens.jobs.calibrate import Kind
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
-from filterlens.workflow.calibrate import Kind
 
 Key = tuple[float, str]
 

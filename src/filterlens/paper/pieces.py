@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from filterlens.errors import FilterlensError
 from filterlens.files import read_json, write_json
+from filterlens.jobs.processes import Alone, Processes, wait_until
 from filterlens.progress import SILENT, Progress
 from filterlens.version import __version__
-from filterlens.workflow.processes import Alone, Processes, wait_until
 
 Item = TypeVar("Item")
 

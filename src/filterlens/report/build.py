@@ -10,6 +10,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from filterlens.files import write_text
+from filterlens.jobs.run_facts import RUN
 from filterlens.record import Record
 from filterlens.report import curves, findings, layers, pictures, provenance, tables
 from filterlens.report.figures import FIGURES, save
@@ -25,7 +26,6 @@ from filterlens.report.labels import (
 )
 from filterlens.report.records import RunData
 from filterlens.report.run_data import TOP_TEN, mask_command, read_run
-from filterlens.workflow.run_facts import RUN
 
 PAGE = "report.html"
 TEMPLATES = ("template.html.j2", "macros.html.j2", "method.html.j2")

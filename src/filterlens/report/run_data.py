@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from filterlens.errors import FilterlensError
+from filterlens.jobs.run_facts import MASK, PICTURES, RUN, mask_facts, picture_facts, require_run
 from filterlens.report.csv_rows import Row, read_rows
 from filterlens.report.records import (
     Damage,
@@ -16,7 +17,6 @@ from filterlens.report.records import (
     RankedFilter,
     RunData,
 )
-from filterlens.workflow.run_facts import MASK, PICTURES, RUN, mask_facts, picture_facts, require_run
 
 ATTRIBUTE = "filterlens attribute …"
 TOP_TEN = 10

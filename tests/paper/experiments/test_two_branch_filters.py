@@ -10,6 +10,7 @@ import torch
 from filterlens.evaluation.damage import Damage, Edit
 from filterlens.evaluation.image_metrics import psnr
 from filterlens.filters import Selection
+from filterlens.jobs.shared_runner import identity_of
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.damage import Judged
@@ -49,7 +50,6 @@ from filterlens.paper.outcome import Verdict
 from filterlens.paper.page import write_page
 from filterlens.record import Record
 from filterlens.report.figures import LIGHT, png
-from filterlens.workflow.shared_runner import identity_of
 from tests.paper.conftest import tiny_pair
 from tests.two_branch_networks import TINY, save_pair
 

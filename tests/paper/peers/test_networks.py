@@ -7,6 +7,7 @@ import torch
 
 from filterlens.errors import FilterlensError
 from filterlens.hardware import resolve_precision
+from filterlens.jobs.processes import Alone
 from filterlens.models.checkpoints import load_network
 from filterlens.paper.peers import networks
 from filterlens.paper.peers.alone import training_alone
@@ -16,7 +17,6 @@ from filterlens.paper.settings import ImageChoice
 from filterlens.training import loop
 from filterlens.training.batches import Batches
 from filterlens.training.loop import train
-from filterlens.workflow.processes import Alone
 from tests.paper.peers.small import SMALL
 
 ARMS = {arm.name: arm for arm in arms_of(SMALL)}

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from filterlens.errors import FilterlensError
 from filterlens.hardware import resolve_precision
+from filterlens.jobs.processes import wait_until
+from filterlens.jobs.shared_runner import identity_of
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.laboratory import Laboratory, TargetModel
@@ -15,8 +17,6 @@ from filterlens.paper.peers.alone import training_alone
 from filterlens.paper.peers.arms import Arm, Setting
 from filterlens.paper.peers.trainings import REMEDY, Training
 from filterlens.paper.words import images_text
-from filterlens.workflow.processes import wait_until
-from filterlens.workflow.shared_runner import identity_of
 
 
 def trained(laboratory: Laboratory, arm: Arm, setting: Setting) -> list[TargetModel]:

@@ -11,6 +11,7 @@ from torch import nn
 from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import FilterlensError
 from filterlens.hardware import resolve_precision
+from filterlens.jobs.shared_runner import identity_of
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
@@ -18,7 +19,6 @@ from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
 from filterlens.paper.targets import recipe_of
 from filterlens.training.recipe import Recipe
-from filterlens.workflow.shared_runner import identity_of
 
 FINE_TUNED, INDEPENDENT, RANDOM, ZERO = "fine-tuned-from", "independent", "random-weights", "zero-weights"
 LABELS = {

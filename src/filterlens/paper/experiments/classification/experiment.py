@@ -11,6 +11,7 @@ from filterlens.attribution.methods import NO_ELIMINATION
 from filterlens.diagnosis.calibration import paper_threshold
 from filterlens.diagnosis.overlap import Reading
 from filterlens.diagnosis.patches import PATCH
+from filterlens.jobs.calibrate import calibration_kinds
 from filterlens.paper.experiment import Experiment
 from filterlens.paper.experiments.classification.claims import both_recognised, published_accuracy
 from filterlens.paper.experiments.classification.recognition import area
@@ -31,7 +32,6 @@ from filterlens.paper.overlaps import Reader, calibration_samples, calibration_t
 from filterlens.paper.settings import Percent, Positive, Settings
 from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.figures import Panel
-from filterlens.workflow.calibrate import calibration_kinds
 
 TARGET = "target"
 WORDS = {TARGET: "without ground truth", "truth": "with ground truth"}

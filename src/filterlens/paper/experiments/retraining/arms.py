@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from filterlens.attribution.result import Attribution
 from filterlens.filters import Selection
+from filterlens.jobs.retrain import weights_in
 from filterlens.paper.experiments.retraining.settings import RetrainingSettings
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.report.labels import function_of, method_label
 from filterlens.retraining.parts import AllFilters, LastLayers, LowRank, SelectedFilters, TrainedPart
-from filterlens.workflow.retrain import weights_in
 
 LABELS = {"all": "all filters (upper bound)", "last-layers": "last layers", "low-rank": "low-rank adapter (LoRA)"}
 KINDS = {"all": "all", "low-rank": "low_rank"}

@@ -18,6 +18,7 @@ from filterlens.diagnosis.overlap import Reading
 from filterlens.diagnosis.patches import PATCH
 from filterlens.errors import unknown
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE
+from filterlens.jobs.calibrate import calibration_kinds
 from filterlens.paper.damage import judge, selections_of
 from filterlens.paper.experiment import Experiment
 from filterlens.paper.experiments.classification.claims import both_recognised, told_rightly
@@ -46,7 +47,6 @@ from filterlens.paper.overlaps import Reader, calibration_samples, calibration_t
 from filterlens.paper.settings import Percent, Positive, Settings
 from filterlens.paper.words import images_text
 from filterlens.report.figures import Panel
-from filterlens.workflow.calibrate import calibration_kinds
 
 MEAN, MAX, GOAL = "faig", "faig-max", "goal-directed"
 Found = dict[str, Attribution]

@@ -9,6 +9,7 @@ from filterlens.attribution.randomised import KINDS, from_the_last, randomised, 
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
 from filterlens.evaluation.stability import Agreement, agreement_of
+from filterlens.jobs.shared_runner import identity_of
 from filterlens.paper import drawing
 from filterlens.paper.experiments.trust.settings import TrustSettings
 from filterlens.paper.experiments.trust.stability import Stability
@@ -17,7 +18,6 @@ from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.outcome import Cell, Claim, Table, Verdict
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import fixed, listed, method_label, percent_text, whole_percent
-from filterlens.workflow.shared_runner import identity_of
 
 MATCHED = "random-layer-matched"
 CONTROL = "control"

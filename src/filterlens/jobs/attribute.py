@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attribution job: images and a pair in, a run folder with the rankings out."""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from filterlens.attribution.adaptive import Adaptive
+from filterlens.attribution.methods import attribute_with
+from filterlens.attribution.quadrature import Quadrature
+from filterlens.attribution.result import Attribution, save_attributions
+from filterlens.data.samples import Images, Sample
+from filterlens.degradations import parse_degradations
+from filterlens.diagnosis.distribution import distribution
+from filterlens.errors import FilterlensError
+from filterlens.files import folder_lock, write_json
+from filterlens.jobs.processes import Alone, Processes
+from filterlens.jobs.readable import readable
+from filterlens.jobs.run_facts import RUN
+from filterlens.jobs.run_folder import (
+    DISTRIBUTION,
+    FILTERS,
+    PARTIAL,
+    RESULTS_OF,
+    SCORES,
+    SCORES_AS_TEXT,
+    describe_pair,
+    open_run_folder,
+    placed,
+    provenance,
+    refuse_strangers,
+    write_table,
+)
+from filterlens.jobs.shared_runner import SharedRunner, identity_of
+from filterlens.models.receptive_field import receptive_field
+from filterlens.pair import ModelPair
+from filterlens.progress import SILENT, Progress
+from filterlens.version import __version__
+
+PERCENTS = (1.0, 3.0, 5.0, 10.0)
+ENOUGH = 48  # LR pixels of an image that no receptive field needs more of
+SHOWN = 8  # names of weights without filters in one note
+
+
+def attribute_to_folder(
+    pair: ModelPair,
+    images: Images,
+    degradations: Sequence[str],
+    output: Path,
+    *,
+    methods: Sequence[str] = ("faig",),
+    protocol: str = "default",
+    objective: str = "truth",
+    contrast: str = "mean",
+    quadrature: Quadrature | Adaptive | None = None,
+    precision: str = "auto",
+    seed: int = 0,
+    memory: float | None = None,
+    allow_small: bool = False,
+    strict: bool = False,
+    force: bool = False,
+    replace_other: bool = False,
+    processes: Processes | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Rank every filter for each degradation and write the run folder.
+
+    Args:
+        pair: Baseline and target, on the device that shall compute.
+        images: HR images.
+        degradations: What to find filters for.
+        output: The run folder.
+        methods: Names of methods; ``filters.csv`` holds the first one's ranking.
+        protocol: ``default`` or ``reference``.
+        objective: ``truth``, ``target`` or ``baseline``.
+        contrast: ``mean`` or ``max`` of the other degradations.
+        quadrature: None takes the protocol's.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        seed: Of noise and random methods.
+        memory: GiB that activations may take; None takes what the device can spare.
+        allow_small: Accept images smaller than the network's receptive field.
+        strict: Let the first image that cannot be used end the job; else it is left out, and ``run.json`` says so.
+        force: Replace the ranking in the folder, and what was made from it.
+        replace_other: Replace another ranking, but keep this very one where it is finished.
+        processes: Those that share the work; None is this one alone. The first one writes and reports.
+        progress: Where bars and notes go.
+
+    Returns:
+        What ``run.json`` holds.
+
+    Raises:
+        FilterlensError: No image can be used, or one cannot and ``strict`` is set; the folder cannot be written, or
+            another job is at work there.
+        UsageError: An unknown method, degradation or setting; or the folder holds another ranking, or strangers' files.
+    """
+    processes = processes or Alone()
+    refuse_strangers(output)
+    held = folder_lock(output, "ranking") if processes.rank == 0 else contextlib.nullcontext()
+    with held:
+        return _attribute(
+            pair,
+            images,
+            list(parse_degradations(degradations)),
+            output,
+            methods=methods,
+            path_settings={"objective": objective, "contrast": contrast}
+            | ({} if quadrature is None else {"quadrature": quadrature}),
+            conditions={"protocol": protocol, "precision": precision, "seed": seed, "memory": memory},
+            allow_small=allow_small,
+            strict=strict,
+            force=force,
+            replace_other=replace_other,
+            processes=processes,
+            progress=progress if processes.rank == 0 else SILENT,
+        )
+
+
+def _attribute(
+    pair: ModelPair,
+    images: Images,
+    names: Sequence[str],
+    output: Path,
+    *,
+    methods: Sequence[str],
+    path_settings: dict[str, Any],
+    conditions: dict[str, Any],
+    allow_small: bool,
+    strict: bool,
+    force: bool,
+    replace_other: bool,
+    processes: Processes,
+    progress: Progress,
+) -> dict[str, Any]:
+    started = time.monotonic()
+    leads = processes.rank == 0
+    field = None if allow_small else receptive_field(pair.network(pair.target))
+    usable = readable(images, progress, strict=strict, check=lambda image: _check_size(image, field, pair.scale))
+    samples, described = usable.samples, usable.described
+    network = identity_of(pair)
+    made_of = _made_of(network, samples, names, methods, path_settings, conditions)
+    record, finished = open_run_folder(output, made_of, force=force, replace_other=replace_other)
+    if finished is not None:
+        progress.note(f"'{output}' holds this very ranking already; --force computes it again")
+        return finished
+    if field is not None:
+        _note_small(described, field, pair.scale, progress)
+    if left_out := pair.space.left_out:
+        more = f" and {len(left_out) - SHOWN} more (run.json names them)" if len(left_out) > SHOWN else ""
+        progress.note(f"not attributed, since they are no filters: {', '.join(left_out[:SHOWN])}{more}")
+    runner = SharedRunner(output / PARTIAL, network, processes)
+    found = attribute_with(
+        methods,
+        pair,
+        samples,
+        names,
+        path_settings=path_settings,
+        progress=progress,
+        runner=runner,
+        **conditions,
+    )
+    first = next(iter(found.values()))
+    facts = provenance() | {
+        "pair": describe_pair(pair, output),
+        "settings": dict(first.settings)
+        | {
+            "methods": list(found),
+            "degradations": names,
+            "device": str(pair.device),
+            "objective": path_settings["objective"],
+            "processes": processes.size,
+            "threads": torch.get_num_threads(),
+        },
+        "images": [image | _placed(image, output) for image in described],
+        **usable.record,
+        "completeness": [
+            {"method": each.method, **asdict(entry), "gap": entry.gap}
+            for each in found.values()
+            for entry in each.completeness
+        ],
+        "completeness_gap": first.completeness_gap if first.completeness else None,
+        "seconds": round(time.monotonic() - started, 2),
+        "made_of": made_of,
+    }
+    if leads:
+        record.remove(record.of_jobs(*RESULTS_OF))  # so that a new ranking never stands beside an old proof
+        with record.writing(SCORES, SCORES_AS_TEXT, FILTERS, DISTRIBUTION, RUN):
+            _write(output, list(found.values()), facts)
+    runner.close()
+    return facts
+
+
+def _write(output: Path, found: Sequence[Attribution], facts: dict[str, Any]) -> None:
+    """Write the run folder; ``run.json`` comes last, so that a folder that has one is whole."""
+    save_attributions(output / SCORES, found)
+    found[0].to_csv(output / FILTERS)
+    header = ("method", "degradation", "percent", "layer", "position", "filters", "selected", "share")
+    write_table(output / DISTRIBUTION, header, _distribution_rows(found))
+    write_json(output / RUN, facts)
+
+
+def _made_of(network: str, samples: Sequence[Sample], *settings: Any) -> str:
+    """Hash everything that decides a ranking."""
+    contents = [sample.fingerprint() for sample in samples]
+    names = [sample.name for sample in samples]
+    text = json.dumps([__version__, network, contents, names, *settings], default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _placed(image: dict[str, Any], output: Path) -> dict[str, str]:
+    return placed(image["path"], output) if "path" in image else {}
+
+
+def _check_size(image: dict[str, Any], field: int | None, scale: int) -> None:
+    """Refuse an image that is mostly border to the network.
+
+    The outer part of a large receptive field hardly counts, so nobody is asked for more than ``ENOUGH`` LR pixels.
+    """
+    side = min(image["width"], image["height"]) // scale
+    if field is not None and side < min(field, ENOUGH):
+        raise FilterlensError(
+            f"Image '{image['name']}' is {image['width']}x{image['height']}, that is {side} LR pixels at "
+            f"x{scale}, smaller than the network's receptive field of {field}: its scores would be mostly "
+            f"border. Use images of at least {min(field, ENOUGH) * scale} pixels, or allow it with "
+            "--allow-small."
+        )
+
+
+def _note_small(described: Sequence[dict[str, Any]], field: int, scale: int, progress: Progress) -> None:
+    """Say which images hold less than the network could see."""
+    sides = [min(image["width"], image["height"]) // scale for image in described]
+    if small := [side for side in sides if side < field]:
+        progress.note(
+            f"{len(small)} of {len(sides)} images are smaller than the network's receptive field of {field} LR pixels "
+            f"(the smallest has {min(small)}): their borders count for more than those of large ones"
+        )
+
+
+def _distribution_rows(attributions: Iterable[Attribution]) -> Iterator[tuple[object, ...]]:
+    for each in attributions:
+        for degradation in each.degradations:
+            for percent in PERCENTS:
+                for entry in distribution(each.select(degradation, percent)):
+                    yield (
+                        each.method,
+                        degradation,
+                        percent,
+                        entry.layer,
+                        entry.position,
+                        entry.filters,
+                        entry.selected,
+                        entry.share,
+                    )

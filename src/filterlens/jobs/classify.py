@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Telling the degradations of a folder of images, with the filters of a shipped pair or of a run folder."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from filterlens.ahead import ahead
+from filterlens.attribution.result import Attribution, load_attributions
+from filterlens.data.failures import failure_of
+from filterlens.data.images import read_image, to_float
+from filterlens.data.listing import find_images
+from filterlens.data.samples import Sample
+from filterlens.degradations import Degradation
+from filterlens.diagnosis.calibration import Calibration
+from filterlens.diagnosis.classify import Classifier, Verdict
+from filterlens.diagnosis.found_filters import FoundFilters, filter_count, load_found_filters, save_found_filters
+from filterlens.diagnosis.patches import MOST_PATCHES
+from filterlens.errors import FilterlensError
+from filterlens.files import sha256_of
+from filterlens.filters import ranking
+from filterlens.jobs.calibrate import calibrate_on_images
+from filterlens.jobs.run_facts import require_run
+from filterlens.jobs.run_folder import SCORES, STAYED, Moved, places_of, reopen_pair
+from filterlens.models.pretrained import filters_file
+from filterlens.pair import ModelPair
+from filterlens.progress import SILENT, Progress
+from filterlens.record import Record
+
+PERCENTS = (0.5, 1.0, 2.0, 3.0, 5.0)
+CACHE = "classify.safetensors"
+CALIBRATION_PATCHES = 16  # of a run's own images, each with every degradation: 64 readings for two degradations
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What became of one image: a verdict, or an error in one line.
+
+    Attributes:
+        path: Of the image.
+        verdict: None where it failed.
+        error: Why.
+        seconds: From the image in memory to its verdict.
+    """
+
+    path: Path
+    verdict: Verdict | None
+    error: str = ""
+    seconds: float = 0.0
+
+
+def shipped_filters(name: str, device: torch.device) -> tuple[ModelPair, FoundFilters]:
+    """Load a pair that ships, and its filters.
+
+    Raises:
+        UsageError: No such pair ships.
+        FilterlensError: It ships without filters, or they belong to another version of it.
+    """
+    pair = ModelPair.pretrained(name)
+    return pair.to(device), load_found_filters(filters_file(name), pair)
+
+
+def filters_of_run(
+    run: Path,
+    percent: float,
+    device: torch.device,
+    *,
+    architecture: str | None = None,
+    moved: Moved = STAYED,
+    calibrated: bool = True,
+    progress: Progress = SILENT,
+) -> tuple[ModelPair, FoundFilters]:
+    """Load the pair and rankings of a run folder, calibrated on the run's own images if these are still there.
+
+    The calibration is kept in the run folder (``classify.safetensors``) and used again while the scores are the same.
+
+    Args:
+        run: A folder of ``filterlens attribute``.
+        percent: What must be calibrated.
+        device: Where to compute.
+        architecture: Of a run of the user's own code; see :func:`filterlens.jobs.run_folder.reopen_pair`.
+        moved: Where the run's checkpoints lie now.
+        calibrated: Whether a calibration is wanted; without one the paper's thresholds remain.
+        progress: Where bar and notes go.
+    """
+    facts = require_run(run)
+    pair = reopen_pair(run, architecture, moved).to(device)
+    attributions = load_attributions(run / SCORES)
+    found = rankings_of(attributions.get("faig") or next(iter(attributions.values())))
+    found.selections(pair, percent)  # an impossible percentage is told before the work
+    if not calibrated:
+        return pair, found
+    digest = sha256_of(run / SCORES)
+    kept = _kept_calibration(run / CACHE, pair, digest, percent)
+    if kept is not None:
+        return pair, FoundFilters(found.rankings, kept.calibrations, kept.provenance)
+    samples = _readable(run, facts["images"])
+    if not samples:
+        progress.note("The images of this run cannot be read any more, so nothing is calibrated on them.")
+        return pair, found
+    possible = [each for each in sorted({*PERCENTS, percent}) if filter_count(len(pair.space), each)]
+    tables = _calibrate_run(pair, found, samples[:CALIBRATION_PATCHES], possible, facts["settings"], progress)
+    complete = FoundFilters(found.rankings, tables, {"scores": digest, "images": [each.name for each in samples]})
+    _keep(run / CACHE, complete, pair, progress)
+    return pair, complete
+
+
+def _calibrate_run(
+    pair: ModelPair,
+    found: FoundFilters,
+    samples: Sequence[Sample],
+    percents: Sequence[float],
+    settings: dict[str, Any],
+    progress: Progress,
+) -> dict[float, dict[str, Calibration]]:
+    return calibrate_on_images(
+        pair,
+        found,
+        samples,
+        percents,
+        patches=min(MOST_PATCHES, CALIBRATION_PATCHES // len(samples)),
+        seed=settings["seed"],
+        resampler=settings["resampler"],
+        progress=progress,
+    )
+
+
+def rankings_of(attribution: Attribution, most: float = 100.0) -> FoundFilters:
+    """Return the rankings of an attribution, cut after ``most`` % of the filters; ``clean`` is no degradation."""
+    count = filter_count(len(attribution.space), most)
+    names = [name for name in attribution.degradations if not Degradation.parse(name).is_clean]
+    return FoundFilters({name: ranking(attribution.scores[name])[:count] for name in names})
+
+
+def classify_images(
+    source: Path,
+    classifier: Classifier,
+    progress: Progress = SILENT,
+    *,
+    strict: bool = False,
+    recursive: bool = False,
+) -> list[Classified]:
+    """Classify every image of a folder, or one image; an image that fails does not stop the others, unless strict.
+
+    Args:
+        source: LR images, as the network would get them.
+        classifier: Says what they have.
+        progress: Where bar and notes go.
+        strict: Stop at the first image that cannot be used.
+        recursive: Also the images of subfolders.
+
+    Raises:
+        FilterlensError: The folder is missing or holds no image, or (strict) an image cannot be used.
+    """
+    listing = find_images(source, recursive=recursive)
+    for note in listing.notes:
+        progress.note(note)
+    results = []
+    with progress.bar("classify", len(listing.images)) as bar:
+        for path, image in ahead(listing.images, lambda path: _read(path, progress)):
+            results.append(_classify_one(path, image, classifier, strict))
+            bar.advance()
+    return results
+
+
+def _classify_one(path: Path, image: Tensor | FilterlensError, classifier: Classifier, strict: bool) -> Classified:
+    began = time.perf_counter()
+    try:
+        if isinstance(image, FilterlensError):
+            raise image
+        (verdict,) = classifier.classify(to_float(image))
+    except Exception as error:
+        failure = failure_of(error, path)
+        if strict:
+            raise failure from error
+        return Classified(path, None, str(failure))
+    return Classified(path, verdict, seconds=time.perf_counter() - began)
+
+
+def _read(path: Path, progress: Progress) -> Tensor | FilterlensError:
+    try:
+        return read_image(path, progress.note)
+    except Exception as error:
+        return failure_of(error, path)
+
+
+def _readable(run: Path, images: Sequence[dict[str, Any]]) -> list[Sample]:
+    """Return the images of a run that still are what they were."""
+    samples = []
+    for entry in images:
+        places = [each for each in places_of(entry, run) if each.is_file()]
+        path = next((each for each in places if sha256_of(each) == entry.get("sha256")), None)
+        if path is not None:
+            samples.append(Sample(entry["name"], partial(read_image, path), path))
+    return samples
+
+
+def _kept_calibration(path: Path, pair: ModelPair, digest: str, percent: float) -> FoundFilters | None:
+    try:
+        kept = load_found_filters(path, pair)
+    except FilterlensError:
+        return None
+    return kept if kept.provenance.get("scores") == digest and percent in kept.calibrations else None
+
+
+def _is_calibration(path: Path) -> bool:
+    """Whether a file holds what found filters are written with, whatever pair they belong to."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return "filterlens" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
+def _keep(path: Path, found: FoundFilters, pair: ModelPair, progress: Progress) -> None:
+    """Write the calibration without rankings beside the scores; a folder that cannot be written is no error."""
+    try:
+        record = Record(path.parent, "classify")
+        if _is_calibration(path):
+            record.adopt([path.name])  # of an earlier version, which kept no record
+        with record.writing(path.name):
+            save_found_filters(path, FoundFilters({}, found.calibrations, found.provenance), pair)
+    except FilterlensError as error:
+        progress.note(f"The calibration is not kept: {error}")

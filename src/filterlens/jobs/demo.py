@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo: the whole main job on photographs that ship, in minutes."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from filterlens.data.images import write_image
+from filterlens.data.photographs import photograph, square
+from filterlens.errors import UsageError
+from filterlens.jobs.attribute import attribute_to_folder
+from filterlens.jobs.mask import mask_to_folder
+from filterlens.pair import ModelPair
+from filterlens.progress import SILENT, Progress
+from filterlens.record import Record, listed
+
+DEGRADATIONS = ("blur:2", "noise:0.1")
+METHODS = ("faig", "faig-no-elimination", "ig", "taylor")
+PERCENTS = (1.0, 3.0, 5.0, 10.0)
+SIDE = 256
+# (photograph, top, left) of squares with something to see; found on the first two, judged on the others
+FIND = (("astronaut", 20, 110), ("coffee", 60, 180))
+JUDGE = (("chelsea", 20, 100), ("rocket", 120, 240))
+
+
+def run_demo(
+    output: Path,
+    *,
+    pair: str = "srresnet-x2",
+    seed: int = 0,
+    side: int = SIDE,
+    device: str = "cpu",
+    precision: str = "auto",
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Degrade, attribute, mask and report with a shipped pair and four free photographs.
+
+    Args:
+        output: The run folder; the squares that are used lie in ``images/`` there.
+        pair: Name of a shipped pair.
+        seed: Of noise and random methods.
+        side: Of the squares that are used, in HR pixels.
+        device: Where to compute.
+        precision: Of the attribution and, here for speed, of the judging.
+        progress: Where bars and notes go.
+
+    Returns:
+        Paths and seconds.
+    """
+    from filterlens.report.build import build_report
+
+    started = time.monotonic()
+    loaded = ModelPair.pretrained(pair).to(device)
+    folders = {"find": FIND, "judge": JUDGE}
+    record = Record(output, "demo")
+    if not record.names and (strangers := record.strangers()):
+        raise UsageError(f"'{output}' is not empty: {listed(strangers)}. Give a new folder.")
+    for purpose, squares in folders.items():
+        for name, top, left in squares:
+            file = f"images/{purpose}/{name}.png"
+            with record.writing(file):
+                write_image(output / file, square(photograph(name), side, top, left))
+    progress.note(f"find filters for {' and '.join(DEGRADATIONS)} on {' and '.join(name for name, *_ in FIND)}")
+    attribute_to_folder(
+        loaded,
+        output / "images" / "find",
+        DEGRADATIONS,
+        output,
+        methods=METHODS,
+        precision=precision,
+        seed=seed,
+        replace_other=True,  # the demo's folder is the demo's
+        progress=progress,
+    )
+    progress.note(f"replace them by the baseline's and judge on {' and '.join(name for name, *_ in JUDGE)}")
+    mask_to_folder(
+        output,
+        output / "images" / "judge",
+        percents=PERCENTS,
+        pair=loaded,
+        device=device,
+        precision=precision,
+        progress=progress,
+    )
+    report = build_report(output)
+    return {"run": str(output), "report": str(report), "seconds": round(time.monotonic() - started, 1)}
