@@ -1,18 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The filters of a network: how each is addressed, and sets of them."""
+"""The filters of a network: which weights hold them, how each is addressed, and sets of them."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from filterlens.arguments import as_list, percentage, whole_number
 from filterlens.errors import FilterlensError, UsageError, unknown
-from filterlens.units import NONE, ROWS, cuts_of, left_out
+
+ROWS, WEIGHTS, NONE = "rows", "weights", "none"
+LINEAR = (ROWS, WEIGHTS, NONE)  # what a filter of a linear layer is
+
+_CONVOLUTIONS = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
+_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+_BIASES = ("bias", "in_proj_bias")
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,14 @@ class FilterLayer:
     offset: int
     row: bool = field(default=False, repr=False)  # hashes of convolutional networks are of this text: it stays
 
+    @classmethod
+    def of(cls, name: str, weight: Tensor, offset: int, linear: str = ROWS) -> "FilterLayer":
+        """Cut a weight into filters; one of two dimensions into what ``linear`` says."""
+        out_channels, in_channels, *kernel = weight.shape
+        if kernel or linear == WEIGHTS:
+            return cls(name, out_channels, in_channels, tuple(kernel), offset)
+        return cls(name, out_channels, 1, (in_channels,), offset, row=True)
+
     @property
     def parameter(self) -> str:
         """The name of the weight in the state dict."""
@@ -85,6 +102,70 @@ class FilterLayer:
     def facts(self) -> dict[str, Any]:
         """Return what a results file holds of the layer; ``row`` only where it is true, as no older file has it."""
         return {key: value for key, value in asdict(self).items() if key != "row" or value}
+
+
+def filter_weights(network: nn.Module, linear: str = ROWS) -> Iterator[tuple[str, Tensor]]:
+    """Yield every weight that holds filters with the name of its layer, in the order of the modules.
+
+    A shared weight comes once, under its first name; of an attention's projection the name is the parameter's own.
+
+    Args:
+        network: Any network.
+        linear: What a filter of a linear layer or an attention projection is: ``rows`` (``weight[out, :]``),
+            ``weights`` (``weight[out, in]``) or ``none``.
+
+    Raises:
+        UsageError: ``linear`` is none of these.
+        FilterlensError: A weight is derived from other parameters.
+    """
+    if linear not in LINEAR:
+        raise unknown("unit of linear layers", linear, LINEAR)
+    seen: set[int] = set()
+    for name, module in network.named_modules():
+        for layer, weight in _own_weights(name, module, linear):
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                yield layer, weight
+
+
+def _own_weights(name: str, module: nn.Module, linear: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield layer name and weight of what the module itself holds."""
+    if isinstance(module, _CONVOLUTIONS) or (isinstance(module, nn.Linear) and linear != NONE):
+        if _is_fixed(module):
+            return
+        if parametrize.is_parametrized(module) or module._parameters.get("weight") is None:
+            raise FilterlensError(
+                f"The weight of '{name}' is derived from other parameters (weight norm, re-parameterisation), "
+                "so it is no point on a path. Bake it in first, for example with "
+                "torch.nn.utils.parametrize.remove_parametrizations."
+            )
+        yield name, module.weight
+    elif isinstance(module, nn.MultiheadAttention) and linear != NONE:
+        for projection in _PROJECTIONS:
+            weight = module._parameters.get(projection)
+            if weight is not None:
+                yield f"{name}.{projection}" if name else projection, weight
+
+
+def _is_fixed(module: nn.Module) -> bool:
+    """Whether the weight is a buffer: a constant that no training moves, such as the fused copy of a block."""
+    return isinstance(module, (*_CONVOLUTIONS, nn.Linear)) and "weight" in module._buffers
+
+
+def _left_out(network: nn.Module, attributed: set[str]) -> tuple[str, ...]:
+    """Return the names of the weights that hold no filters: norms, embeddings, position tables, fused copies.
+
+    Biases are not listed: no bias is a filter.
+    """
+    every = network.named_parameters(remove_duplicate=False)
+    held = {id(parameter) for name, parameter in every if name in attributed}  # under whatever name
+    others = [
+        name
+        for name, parameter in network.named_parameters()
+        if id(parameter) not in held and not (name.rpartition(".")[2] in _BIASES and parameter.ndim < 2)
+    ]
+    fixed = [f"{name}.weight" for name, module in network.named_modules() if _is_fixed(module)]
+    return tuple(others + fixed)
 
 
 class FilterSpace:
@@ -113,14 +194,14 @@ class FilterSpace:
 
     def __init__(self, network: nn.Module, linear: str = ROWS) -> None:
         layers: list[FilterLayer] = []
-        for cut in cuts_of(network, linear):
+        for name, weight in filter_weights(network, linear):
             offset = layers[-1].offset + layers[-1].count if layers else 0
-            layers.append(FilterLayer(cut.layer, cut.out_channels, cut.in_channels, cut.kernel, offset, cut.row))
+            layers.append(FilterLayer.of(name, weight, offset, linear))
         if not layers:
             other = "" if linear == NONE else " and no linear layer"
             raise FilterlensError(f"The network has no convolution{other}, so it has no filters.")
         self.layers: tuple[FilterLayer, ...] = tuple(layers)
-        self.left_out: tuple[str, ...] = left_out(network, {layer.parameter for layer in layers})
+        self.left_out: tuple[str, ...] = _left_out(network, {layer.parameter for layer in layers})
 
     @classmethod
     def of_layers(cls, layers: Iterable[FilterLayer]) -> "FilterSpace":
@@ -259,7 +340,7 @@ class Selection:
             space: The network's filters.
             scores: ``(filters,)``; ties go to the lower index.
             percent: 0 to 100; the count is rounded down, as in the reference (1 % of 151,936 is 1519).
-            name: Of the selection.
+            name: What the set is called in tables and pictures.
 
         Raises:
             UsageError: No percentage.

@@ -14,14 +14,13 @@ from torch.func import functional_call
 
 from filterlens.arguments import real_number, whole_number
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.filters import FilterSpace
+from filterlens.filters import ROWS, FilterSpace
 from filterlens.hardware import autocast, is_out_of_memory
 from filterlens.layout import Layout, check_same_architecture
 from filterlens.own_copy import copied, own_copy
 from filterlens.rematerialise import Container, containers_of
 from filterlens.tiling import Tiling, tiling_of
 from filterlens.trial import checked_output, failed, scale_of
-from filterlens.units import ROWS
 
 Loss = Callable[[Tensor], Tensor]
 _UNREACHED = "None of the inputs have requires_grad"  # torch's warning where reentrant checkpointing loses gradients

@@ -16,11 +16,11 @@ from typing import Any
 from filterlens.editing.weights_hash import weights_hash
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import sha256_of, write_text
+from filterlens.filters import ROWS
 from filterlens.jobs.run_facts import RUN, require_run
 from filterlens.models.user_module import is_factory, not_named
 from filterlens.pair import ModelPair
 from filterlens.record import Record, listed
-from filterlens.units import ROWS
 from filterlens.version import __version__
 
 SCORES, SCORES_AS_TEXT, FILTERS = "scores.safetensors", "scores.json", "filters.csv"

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError
-from filterlens.filters import weight_of
-from filterlens.units import cuts_of
+from filterlens.filters import filter_weights, weight_of
 
 _TOLERANCE = 1e-6  # relative, in float64: fusing rounds, some blocks fuse in float32
 
@@ -40,7 +39,7 @@ def branches_in_use(network: nn.Module, images: Tensor) -> tuple[nn.Module, tupl
         names += found
         _set_training(result, names)
     after = _unused(result, images)
-    if all(weight_of(cut.layer) in after for cut in cuts_of(result)):
+    if all(weight_of(layer) in after for layer, _ in filter_weights(result)):
         raise FilterlensError(
             f"{type(network).__name__} cannot be differentiated: no gradient of its output reaches a weight. Load a "
             "network that computes without writing into its own activations and without detaching them."
@@ -56,7 +55,7 @@ def branches_in_use(network: nn.Module, images: Tensor) -> tuple[nn.Module, tupl
 
 def _unused(network: nn.Module, images: Tensor) -> set[str]:
     """Return the weights that no gradient reaches."""
-    weights = {weight_of(cut.layer): network.get_parameter(weight_of(cut.layer)) for cut in cuts_of(network)}
+    weights = {weight_of(layer): weight for layer, weight in filter_weights(network)}
     with torch.enable_grad():
         output: Tensor = network(images)
         try:

@@ -10,6 +10,7 @@ from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
 from filterlens.degradations import parse_degradations
 from filterlens.errors import UsageError
+from filterlens.filters import ROWS
 from filterlens.hardware import resolve_precision
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.classify import filters_of_run, shipped_filters
@@ -17,7 +18,6 @@ from filterlens.jobs.run_folder import open_pair
 from filterlens.jobs.studio.studio import Studio
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
-from filterlens.units import ROWS
 
 SHIPPED = "srresnet-x2"
 DEGRADATIONS = ("blur:2", "noise:0.1")
