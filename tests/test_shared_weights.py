@@ -8,8 +8,8 @@ from torch import nn
 from filterlens import FAIG, Adapter, FilterlensError, ModelPair, Selection, SquaredDistance, adapt, substitute
 from filterlens.attribution.per_sample import _all_at_once, _one_by_one
 from filterlens.attribution.result import save_attributions
+from filterlens.execution.rematerialise import rematerialised
 from filterlens.models.checkpoints import save_network
-from filterlens.rematerialise import rematerialised
 from tests.attribution.small_networks import photographs
 from tests.odd_networks import Careless, Plain, Repeated, Tied, Transposed, TwoNames, ends
 

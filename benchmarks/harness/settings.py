@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from filterlens.hardware import has_fast_bf16, resolve_device
+from filterlens.execution.hardware import has_fast_bf16, resolve_device
 
 OUTPUT = Path("runs/benchmarks")
 PAIR = "srresnet-x2"

@@ -14,12 +14,12 @@ from torch.func import functional_call
 
 from filterlens.arguments import real_number, whole_number
 from filterlens.errors import FilterlensError, UsageError
+from filterlens.execution.hardware import autocast, is_out_of_memory
+from filterlens.execution.rematerialise import Container, containers_of
+from filterlens.execution.tiling import Tiling, tiling_of
 from filterlens.filters import ROWS, FilterSpace
-from filterlens.hardware import autocast, is_out_of_memory
 from filterlens.layout import Layout, check_same_architecture
 from filterlens.own_copy import copied, own_copy
-from filterlens.rematerialise import Container, containers_of
-from filterlens.tiling import Tiling, tiling_of
 from filterlens.trial import checked_output, failed, scale_of
 
 Loss = Callable[[Tensor], Tensor]

@@ -117,7 +117,7 @@ def test_where_tiles_cannot_be_exact_activations_are_computed_twice_with_the_sam
 
 @pytest.mark.parametrize("make", [Attentive, InSequence])
 def test_computing_twice_keeps_less_and_leaves_the_modules_as_they_were(make):
-    from filterlens.rematerialise import containers_of, rematerialised
+    from filterlens.execution.rematerialise import containers_of, rematerialised
 
     network = make().double()
     containers = containers_of(network)

@@ -33,7 +33,7 @@ class Plain(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _machine_with_fast_bf16(monkeypatch):
-    monkeypatch.setattr("filterlens.hardware.has_fast_bf16", lambda device: True)
+    monkeypatch.setattr("filterlens.execution.hardware.has_fast_bf16", lambda device: True)
 
 
 def pair_with(change):

@@ -12,7 +12,7 @@ from filterlens import FilterlensError, UsageError
 from filterlens.jobs.restore import Restorer
 from filterlens.models.srcnn_style import SRCNNStyle
 from filterlens.models.srresnet import SRResNet
-from tests.test_tiling import Pooled, Reducing
+from tests.execution.test_tiling import Pooled, Reducing
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ from filterlens.attribution.engine import Engine
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.cli.main import main
 from filterlens.data.images import write_image
-from filterlens.rematerialise import containers_of, rematerialised
+from filterlens.execution.rematerialise import containers_of, rematerialised
 from tests.two_branch_networks import TINY, make_networks, make_pair, save_pair
 
 LOSS = SquaredDistance().loss

@@ -9,7 +9,7 @@ from filterlens import FAIG, ModelPair
 from filterlens.data.images import read_folder
 from filterlens.data.photographs import photograph, square
 from filterlens.degradations import Degradation
-from filterlens.hardware import has_fast_bf16
+from filterlens.execution.hardware import has_fast_bf16
 from filterlens.models.checkpoints import load_network
 from filterlens.models.pretrained import pair_files, pair_names
 from filterlens.training.validation import psnr_per_degradation

@@ -9,9 +9,9 @@ import torch
 from filterlens.attribution import per_sample
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.attribution.quadrature import Quadrature
+from filterlens.execution.rematerialise import rematerialised
 from filterlens.models.receptive_field import receptive_field
 from filterlens.pair import ModelPair
-from filterlens.rematerialise import rematerialised
 from tests.models.two_branches import random_network
 
 BOTH = pytest.mark.parametrize("architecture", ["dan", "dasr"])

@@ -13,7 +13,7 @@ from filterlens.degradations import Degradation
 from filterlens.errors import FilterlensError
 from filterlens.evaluation.damage import measure_damage
 from filterlens.evaluation.statistics import Estimate
-from filterlens.hardware import resolve_precision
+from filterlens.execution.hardware import resolve_precision
 from filterlens.pair import ModelPair
 from filterlens.paper.catalogue import EXPERIMENTS
 from filterlens.paper.images import Library

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from filterlens.errors import FilterlensError, UsageError
+from filterlens.execution.hardware import autocast
 from filterlens.filters import FilterLayer, FilterSpace, Selection
-from filterlens.hardware import autocast
 from filterlens.models.architectures import build
 from filterlens.retraining.low_rank import Factors, ranks_for
 from filterlens.retraining.parts import AllFilters, LastLayers, LowRank, SelectedFilters

@@ -12,10 +12,16 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
-from filterlens.hardware import is_out_of_memory, memory_for_activations, release_memory, widened, widest_float
+from filterlens.execution.hardware import (
+    is_out_of_memory,
+    memory_for_activations,
+    release_memory,
+    widened,
+    widest_float,
+)
+from filterlens.execution.rematerialise import rematerialised
+from filterlens.execution.tiling import Tile, Tiling
 from filterlens.pair import ModelPair
-from filterlens.rematerialise import rematerialised
-from filterlens.tiling import Tile, Tiling
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Result = TypeVar("Result")

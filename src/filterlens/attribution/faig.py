@@ -23,7 +23,7 @@ from filterlens.data.samples import Images, as_samples
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.degradations.pipeline import CLEAN, Degradations
 from filterlens.errors import UsageError, unknown
-from filterlens.hardware import widened
+from filterlens.execution.hardware import widened
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 

@@ -15,7 +15,7 @@ from filterlens.arguments import real_number
 from filterlens.attribution.engine import Engine
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.degradations.pipeline import CLEAN
-from filterlens.hardware import widened
+from filterlens.execution.hardware import widened
 from filterlens.pixels import require_finite
 
 Point = Tensor  # flat parameters

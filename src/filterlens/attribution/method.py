@@ -14,7 +14,7 @@ from filterlens.attribution.units import InOrder, Runner
 from filterlens.data.samples import Images, Sample
 from filterlens.degradations import Degradation
 from filterlens.degradations.pipeline import Degradations
-from filterlens.hardware import resolve_precision
+from filterlens.execution.hardware import resolve_precision
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 

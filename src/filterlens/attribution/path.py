@@ -12,7 +12,7 @@ from filterlens.attribution.adaptive import Adaptive, Array, kernel_weights, nex
 from filterlens.attribution.engine import Engine, Loss
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.errors import FilterlensError
-from filterlens.hardware import widened
+from filterlens.execution.hardware import widened
 from filterlens.pixels import require_finite
 
 Step = Callable[[], None]

@@ -11,7 +11,7 @@ from filterlens.arguments import is_whole
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.errors import UsageError
-from filterlens.hardware import autocast, is_out_of_memory, memory_for_activations
+from filterlens.execution.hardware import autocast, is_out_of_memory, memory_for_activations
 from filterlens.pair import ModelPair
 
 TRUTH = SquaredDistance()

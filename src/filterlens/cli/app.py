@@ -44,7 +44,7 @@ def app(
     leaves this machine; what is written lies in a temporary folder and goes when the app ends. Needs the extra `app`.
     """
     from filterlens.app.serve import check_gradio, free_port, scratch_folder, serve
-    from filterlens.hardware import resolve_device
+    from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.studio.opening import open_studio
 
     check_gradio()

@@ -85,7 +85,7 @@ def attribute(
     from filterlens.attribution.protocol import protocol_named
     from filterlens.attribution.rules import rule_from
     from filterlens.degradations import parse_degradations
-    from filterlens.hardware import resolve_device
+    from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.attribute import attribute_to_folder
     from filterlens.jobs.processes import processes_of_this_job
     from filterlens.jobs.readable import complain

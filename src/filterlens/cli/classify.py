@@ -55,7 +55,7 @@ def classify(
     from filterlens.diagnosis.classify import THRESHOLDS
     from filterlens.diagnosis.overlap import Reading
     from filterlens.errors import unknown
-    from filterlens.hardware import resolve_device
+    from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.classify import classify_images, filters_of_run, shipped_filters
     from filterlens.jobs.run_folder import Moved
 

@@ -23,7 +23,7 @@ def demo(
 
     Finds the filters for blur and for noise on two photographs and judges them on two others. Needs no network access.
     """
-    from filterlens.hardware import resolve_device
+    from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.demo import run_demo
 
     record = run_demo(

@@ -104,7 +104,9 @@ def _one_line(failure: Exception) -> str:
         return failure.message
     if isinstance(failure, OSError):
         return f"{failure.filename or ''}: {failure.strerror or failure}. Free the disk or choose another place."
-    from filterlens.hardware import is_out_of_memory  # imports torch, which a failed command may not have needed
+    from filterlens.execution.hardware import (
+        is_out_of_memory,  # imports torch, which a failed command may not have needed
+    )
 
     if is_out_of_memory(failure):
         return "Out of memory. Use smaller images, a smaller --tile or --memory, or --device cpu."

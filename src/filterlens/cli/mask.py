@@ -34,7 +34,7 @@ def mask(
     Writes damage.csv (method,percent,masked,input,distance,distance_reference,psnr,ssim,removal,preservation), the same
     per image, networks.csv and pictures. Best on images that were not used to find the filters.
     """
-    from filterlens.hardware import resolve_device
+    from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.mask import mask_to_folder
     from filterlens.jobs.readable import complain
     from filterlens.jobs.run_folder import DAMAGE, Moved

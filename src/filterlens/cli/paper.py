@@ -60,7 +60,7 @@ def paper(
         result({"experiments": listed}, f"Experiments of filterlens paper:\n{text}", json)
         return
     from filterlens.errors import FilterlensError
-    from filterlens.hardware import resolve_device
+    from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.processes import processes_of_this_job
     from filterlens.paper.images import Library
     from filterlens.paper.laboratory import Laboratory

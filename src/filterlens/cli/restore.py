@@ -88,7 +88,7 @@ def restore(
     (enlarged), colour profiles, EXIF and texts are kept. Nothing is overwritten without --force; killed at any moment,
     the same command goes on where it stopped. An image that cannot be used is named at the end, and the exit code is 1.
     """
-    from filterlens.hardware import resolve_device, resolve_precision
+    from filterlens.execution.hardware import resolve_device, resolve_precision
     from filterlens.jobs.adapter import adapted_network
     from filterlens.jobs.networks import network_to_run
     from filterlens.jobs.run_folder import Moved

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from filterlens.errors import FilterlensError
-from filterlens.hardware import is_out_of_memory
+from filterlens.execution.hardware import is_out_of_memory
 
 
 def failure_of(error: Exception, path: Path) -> FilterlensError:

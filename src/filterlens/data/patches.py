@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
-from filterlens.hardware import widest_float
+from filterlens.execution.hardware import widest_float
 
 
 class PatchBank:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from filterlens.degradations.kernels import reflected
-from filterlens.hardware import widest_float
+from filterlens.execution.hardware import widest_float
 
 
 def gaussian_kernels(

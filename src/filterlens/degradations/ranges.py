@@ -11,7 +11,7 @@ from filterlens.degradations.blur import GaussianBlur
 from filterlens.degradations.per_sample import gaussian_kernels
 from filterlens.degradations.written import written
 from filterlens.errors import UsageError, unknown
-from filterlens.hardware import widened
+from filterlens.execution.hardware import widened
 
 Bounds = tuple[float, float]
 GRAMMAR = "blur:0.2..4  blur:0.2..4,sigma_y=0.2..4,angle=0..180,kernel=21  noise:0..0.098"

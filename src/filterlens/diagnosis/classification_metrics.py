@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from filterlens.torchvision_stand_in import import_beside_torchvision
+from filterlens.execution.torchvision_stand_in import import_beside_torchvision
 
 _METRICS = "torchmetrics.functional.classification"
 

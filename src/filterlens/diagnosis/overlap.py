@@ -23,8 +23,8 @@ from filterlens.attribution.per_sample import patch_magnitudes
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.diagnosis.patches import MOST_PATCHES, PATCH, cut_patches, patch_corners
 from filterlens.errors import FilterlensError, UsageError
+from filterlens.execution.hardware import resolve_precision
 from filterlens.filters import Selection
-from filterlens.hardware import resolve_precision
 from filterlens.pair import ModelPair
 from filterlens.pixels import require_unit_range
 

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from filterlens.arguments import whole_number
 from filterlens.errors import UsageError, unknown
-from filterlens.hardware import widened
+from filterlens.execution.hardware import widened
+from filterlens.execution.torchvision_stand_in import import_beside_torchvision
 from filterlens.pixels import require_finite, require_unit_range
-from filterlens.torchvision_stand_in import import_beside_torchvision
 
 CHANNELS = ("rgb", "y")
 WINDOW_RADIUS = 5

@@ -20,8 +20,8 @@ from filterlens.evaluation.damage import Damage, Edit, Keeper, Quality, measure_
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
 from filterlens.evaluation.image_metrics import specification
 from filterlens.evaluation.summary import summarise_damage, summarise_quality
+from filterlens.execution.hardware import resolve_precision
 from filterlens.files import folder_lock, write_json
-from filterlens.hardware import resolve_precision
 from filterlens.jobs.readable import readable
 from filterlens.jobs.run_facts import MASK, PICTURES, mask_facts, picture_facts, require_run
 from filterlens.jobs.run_folder import (

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.hardware import autocast, is_out_of_memory, release_memory, widest_float
-from filterlens.jobs.blending import blended
-from filterlens.near_tiling import tiling_for_pictures
-from filterlens.tiling import Tiling
+from filterlens.execution.blending import blended
+from filterlens.execution.hardware import autocast, is_out_of_memory, release_memory, widest_float
+from filterlens.execution.near_tiling import tiling_for_pictures
+from filterlens.execution.tiling import Tiling
 
 TILE_ON_CPU = 512
 TILE_ON_GPU = 1024  # larger, as a GPU says when memory runs out; a process on a CPU may just be killed
@@ -26,8 +26,8 @@ class Restorer:
 
     An image of more LR pixels than a tile is run in tiles with all that their outputs see, so the result is that of the
     whole image. A network that sees too far for that gets tiles with a halo beyond which nothing changes an output
-    visibly (:mod:`filterlens.near_tiling`), and a network that has no such halo sees the image whole, unless blended
-    seams are asked for. Where memory runs out, tiles become half as large, also for later images.
+    visibly (:mod:`filterlens.execution.near_tiling`), and a network that has no such halo sees the image whole, unless
+    blended seams are asked for. Where memory runs out, tiles become half as large, also for later images.
 
     Args:
         network: LR ``(1, 3, h, w)`` → HR ``(1, 3, h·s, w·s)``; it is copied.

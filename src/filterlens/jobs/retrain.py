@@ -16,9 +16,9 @@ from filterlens.data.images import list_images
 from filterlens.degradations import Degradation
 from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import FilterlensError, UsageError, unknown
+from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, write_json
 from filterlens.filters import FilterSpace, Selection
-from filterlens.hardware import resolve_device, resolve_precision
 from filterlens.jobs.retrained_files import Place
 from filterlens.jobs.run_facts import require_run
 from filterlens.jobs.run_folder import SCORES, STAYED, Moved, provenance, reopen_pair

@@ -9,8 +9,8 @@ from typing import Any
 
 from filterlens.data.images import list_images
 from filterlens.errors import FilterlensError
+from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, write_json
-from filterlens.hardware import resolve_device, resolve_precision
 from filterlens.jobs.processes import processes_of_this_job
 from filterlens.jobs.run_folder import provenance
 from filterlens.jobs.training_folder import FRESH, NAMES, SETTINGS, place_of, record_of, take_place

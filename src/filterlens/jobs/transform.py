@@ -18,8 +18,8 @@ from filterlens.data.memory import READING
 from filterlens.data.pictures import WEBP, Picture, check_writable, read_picture, write_picture
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.errors import FilterlensError, UsageError, first_line
+from filterlens.execution.hardware import is_out_of_memory
 from filterlens.files import sha256_of
-from filterlens.hardware import is_out_of_memory
 from filterlens.jobs.fingerprint import network_fingerprint
 from filterlens.jobs.outputs import Outputs, Plan, Rules, Task, names_a_file, tasks_of
 from filterlens.jobs.restore import Restorer

@@ -15,7 +15,7 @@ from filterlens.attribution.methods import attribute_with
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
-from filterlens.hardware import resolve_precision
+from filterlens.execution.hardware import resolve_precision
 from filterlens.jobs.processes import Alone, Processes
 from filterlens.jobs.shared_runner import SharedRunner, identity_of
 from filterlens.pair import ModelPair

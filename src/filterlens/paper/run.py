@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from filterlens.errors import FilterlensError, unknown
+from filterlens.execution.hardware import has_fast_bf16
 from filterlens.files import check_writable
-from filterlens.hardware import has_fast_bf16
 from filterlens.paper.catalogue import EXPERIMENTS
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.page import INDEX, Origin, main_files, write_index, write_page

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
-from filterlens.hardware import resolve_precision
+from filterlens.execution.hardware import resolve_precision
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.progress import Progress

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from filterlens.errors import UsageError
-from filterlens.hardware import autocast
+from filterlens.execution.hardware import autocast
 from filterlens.models.dan import DAN
 from filterlens.models.dasr import DASR
 from filterlens.training.batches import Batch

@@ -13,7 +13,7 @@ from filterlens.degradations import Degradation
 from filterlens.degradations.coin import representatives
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.evaluation.image_metrics import psnr
-from filterlens.hardware import autocast
+from filterlens.execution.hardware import autocast
 from filterlens.training.recipe import Recipe
 
 CROP = 192

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from filterlens.errors import FilterlensError
-from filterlens.hardware import resolve_precision
+from filterlens.execution.hardware import resolve_precision
 from filterlens.jobs.processes import Alone
 from filterlens.models.checkpoints import load_network
 from filterlens.paper.peers import networks

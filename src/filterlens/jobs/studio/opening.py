@@ -10,8 +10,8 @@ from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
 from filterlens.degradations import parse_degradations
 from filterlens.errors import UsageError
+from filterlens.execution.hardware import resolve_precision
 from filterlens.filters import ROWS
-from filterlens.hardware import resolve_precision
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.classify import filters_of_run, shipped_filters
 from filterlens.jobs.run_folder import open_pair

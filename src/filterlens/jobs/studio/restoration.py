@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
-from filterlens.hardware import is_out_of_memory
+from filterlens.execution.hardware import is_out_of_memory
+from filterlens.execution.tiling import Tile, Tiling
 from filterlens.pair import ModelPair
-from filterlens.tiling import Tile, Tiling
 
 TILE = 384  # LR pixels; about a second on two cores, so that a run is given up soon when nobody wants it any more
 

@@ -12,15 +12,15 @@ from filterlens.diagnosis.classify import Classifier
 from filterlens.diagnosis.found_filters import FoundFilters, filter_count
 from filterlens.errors import UsageError
 from filterlens.evaluation.image_metrics import psnr
+from filterlens.execution.near_tiling import tiling_for_pictures
+from filterlens.execution.tiling import Tiling
 from filterlens.filters import Selection
 from filterlens.jobs.adapter_export import found_adapter
 from filterlens.jobs.studio.dialling import dialled
 from filterlens.jobs.studio.explanation import Explanation, explaining
 from filterlens.jobs.studio.restoration import Step, check_finite, restoring
 from filterlens.jobs.studio.scene import Scene
-from filterlens.near_tiling import tiling_for_pictures
 from filterlens.pair import ModelPair
-from filterlens.tiling import Tiling
 
 PERCENTS = (0.5, 1.0, 3.0, 5.0)
 

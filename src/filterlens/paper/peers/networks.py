@@ -7,7 +7,7 @@ from functools import cache
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
-from filterlens.hardware import resolve_precision
+from filterlens.execution.hardware import resolve_precision
 from filterlens.jobs.processes import wait_until
 from filterlens.jobs.shared_runner import identity_of
 from filterlens.models.checkpoints import load_network

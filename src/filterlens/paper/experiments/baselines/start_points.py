@@ -10,7 +10,7 @@ from torch import nn
 
 from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import FilterlensError
-from filterlens.hardware import resolve_precision
+from filterlens.execution.hardware import resolve_precision
 from filterlens.jobs.shared_runner import identity_of
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 from filterlens.evaluation.image_metrics import specification
-from filterlens.hardware import resolve_precision
+from filterlens.execution.hardware import resolve_precision
 from filterlens.paper.experiment import Experiment
 from filterlens.paper.experiments.branches.claims import claims, sentence
 from filterlens.paper.experiments.branches.figures import panels

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from filterlens import FilterlensError, UsageError
-from filterlens.jobs.blending import blended, windows
+from filterlens.execution.blending import blended, windows
 from filterlens.jobs.restore import Restorer
 from filterlens.models.srresnet import SRResNet
+from tests.execution.test_tiling import Pooled
 from tests.jobs.test_restore import CPU, Counting, image
-from tests.test_tiling import Pooled
 
 
 class Whole(nn.Module):

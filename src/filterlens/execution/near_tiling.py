@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from filterlens.tiling import Tiling, strip_along, tiling_of, tried
+from filterlens.execution.tiling import Tiling, strip_along, tiling_of, tried
 
 TOLERANCE = 1e-4  # of the range: a fortieth of a level of 8 bits
 HALOS = (16, 32, 48, 64, 96, 128)  # LR pixels

@@ -8,10 +8,10 @@ from torch import nn
 
 from filterlens.data.images import to_float
 from filterlens.data.photographs import photograph, square
+from filterlens.execution.near_tiling import HALOS, TOLERANCE, near_tiling_of
+from filterlens.execution.tiling import Tiling, tiling_of
 from filterlens.jobs.restore import Restorer
-from filterlens.near_tiling import HALOS, TOLERANCE, near_tiling_of
-from filterlens.tiling import Tiling, tiling_of
-from tests.test_tiling import Pooled
+from tests.execution.test_tiling import Pooled
 
 CPU = torch.device("cpu")
 REACH = 127

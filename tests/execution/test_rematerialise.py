@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from filterlens.rematerialise import containers_of, rematerialised
+from filterlens.execution.rematerialise import containers_of, rematerialised
 
 
 class Conditioned(nn.Module):

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from filterlens import UsageError
+from filterlens.execution.tiling import Tiling, tiling_of
 from filterlens.models.srcnn_style import SRCNNStyle
 from filterlens.models.srresnet import SRResNet
-from filterlens.tiling import Tiling, tiling_of
 
 SIDES = st.integers(1, 300)
 TILINGS = st.builds(Tiling, halo=st.integers(0, 24), multiple=st.sampled_from([1, 2, 4, 8]))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from filterlens.errors import UsageError
-from filterlens.hardware import (
+from filterlens.execution.hardware import (
     autocast,
     is_out_of_memory,
     memory_available,
@@ -65,7 +65,7 @@ def test_an_apple_gpu_computes_in_float32_and_sums_in_float32(monkeypatch: pytes
     apple = torch.device("mps")
     assert widest_float(apple) == torch.float32 and widest_float(CPU) == torch.float64
     assert resolve_precision("auto", apple) == "fp32"
-    monkeypatch.setattr("filterlens.hardware._mps_has_bf16", lambda: False)
+    monkeypatch.setattr("filterlens.execution.hardware._mps_has_bf16", lambda: False)
     with pytest.raises(UsageError, match="no bfloat16 on this Apple GPU"):
         resolve_precision("bf16", apple)
     assert memory_for_activations(apple) > 0
@@ -88,15 +88,15 @@ def test_memory_is_what_machine_container_and_limits_leave(monkeypatch: pytest.M
         available = 8 * 2**30
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
-    monkeypatch.setattr("filterlens.hardware._left_of_limits", lambda: math.inf)
-    monkeypatch.setattr("filterlens.hardware._CONTAINERS", ((tmp_path, ("memory.max", "memory.current")),))
+    monkeypatch.setattr("filterlens.execution.hardware._left_of_limits", lambda: math.inf)
+    monkeypatch.setattr("filterlens.execution.hardware._CONTAINERS", ((tmp_path, ("memory.max", "memory.current")),))
     assert memory_available() == 8 * 2**30
     for name, text in (("max", "max"), ("current", f"{3 << 30}"), ("stat", f"anon 5\ninactive_file {1 << 30}\n")):
         (tmp_path / f"memory.{name}").write_text(text)
     assert memory_available() == 8 * 2**30
     (tmp_path / "memory.max").write_text(f"{4 << 30}")
     assert memory_available() == 2 * 2**30
-    monkeypatch.setattr("filterlens.hardware._left_of_limits", lambda: 5.0)
+    monkeypatch.setattr("filterlens.execution.hardware._left_of_limits", lambda: 5.0)
     assert memory_available() == 5
 
 
@@ -115,7 +115,7 @@ def test_a_precision_is_taken_by_name_or_by_what_the_device_is_fast_at(monkeypat
     assert resolve_precision("bf16", CPU) == "bf16"
     assert resolve_precision("fp32", CPU) == "fp32"
     for is_fast, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr("filterlens.hardware.has_fast_bf16", lambda device, is_fast=is_fast: is_fast)
+        monkeypatch.setattr("filterlens.execution.hardware.has_fast_bf16", lambda device, is_fast=is_fast: is_fast)
         assert resolve_precision("auto", CPU) == expected
 
 
