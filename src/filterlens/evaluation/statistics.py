@@ -5,8 +5,8 @@ All intervals come from one thing: how often each image (seed) is drawn when as 
 replacement. Means and pooled ratios are then products with that table of counts. Percentile intervals (Efron 1979).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -106,22 +106,54 @@ def over_seeds(values: Values) -> Estimate:
     return Estimate(float(numbers.mean()), sd=standard_deviation(numbers), n=len(numbers))
 
 
+def bootstrap(
+    statistic: Callable[[Array], Array],
+    images: int,
+    *,
+    value: Array | None = None,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Estimate:
+    """Return any statistic of a set of images with its interval.
+
+    Every seed is judged on the same images, so seeds and images are drawn independently (crossed bootstrap). With few
+    seeds the interval says more about the images than about the seeds: give the sd as well.
+
+    Args:
+        statistic: Maps how often each image counts ``(draws, images)`` to the statistic of each draw ``(draws,)``, or
+            to that of each seed ``(draws, seeds)``; then the seeds are drawn too.
+        images: How many images there are.
+        value: The statistic itself, ``()`` or ``(seeds,)``; None computes it with every image counted once.
+        resamples: How many times the images are drawn anew.
+        level: Level of the interval.
+        seed: Seed of the images' draws; the seeds' draws use its successor.
+
+    Raises:
+        UsageError: There is no image, or the level lies outside (0, 1).
+    """
+    draws = statistic(draw_counts(images, resamples, seed))
+    if value is None:
+        value = statistic(np.ones((1, images)))[0]
+    if draws.ndim == 2:
+        return over_both(value, draws, level, seed, images)
+    return Estimate(float(value), *_interval(draws, level, images), n=images)
+
+
 def bootstrap_mean(values: Values, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Estimate:
-    """Return the mean over images with its bootstrap interval.
+    """Return the mean over images with its bootstrap interval, and the sd over images.
 
     Args:
         values: One number per image.
-        resamples: How many times the images are drawn anew.
-        level: Of the interval.
-        seed: Of the draws.
+        resamples: As in :func:`bootstrap`, with ``level`` and ``seed``.
+        level: Level of the interval.
+        seed: Seed of the draws.
 
     Raises:
         UsageError: No value, one that is not finite, or a level outside (0, 1).
     """
     numbers = _vector(values)
-    draws = draw_counts(len(numbers), resamples, seed) @ numbers / len(numbers)
-    mean, sd = float(numbers.mean()), standard_deviation(numbers)
-    return Estimate(mean, *_interval(draws, level, len(numbers)), sd=sd, n=len(numbers))
+    return replace(_mean(numbers, resamples, level, seed), sd=standard_deviation(numbers))
 
 
 def bootstrap_ratio(
@@ -132,47 +164,59 @@ def bootstrap_ratio(
     Args:
         residuals: One per image.
         scales: One per image, the same images.
-        resamples: As in :func:`bootstrap_mean`, with ``level`` and ``seed``.
-        level: Of the interval.
-        seed: Of the draws.
+        resamples: As in :func:`bootstrap`, with ``level`` and ``seed``.
+        level: Level of the interval.
+        seed: Seed of the draws.
 
     Raises:
-        UsageError: As in :func:`bootstrap_mean`, different lengths, or scales whose sum is 0.
+        UsageError: As in :func:`bootstrap_mean`, or the lengths differ.
     """
-    top, bottom = _same_shape(_vector(residuals), _vector(scales))
-    counts = draw_counts(len(top), resamples, seed)
-    value, draws = _pooled(top.sum(), bottom.sum()), _pooled(counts @ top, counts @ bottom)
-    return Estimate(float(value), *_interval(draws, level, len(top)), n=len(top))
+    return _ratio(*_same_shape(_vector(residuals), _vector(scales)), resamples, level, seed)
 
 
 def two_level_mean(values: Any, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Estimate:
-    """Return the mean over seeds and images, its sd over seeds, and an interval that resamples both.
-
-    Every seed is judged on the same images, so seeds and images are drawn independently (crossed bootstrap). With few
-    seeds the interval says more of the images than of the seeds: give the sd beside it.
+    """Return the mean over seeds and images, its sd over seeds, and an interval that draws both; see :func:`bootstrap`.
 
     Args:
         values: ``(seeds, images)``.
-        resamples: As in :func:`bootstrap_mean`, with ``level`` and ``seed``.
-        level: Of the interval.
-        seed: Of the draws.
+        resamples: As in :func:`bootstrap`, with ``level`` and ``seed``.
+        level: Level of the interval.
+        seed: Seed of the draws.
 
     Raises:
         UsageError: As in :func:`bootstrap_mean`, or the values are no table.
     """
-    table = _table(values)
-    counts = draw_counts(table.shape[1], resamples, seed)
-    return over_both(table.mean(1), counts @ table.T / table.shape[1], level, seed, table.shape[1])
+    return _mean(_table(values), resamples, level, seed)
 
 
 def two_level_ratio(
     residuals: Any, scales: Any, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> Estimate:
     """As :func:`two_level_mean` for 1 − Σ residual / Σ scale: pooled over a seed's images, averaged over seeds."""
-    top, bottom = _same_shape(_table(residuals), _table(scales))
-    counts = draw_counts(top.shape[1], resamples, seed)
-    draws = _pooled(counts @ top.T, counts @ bottom.T)
-    return over_both(_pooled(top.sum(1), bottom.sum(1)), draws, level, seed, top.shape[1])
+    return _ratio(*_same_shape(_table(residuals), _table(scales)), resamples, level, seed)
+
+
+def _mean(values: Array, resamples: int, level: float, seed: int) -> Estimate:
+    images = values.shape[-1]
+    return bootstrap(
+        lambda counts: np.asarray(counts @ values.T / images),
+        images,
+        value=values.mean(-1),
+        resamples=resamples,
+        level=level,
+        seed=seed,
+    )
+
+
+def _ratio(residuals: Array, scales: Array, resamples: int, level: float, seed: int) -> Estimate:
+    return bootstrap(
+        lambda counts: pooled_ratio(counts @ residuals.T, counts @ scales.T),
+        residuals.shape[-1],
+        value=pooled_ratio(residuals.sum(-1), scales.sum(-1)),
+        resamples=resamples,
+        level=level,
+        seed=seed,
+    )
 
 
 def compare_paired(
@@ -251,8 +295,8 @@ def over_both(per_seed: Array, draws: Array, level: float, seed: int, images: in
     return Estimate(float(per_seed.mean()), *_interval(joint, level, max(seeds, images)), sd=sd, n=seeds)
 
 
-def _pooled(residual: Any, scale: Any) -> Array:
-    """Return 1 − residual / scale of sums; a draw without any scale says nothing and becomes NaN."""
+def pooled_ratio(residual: Any, scale: Any) -> Array:
+    """Return 1 − residual / scale of sums over images: removal or preservation; NaN where there is no scale at all."""
     residual, scale = np.asarray(residual), np.asarray(scale)
     ratio = np.divide(residual, scale, out=np.full(residual.shape, np.nan), where=scale > 0)
     return np.asarray(1 - ratio, dtype=np.float64)

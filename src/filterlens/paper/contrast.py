@@ -6,12 +6,12 @@ the function is gone and nothing else changed, and 0 both where nothing was repl
 everything was (R = 1, P = 0); a network that merely breaks gets less than 0. In form it is Youden's index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from filterlens.evaluation.damage import Edit
-from filterlens.evaluation.statistics import LEVEL, Array, Estimate, draw_counts, over_both, two_level_mean
+from filterlens.evaluation.statistics import Array, Estimate, bootstrap, pooled_ratio, two_level_mean
 from filterlens.paper.damage import Judged
 
 INTERVALS = (
@@ -29,16 +29,13 @@ def selectivity(judged: Judged, edit: Edit, others: Sequence[str]) -> Estimate:
         edit: What was replaced.
         others: The inputs that must stay as they are.
     """
-    return _estimate(judged, edit, _values(judged, edit, others), _draws(judged, edit, others))
+    return _drawn(judged, edit, lambda counts: _index(judged, edit, others, counts))
 
 
 def selectivity_gain(judged: Judged, edit: Edit, other: Edit, others: Sequence[str]) -> Estimate:
     """Return J of ``edit`` minus J of ``other``, both replaced for the same degradation, paired over images."""
-    return _estimate(
-        judged,
-        edit,
-        _values(judged, edit, others) - _values(judged, other, others),
-        _draws(judged, edit, others) - _draws(judged, other, others),
+    return _drawn(
+        judged, edit, lambda counts: _index(judged, edit, others, counts) - _index(judged, other, others, counts)
     )
 
 
@@ -63,18 +60,6 @@ def others_of(own: str, degradations: Sequence[str]) -> list[str]:
     return [kind for kind in degradations if kind != own] or ["clean"]
 
 
-def _values(judged: Judged, edit: Edit, others: Sequence[str]) -> Array:
-    """Return J per target model ``(models,)``."""
-    images = len(judged.images(edit, edit.masked))
-    return np.asarray(_index(judged, edit, others, np.ones((1, images)))[0])
-
-
-def _draws(judged: Judged, edit: Edit, others: Sequence[str]) -> Array:
-    """Return J per draw of the images and target model ``(draws, models)``; every edit sees the same draws."""
-    images = len(judged.images(edit, edit.masked))
-    return _index(judged, edit, others, draw_counts(images, judged.resamples, seed=0))
-
-
 def _index(judged: Judged, edit: Edit, others: Sequence[str], counts: Array) -> Array:
     removed = _share(judged, edit, edit.masked, counts)
     kept = np.mean([_share(judged, edit, kind, counts) for kind in others], axis=0)
@@ -83,8 +68,8 @@ def _index(judged: Judged, edit: Edit, others: Sequence[str], counts: Array) -> 
 
 def _share(judged: Judged, edit: Edit, kind: str, counts: Array) -> Array:
     residual, scale = (counts @ judged.per_image(edit, kind, column).T for column in ("residual", "scale"))
-    return np.asarray(1 - np.divide(residual, scale, out=np.full(residual.shape, np.nan), where=scale > 0))
+    return pooled_ratio(residual, scale)
 
 
-def _estimate(judged: Judged, edit: Edit, values: Array, draws: Array) -> Estimate:
-    return over_both(values, draws, LEVEL, 0, len(judged.images(edit, edit.masked)))
+def _drawn(judged: Judged, edit: Edit, statistic: Callable[[Array], Array]) -> Estimate:
+    return bootstrap(statistic, len(judged.images(edit, edit.masked)), resamples=judged.resamples)
