@@ -18,8 +18,8 @@ import torch
 from filterlens import Degradation, modulate
 from filterlens.data.images import to_float, to_uint8
 from filterlens.data.photographs import photograph, square
-from filterlens.evaluation.image_metrics import psnr
 from filterlens.jobs.classify import shipped_filters
+from filterlens.metrics import psnr
 
 SIDE = 128  # HR pixels
 STRENGTHS = (0, 0.5, 1, 1.5)

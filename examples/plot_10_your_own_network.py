@@ -26,7 +26,7 @@ from filterlens import FAIG, Degradation, ModelPair, substitute
 from filterlens.data.images import to_float, to_uint8
 from filterlens.data.photographs import photograph, square
 from filterlens.evaluation.function_distance import removal
-from filterlens.evaluation.image_metrics import psnr
+from filterlens.metrics import psnr
 from filterlens.report.labels import whole_percent
 
 STEPS = 700  # of the fine-tuning

@@ -22,7 +22,7 @@ import torch
 from filterlens import FAIG, Degradation, ModelPair, modulate
 from filterlens.data.images import to_float, to_uint8
 from filterlens.data.photographs import photograph, square
-from filterlens.evaluation.image_metrics import psnr
+from filterlens.metrics import psnr
 from filterlens.training.loop import train
 from filterlens.training.recipe import load_recipe
 

@@ -22,8 +22,8 @@ import torch
 from filterlens import Adapter, Degradation, adapt
 from filterlens.data.images import to_float, to_uint8
 from filterlens.data.photographs import photograph, square
-from filterlens.evaluation.image_metrics import psnr
 from filterlens.jobs.classify import shipped_filters
+from filterlens.metrics import psnr
 from filterlens.models.pretrained import pair_files
 
 SIDE = 128  # HR pixels

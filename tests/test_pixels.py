@@ -19,8 +19,8 @@ from filterlens.data.samples import as_samples
 from filterlens.evaluation.damage import Edit, measure_damage
 from filterlens.evaluation.faithfulness import measure_squares, smallest_removal
 from filterlens.evaluation.function_distance import function_distance, preservation, removal
-from filterlens.evaluation.image_metrics import psnr, ssim
 from filterlens.evaluation.modulation import FilterKnob, measure_knobs
+from filterlens.metrics import psnr, ssim
 from filterlens.pixels import require_finite
 from tests.attribution.small_networks import Curved, make_pair, photographs
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from filterlens.data.images import list_images, read_image
-from filterlens.evaluation.image_metrics import specification
+from filterlens.metrics import specification
 from filterlens.models import pretrained
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.training.recipe import Recipe

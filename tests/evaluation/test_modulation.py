@@ -8,7 +8,6 @@ import torch
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.modulate import modulated
-from filterlens.evaluation.image_metrics import psnr
 from filterlens.evaluation.modulation import (
     AllWeights,
     FilterKnob,
@@ -18,6 +17,7 @@ from filterlens.evaluation.modulation import (
     preservation_at,
 )
 from filterlens.filters import Selection
+from filterlens.metrics import psnr
 from tests.attribution.small_networks import make_pair, photographs
 
 INPUTS = {name: Degradation.parse(name) for name in ("blur:1", "clean")}

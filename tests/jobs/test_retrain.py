@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from filterlens.attribution.result import Attribution, save_attributions
+from filterlens.editing.retrain_settings import settings_for
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import folder_lock, write_json
 from filterlens.filters import Selection
@@ -19,7 +20,6 @@ from filterlens.jobs.run_folder import describe_pair
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.models.srresnet import SRResNet
 from filterlens.pair import ModelPair
-from filterlens.retraining.settings import settings_for
 from filterlens.stopping import told_signals
 from tests.attribution.small_networks import make_pair
 from tests.training.small import Killed, Killer

@@ -213,7 +213,7 @@ def test_metrics_do_not_notice_a_broken_torchvision(tmp_path: Path) -> None:
 import sys
 import torch
 from filterlens.diagnosis.classification_metrics import area_under_roc
-from filterlens.evaluation.image_metrics import psnr, ssim
+from filterlens.metrics import psnr, ssim
 x = torch.rand(1, 3, 24, 24)
 area = area_under_roc(torch.tensor([0.1, 0.9]), torch.tensor([0, 1]))
 print(float(psnr(x, x, crop=0)), float(ssim(x, x, crop=0)), area)

@@ -65,9 +65,9 @@ def retrain(
     All other weights, biases included, stay bit-identical. Killed at any moment, the same command goes on where it
     stopped. Writes the network as a checkpoint and, beside it, a JSON file with PSNR before and after.
     """
+    from filterlens.editing.retrain_settings import settings_for
     from filterlens.jobs.retrain import retrain_to_folder
     from filterlens.jobs.run_folder import Moved
-    from filterlens.retraining.settings import settings_for
 
     settings = settings_for(
         degradation, iterations=iterations, learning_rate=learning_rate, batch=batch, patch=patch, seed=seed,

@@ -14,8 +14,8 @@ from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.substitute import substituted
 from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
-from filterlens.evaluation.image_metrics import psnr, ssim
 from filterlens.filters import Selection
+from filterlens.metrics import psnr, ssim
 from filterlens.pair import ModelPair
 from filterlens.pixels import require_finite
 from filterlens.progress import SILENT, Progress

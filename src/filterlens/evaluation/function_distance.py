@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
-from filterlens.evaluation.image_metrics import quantised
 from filterlens.execution.hardware import widened
+from filterlens.metrics import quantised
 from filterlens.pixels import require_finite
 
 FUNCTION_DISTANCE = "MSE x 1000 of image-gradient magnitudes, true gray (0.299 R + 0.587 G + 0.114 B), 8-bit outputs"

@@ -17,8 +17,8 @@ from filterlens.degradations import Degradation
 from filterlens.editing.modulate import modulated
 from filterlens.evaluation.faithfulness import Ends, ends_of
 from filterlens.evaluation.function_distance import preservation, removal
-from filterlens.evaluation.image_metrics import psnr
 from filterlens.filters import Selection
+from filterlens.metrics import psnr
 from filterlens.pair import ModelPair
 from filterlens.pixels import require_finite
 

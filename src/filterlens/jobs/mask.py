@@ -18,7 +18,6 @@ from filterlens.degradations import Degradation
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.evaluation.damage import Damage, Edit, Keeper, Quality, measure_damage
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
-from filterlens.evaluation.image_metrics import specification
 from filterlens.evaluation.summary import summarise_damage, summarise_quality
 from filterlens.execution.hardware import resolve_precision
 from filterlens.files import folder_lock, write_json
@@ -36,6 +35,7 @@ from filterlens.jobs.run_folder import (
     run_record,
     write_table,
 )
+from filterlens.metrics import specification
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import Record, listed

@@ -15,6 +15,10 @@ from filterlens.attribution.result import Attribution, load_attributions
 from filterlens.data.images import list_images
 from filterlens.degradations import Degradation
 from filterlens.degradations.randomness import derive_seed
+from filterlens.editing.low_rank import LowRank
+from filterlens.editing.retrain import fingerprint_of, retrain, save_retrained
+from filterlens.editing.retrain_settings import RetrainSettings
+from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilters, TrainedPart
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, write_json
@@ -27,10 +31,6 @@ from filterlens.jobs.training_images import ReadImages, read_images, said_of
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import check_output_folder
-from filterlens.retraining.parts import AllFilters, LastLayers, LowRank, SelectedFilters, TrainedPart
-from filterlens.retraining.retrain import fingerprint_of, retrain
-from filterlens.retraining.retrained import save_retrained
-from filterlens.retraining.settings import RetrainSettings
 from filterlens.training.validation import CROP, psnr_per_degradation
 
 WEIGHTS = "retrained.safetensors"
@@ -95,7 +95,7 @@ def retrain_to_folder(
 
     Args:
         run: Run folder of ``filterlens attribute``; its first method's ranking is used.
-        settings: On what, how long; see :func:`filterlens.retraining.settings.settings_for`.
+        settings: On what, how long; see :func:`filterlens.editing.retrain_settings.settings_for`.
         images: Folder of HR training images.
         percent: Share of the filters.
         part: ``found``, or at the same number of weights ``random``, ``last-layers``, ``low-rank``; or ``all``.

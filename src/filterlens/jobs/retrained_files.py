@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from filterlens.editing.retrain import ROLE
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import read_json
 from filterlens.models.checkpoints import read_content
 from filterlens.record import Record
-from filterlens.retraining.retrained import ROLE
 from filterlens.training.checkpointing import is_of, is_state
 
 JOB = "retrain"

@@ -12,8 +12,8 @@ from filterlens.data.images import center_crop, crop_to_multiple, to_float
 from filterlens.degradations import Degradation
 from filterlens.degradations.coin import representatives
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.evaluation.image_metrics import psnr
 from filterlens.execution.hardware import autocast
+from filterlens.metrics import psnr
 from filterlens.training.recipe import Recipe
 
 CROP = 192

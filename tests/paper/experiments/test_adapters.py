@@ -10,8 +10,11 @@ from safetensors.torch import save
 from filterlens import Adapter
 from filterlens.data.samples import as_samples
 from filterlens.degradations import Degradation
+from filterlens.editing.retrain import retrain
+from filterlens.editing.retrain_settings import settings_for
 from filterlens.editing.substitute import substituted
-from filterlens.evaluation.image_metrics import psnr
+from filterlens.editing.trained_part import SelectedFilters
+from filterlens.metrics import psnr
 from filterlens.paper.experiments.adapters import experiment
 from filterlens.paper.experiments.adapters.bench import Bench, checkpoint_bytes
 from filterlens.paper.experiments.adapters.claims import claims
@@ -19,9 +22,6 @@ from filterlens.paper.experiments.adapters.results import ADDED, REMOVED, RETRAI
 from filterlens.paper.experiments.adapters.settings import AdapterSettings
 from filterlens.paper.experiments.adapters.study import study
 from filterlens.paper.outcome import Verdict
-from filterlens.retraining.parts import SelectedFilters
-from filterlens.retraining.retrain import retrain
-from filterlens.retraining.settings import settings_for
 
 SETTINGS = AdapterSettings(
     percents=(1.0, 10.0), retrained=(1.0,), iterations=3, batch=2, patch=16, judge_images=2, learning_rate=1e-2

@@ -12,9 +12,9 @@ from filterlens.attribution.per_sample import patch_magnitudes
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.data.samples import as_samples
 from filterlens.degradations import Degradation
-from filterlens.evaluation.image_metrics import psnr
 from filterlens.evaluation.statistics import Estimate
 from filterlens.filters import Selection
+from filterlens.metrics import psnr
 from filterlens.paper.experiments.boundary import claims as boundary_claims
 from filterlens.paper.experiments.boundary import experiment as boundary
 from filterlens.paper.experiments.boundary.cases import Case

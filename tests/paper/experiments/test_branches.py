@@ -11,7 +11,7 @@ from torch import nn
 from filterlens.data.samples import as_samples
 from filterlens.degradations import Degradation
 from filterlens.degradations.resample import cubic_kernel
-from filterlens.evaluation.image_metrics import CHANNELS
+from filterlens.metrics import CHANNELS
 from filterlens.models.complexity import Complexity
 from filterlens.models.dan import DAN
 from filterlens.models.dasr import DASR

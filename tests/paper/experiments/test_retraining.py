@@ -8,6 +8,9 @@ from pydantic import ValidationError
 
 from filterlens.data.samples import Sample, as_samples
 from filterlens.degradations import Degradation
+from filterlens.editing.retrain import _Job, retrain
+from filterlens.editing.retrain_settings import settings_for
+from filterlens.editing.trained_part import AllFilters, SelectedFilters
 from filterlens.errors import FilterlensError
 from filterlens.paper.experiments.retraining import experiment as retraining
 from filterlens.paper.experiments.retraining import pieces as retraining_pieces
@@ -21,9 +24,6 @@ from filterlens.paper.experiments.retraining.tables import paper_table, tables
 from filterlens.paper.outcome import Verdict
 from filterlens.paper.published import RETRAINING, RETRAINING_BOUND
 from filterlens.report.figures import LIGHT, png
-from filterlens.retraining.parts import AllFilters, SelectedFilters
-from filterlens.retraining.retrain import _Job, retrain
-from filterlens.retraining.settings import settings_for
 
 BLUR, NOISE = "blur:1", "noise:0.1"
 ONE_RATE = Rates(filters=(0.01,), low_rank=(0.02,), all=(0.001,))

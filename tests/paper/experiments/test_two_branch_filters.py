@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from filterlens.evaluation.damage import Damage, Edit
-from filterlens.evaluation.image_metrics import psnr
 from filterlens.filters import Selection
 from filterlens.jobs.shared_runner import identity_of
+from filterlens.metrics import psnr
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.damage import Judged

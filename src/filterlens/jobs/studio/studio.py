@@ -11,7 +11,6 @@ from torch import Tensor
 from filterlens.diagnosis.classify import Classifier
 from filterlens.diagnosis.found_filters import FoundFilters, filter_count
 from filterlens.errors import UsageError
-from filterlens.evaluation.image_metrics import psnr
 from filterlens.execution.near_tiling import tiling_for_pictures
 from filterlens.execution.tiling import Tiling
 from filterlens.filters import Selection
@@ -20,6 +19,7 @@ from filterlens.jobs.studio.dialling import dialled
 from filterlens.jobs.studio.explanation import Explanation, explaining
 from filterlens.jobs.studio.restoration import Step, check_finite, restoring
 from filterlens.jobs.studio.scene import Scene
+from filterlens.metrics import psnr
 from filterlens.pair import ModelPair
 
 PERCENTS = (0.5, 1.0, 3.0, 5.0)

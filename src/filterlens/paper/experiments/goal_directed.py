@@ -13,7 +13,7 @@ from filterlens.attribution.result import Attribution
 from filterlens.data.images import center_crop
 from filterlens.editing.substitute import substituted
 from filterlens.evaluation.damage import Edit
-from filterlens.evaluation.image_metrics import psnr
+from filterlens.metrics import psnr
 from filterlens.paper import drawing
 from filterlens.paper.contrast import INTERVALS, is_above, others_of, selectivity, selectivity_gain
 from filterlens.paper.damage import Judged, judge, selections_of

@@ -7,8 +7,8 @@ from itertools import pairwise
 from filterlens.data.samples import Sample
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
-from filterlens.evaluation.image_metrics import specification
 from filterlens.evaluation.statistics import Estimate
+from filterlens.metrics import specification
 from filterlens.paper import drawing
 from filterlens.paper.damage import Judged, judge, selections_of
 from filterlens.paper.experiment import Experiment

@@ -16,8 +16,8 @@ from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.adapt import adapt
 from filterlens.editing.adapter import Adapter
-from filterlens.evaluation.image_metrics import psnr
 from filterlens.filters import Selection
+from filterlens.metrics import psnr
 from filterlens.pair import ModelPair
 from filterlens.paper.laboratory import TargetModel
 

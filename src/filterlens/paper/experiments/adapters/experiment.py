@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 
-from filterlens.evaluation.image_metrics import specification
+from filterlens.metrics import specification
 from filterlens.paper.experiment import Experiment
 from filterlens.paper.experiments.adapters.claims import claims
 from filterlens.paper.experiments.adapters.settings import AdapterSettings

@@ -12,6 +12,9 @@ from torch import Tensor
 from filterlens.data.samples import Sample
 from filterlens.editing.adapt import adapt
 from filterlens.editing.adapter import Adapter
+from filterlens.editing.retrain import retrain
+from filterlens.editing.retrain_settings import RetrainSettings, settings_for
+from filterlens.editing.trained_part import SelectedFilters
 from filterlens.evaluation.statistics import Array
 from filterlens.pair import ModelPair
 from filterlens.paper.experiments.adapters.bench import Bench, Place, checkpoint_bytes, filed, flat, psnr_of
@@ -20,9 +23,6 @@ from filterlens.paper.experiments.adapters.settings import AdapterSettings
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
-from filterlens.retraining.parts import SelectedFilters
-from filterlens.retraining.retrain import retrain
-from filterlens.retraining.settings import RetrainSettings, settings_for
 
 CLEAN = "clean"
 WARM_UP = 20  # the first 1/20 of the steps

@@ -11,8 +11,8 @@ from torch import Tensor
 from filterlens.data.samples import Sample
 from filterlens.evaluation.damage import Damage, Edit, Quality
 from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
-from filterlens.evaluation.image_metrics import psnr, ssim
 from filterlens.filters import Selection
+from filterlens.metrics import psnr, ssim
 from filterlens.paper.damage import Judged
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest

@@ -11,8 +11,8 @@ from torch import Tensor
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.diagnosis.overlap import Reading, input_magnitudes, overlap_scores
-from filterlens.evaluation.image_metrics import psnr
 from filterlens.filters import Selection
+from filterlens.metrics import psnr
 from filterlens.pair import ModelPair
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from pydantic import Field
 
-from filterlens.evaluation.image_metrics import specification
 from filterlens.evaluation.statistics import rank_correlation
+from filterlens.metrics import specification
 from filterlens.paper.experiment import Experiment
 from filterlens.paper.experiments.boundary.cases import Case, measure_cases, overlap_with
 from filterlens.paper.experiments.boundary.claims import claims_of

@@ -3,8 +3,8 @@
 
 from collections.abc import Iterator
 
-from filterlens.evaluation.image_metrics import specification
 from filterlens.execution.hardware import resolve_precision
+from filterlens.metrics import specification
 from filterlens.paper.experiment import Experiment
 from filterlens.paper.experiments.branches.claims import claims, sentence
 from filterlens.paper.experiments.branches.figures import panels

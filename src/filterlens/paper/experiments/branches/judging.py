@@ -13,7 +13,7 @@ from torch import Tensor
 
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
-from filterlens.evaluation.image_metrics import CHANNELS, psnr
+from filterlens.metrics import CHANNELS, psnr
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.peers.arms import Setting
 

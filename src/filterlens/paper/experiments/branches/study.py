@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from filterlens.evaluation.image_metrics import CHANNELS
+from filterlens.metrics import CHANNELS
 from filterlens.paper.experiments.branches.codes import Codes, kernel_codes
 from filterlens.paper.experiments.branches.judging import Array, bicubic, judge, of_model
 from filterlens.paper.experiments.branches.probe import Probed, probed, questions_of

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from filterlens.evaluation.image_metrics import CHANNELS
+from filterlens.metrics import CHANNELS
 from filterlens.paper.experiments.branches.codes import Codes
 from filterlens.paper.experiments.branches.probe import BASELINE, TRAINED, UNTRAINED, Probed
 from filterlens.paper.experiments.branches.results import FLOOR, ONE, TWO, Compared

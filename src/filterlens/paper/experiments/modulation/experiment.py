@@ -11,8 +11,8 @@ from filterlens.data.images import center_crop
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.modulate import modulated
-from filterlens.evaluation.image_metrics import specification
 from filterlens.filters import Selection
+from filterlens.metrics import specification
 from filterlens.paper import drawing
 from filterlens.paper.experiment import Experiment
 from filterlens.paper.experiments.modulation.dials import Dials, dial, knob_name

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from filterlens.attribution.result import Attribution
+from filterlens.editing.low_rank import LowRank
+from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilters, TrainedPart
 from filterlens.filters import Selection
 from filterlens.jobs.retrain import weights_in
 from filterlens.paper.experiments.retraining.settings import RetrainingSettings
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.report.labels import function_of, method_label
-from filterlens.retraining.parts import AllFilters, LastLayers, LowRank, SelectedFilters, TrainedPart
 
 LABELS = {"all": "all filters (upper bound)", "last-layers": "last layers", "low-rank": "low-rank adapter (LoRA)"}
 KINDS = {"all": "all", "low-rank": "low_rank"}

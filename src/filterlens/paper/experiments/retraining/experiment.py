@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from filterlens.evaluation.image_metrics import specification
+from filterlens.metrics import specification
 from filterlens.paper.experiment import Experiment
 from filterlens.paper.experiments.retraining.claims import claims
 from filterlens.paper.experiments.retraining.results import Retrainings

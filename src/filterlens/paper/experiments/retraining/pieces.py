@@ -11,15 +11,15 @@ from torch import Tensor
 
 from filterlens.data.images import center_crop
 from filterlens.data.samples import Sample
+from filterlens.editing.retrain import retrain
+from filterlens.editing.retrain_settings import RetrainSettings, settings_for
+from filterlens.editing.trained_part import TrainedPart
 from filterlens.errors import FilterlensError
 from filterlens.paper.experiments.retraining.arms import Arm
 from filterlens.paper.experiments.retraining.settings import RetrainingSettings
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
-from filterlens.retraining.parts import TrainedPart
-from filterlens.retraining.retrain import retrain
-from filterlens.retraining.settings import RetrainSettings, settings_for
 from filterlens.training.validation import psnr_per_degradation
 
 POINTS = 20  # of a loss curve

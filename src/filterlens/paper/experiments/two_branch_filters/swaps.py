@@ -10,8 +10,8 @@ import torch
 
 from filterlens.data.samples import Sample
 from filterlens.evaluation.function_distance import preservation, removal
-from filterlens.evaluation.image_metrics import psnr
 from filterlens.evaluation.statistics import LEVEL, Array, Estimate, draw_counts, over_both, two_level_mean
+from filterlens.metrics import psnr
 from filterlens.pair import ModelPair
 from filterlens.paper.experiments.two_branch_filters.edits import Swap
 from filterlens.paper.laboratory import Laboratory, TargetModel

@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Sequence
 
 from filterlens.evaluation.damage import Edit
-from filterlens.evaluation.image_metrics import specification
+from filterlens.metrics import specification
 from filterlens.models.branches import DEGRADATION
 from filterlens.paper.experiments.two_branch_filters.branches import KINDS
 from filterlens.paper.experiments.two_branch_filters.edits import FAIG, RANDOM

@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from filterlens.editing.low_rank import Factors, LowRank, ranks_for
+from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilters
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.hardware import autocast
 from filterlens.filters import FilterLayer, FilterSpace, Selection
 from filterlens.models.architectures import build
-from filterlens.retraining.low_rank import Factors, ranks_for
-from filterlens.retraining.parts import AllFilters, LastLayers, LowRank, SelectedFilters
 from tests.attribution.small_networks import Linear, make_pair, photographs
 
 RATE, STEPS = 1e-2, 3

@@ -4,14 +4,16 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from filterlens.degradations.randomness import derive_seed
+from filterlens.editing.trained_part import TrainableWeights, in_channels_last
 from filterlens.errors import UsageError
 from filterlens.filters import FilterLayer
 from filterlens.pair import ModelPair
-from filterlens.retraining.trainable import TrainableWeights, in_channels_last
 
 
 @dataclass(frozen=True)
@@ -136,3 +138,24 @@ class LowRankWeights(TrainableWeights):
         frozen = self._baseline[name]
         with torch.autocast(b.device.type, enabled=False):  # the sum keeps the weights' precision, as every weight does
             return frozen + in_channels_last((b @ a).view(frozen.shape))
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """A low-rank adapter W + BA of the convolutions (LoRA); biases stay frozen.
+
+    How ranks are shared among layers: :func:`ranks_for`.
+
+    Attributes:
+        count: Weights to train; at most so many are, as close to it as ranks allow.
+    """
+
+    count: int
+
+    def trainable(self, pair: ModelPair, seed: int) -> TrainableWeights:
+        """Return the trainable weights; see :class:`TrainedPart`. Too few weights for any layer are a UsageError."""
+        return LowRankWeights(pair, ranks_for(pair.space.layers, self.count), derive_seed(seed, "low rank"))
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the part; see :class:`TrainedPart`."""
+        return {"part": "low rank", "count": self.count, "biases": False}

@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from filterlens.errors import UsageError
-from filterlens.evaluation.image_metrics import luma, psnr, quantised, specification, ssim
+from filterlens.metrics import luma, psnr, quantised, specification, ssim
 
 
 @pytest.fixture

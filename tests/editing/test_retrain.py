@@ -8,15 +8,15 @@ import torch.nn.functional as F
 from filterlens.attribution.result import Attribution
 from filterlens.data.images import to_uint8
 from filterlens.degradations import Degradation, Mixture
+from filterlens.editing.low_rank import LowRank
+from filterlens.editing.retrain import retrain, save_retrained
+from filterlens.editing.retrain_settings import settings_for
+from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilters
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.filters import Selection
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.models.srresnet import SRResNet
 from filterlens.pair import ModelPair
-from filterlens.retraining.parts import AllFilters, LastLayers, LowRank, SelectedFilters
-from filterlens.retraining.retrain import retrain
-from filterlens.retraining.retrained import save_retrained
-from filterlens.retraining.settings import settings_for
 from tests.training.small import Killed, Killer
 
 OPTIONS = {"scale": 2, "features": 8, "blocks": 2}
