@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers and lists that a user gives: each is what it has to be, or an error quotes it and says what is legal."""
+"""Numbers and lists that a user gives: each is legal, or an error quotes it and says what is; and numbers as text."""
 
 import math
 from collections.abc import Iterable
@@ -93,6 +93,16 @@ def as_list(given: Any, *kinds: type) -> list[Any]:
     if not isinstance(given, Iterable):
         raise UsageError(f"{_quoted(given)} is not legal here: give a list.")
     return list(given)
+
+
+def written(value: float) -> str:
+    """Return the shortest text that reads back as ``value``; never with a plus sign, which joins degradations.
+
+    Example:
+        >>> written(2.0), written(0.1), written(1e7)
+        ('2', '0.1', '10000000')
+    """
+    return str(int(value)) if value == int(value) else repr(float(value))
 
 
 def _quoted(value: Any) -> str:

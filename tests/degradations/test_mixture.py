@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training mixture tosses one coin per effect and sample."""
+"""The training mixture tosses one coin per effect and sample; each sample has its own kernel, as scipy convolves."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage, signal
 from torch import Tensor
 
-from filterlens.degradations import Coin, Degradation, GaussianBlur, Mixture
+from filterlens.degradations import BlurRange, Coin, Degradation, GaussianBlur, Mixture
+from filterlens.degradations.mixture import composed, convolve_each, delta
 from filterlens.degradations.randomness import StreamedRandom
-from filterlens.errors import UsageError
+from filterlens.errors import FilterlensError, UsageError
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -72,3 +75,46 @@ def test_an_illegal_coin_is_refused_with_its_value(text: str, probability: float
 def test_clean_is_no_coin() -> None:
     with pytest.raises(UsageError, match="samples on which none falls are clean"):
         Coin(Degradation(), 0.5)
+
+
+ROUND, LONG = BlurRange((0.2, 4)), BlurRange((0.2, 4), (0.2, 4), (0, 180), kernel=15)
+
+
+def drawn(blur: BlurRange, count: int) -> Tensor:
+    return blur.draw(count, torch.Generator().manual_seed(0), torch.float64)
+
+
+@pytest.mark.parametrize("blur", [ROUND, LONG], ids=str)
+def test_every_sample_is_correlated_with_its_own_kernel_and_mirrored_borders(blur: BlurRange) -> None:
+    images = torch.rand(4, 3, 24, 31, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    kernels = drawn(blur, 4)
+    blurred = convolve_each(images, kernels, are_round=blur.is_isotropic)
+    for sample, image, kernel in zip(blurred, images, kernels, strict=True):
+        for ours, plane in zip(sample, image, strict=True):
+            expected = ndimage.correlate(plane.numpy(), kernel.numpy(), mode="mirror")
+            np.testing.assert_allclose(ours.numpy(), expected, rtol=0, atol=1e-12)
+
+
+def test_lines_and_whole_kernels_blur_alike() -> None:
+    images, kernels = torch.rand(3, 3, 32, 24), drawn(ROUND, 3).float()
+    lines = convolve_each(images, kernels, are_round=True)
+    torch.testing.assert_close(lines, convolve_each(images, kernels, are_round=False), rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("are_round", [True, False])
+def test_the_delta_changes_nothing(are_round: bool) -> None:
+    images = torch.rand(2, 3, 12, 14)
+    kernels = delta(9, images.device).expand(2, 9, 9)
+    assert torch.equal(convolve_each(images, kernels, are_round=are_round), images)
+
+
+def test_composed_kernels_are_convolved() -> None:
+    first, second = drawn(LONG, 2), drawn(BlurRange((1, 2), (0.5, 3), (0, 180), kernel=7), 2)
+    second = second.roll(1, -1)  # convolution and correlation differ for a kernel that is not symmetric
+    for ours, one, other in zip(composed(first, second), first, second, strict=True):
+        np.testing.assert_allclose(ours.numpy(), signal.convolve2d(one.numpy(), other.numpy()), rtol=0, atol=1e-14)
+
+
+def test_a_patch_must_be_larger_than_half_the_kernel() -> None:
+    with pytest.raises(FilterlensError, match=r"10x24 is too small for a blur kernel of 21"):
+        convolve_each(torch.rand(1, 3, 24, 10), drawn(ROUND, 1).float(), are_round=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from filterlens.degradations import Coin, Degradation, GaussianBlur, Mixture, downsample, parse_range, representatives
-from filterlens.degradations.kernels import reflected
+from filterlens.degradations.blur import reflected
 from filterlens.degradations.pipeline import round_to_8_bits
 from filterlens.degradations.randomness import StreamedRandom
 from filterlens.errors import FilterlensError, UsageError

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Degradations: one file per effect, and the chain that a user writes as ``blur:2+noise:0.1``."""
 
-from filterlens.degradations.blur import GaussianBlur
-from filterlens.degradations.coin import Coin, representatives
+from filterlens.degradations.blur import GaussianBlur, MotionBlur
 from filterlens.degradations.jpeg import Jpeg
-from filterlens.degradations.mixture import Degraded, Mixture
-from filterlens.degradations.motion import MotionBlur
+from filterlens.degradations.mixture import Coin, Degraded, Mixture, representatives
 from filterlens.degradations.noise import GaussianNoise, PoissonNoise
 from filterlens.degradations.pipeline import Degradation, parse_degradations
 from filterlens.degradations.ranges import BlurRange, NoiseRange, parse_range

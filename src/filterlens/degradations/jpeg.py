@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from filterlens.arguments import is_finite
-from filterlens.degradations.written import written
+from filterlens.arguments import is_finite, written
 from filterlens.errors import UsageError
 
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from filterlens.arguments import is_finite
+from filterlens.arguments import is_finite, written
 from filterlens.degradations.randomness import RandomSource
-from filterlens.degradations.written import written
 from filterlens.errors import UsageError
 
 

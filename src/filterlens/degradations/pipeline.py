@@ -2,16 +2,15 @@
 """A degradation as a user writes it, ``blur:2+noise:0.1``, and the chain that makes the low-resolution image."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor
 
 from filterlens.arguments import as_list, seed_number, whole_number
-from filterlens.degradations.blur import GaussianBlur
+from filterlens.degradations.blur import GaussianBlur, MotionBlur
 from filterlens.degradations.jpeg import Jpeg
-from filterlens.degradations.motion import MotionBlur
 from filterlens.degradations.noise import GaussianNoise, PoissonNoise
 from filterlens.degradations.randomness import KeyedRandom, RandomSource, image_keys
 from filterlens.degradations.resample import downsample
@@ -26,7 +25,7 @@ GRAMMAR = (
 
 Blur = GaussianBlur | MotionBlur
 Effect = Blur | GaussianNoise | PoissonNoise | Jpeg
-_EFFECTS: dict[str, tuple[Callable[..., Effect], dict[str, Callable[[str], float]]]] = {
+_EFFECTS: dict[str, tuple[Callable[..., Effect], dict[str, type[int] | type[float]]]] = {
     "blur": (GaussianBlur, {"sigma": float, "sigma_y": float, "angle": float, "kernel": int}),
     "motion": (MotionBlur, {"length": float, "angle": float}),
     "noise": (GaussianNoise, {"sigma": float}),
@@ -153,24 +152,48 @@ def parse_degradations(texts: Degradations) -> dict[str, Degradation]:
     return dict(zip(names, parsed, strict=True))
 
 
+def options_of(rest: str, legal: Collection[str], what: str, text: str) -> dict[str, str]:
+    """Split what follows an effect's colon, ``4,sigma_y=1``, into its options; the first one needs no name.
+
+    Args:
+        rest: The text after the colon.
+        legal: Names of the options that the effect has, in their order.
+        what: The effect, as errors name it.
+        text: The whole text, which errors quote.
+
+    Raises:
+        UsageError: An option is unknown, or given twice.
+    """
+    first, *others = rest.split(",")
+    settings: dict[str, str] = {}
+    for name, value in [(next(iter(legal)), first), *(tuple(other.partition("=")[::2]) for other in others)]:
+        if name not in legal:
+            raise unknown(f"option of {what}", name, legal)
+        if name in settings:
+            raise UsageError(f"Option '{name}' appears twice in '{text}'.")
+        settings[name] = value
+    return settings
+
+
+def number_in(value: str, text: str, grammar: str = GRAMMAR, number: type[int] | type[float] = float) -> float:
+    """Read one number of a written degradation.
+
+    Raises:
+        UsageError: It is none; the whole text is quoted, and how one is written.
+    """
+    try:
+        return number(value)
+    except ValueError:
+        wanted = "whole number" if number is int else "number"
+        raise UsageError(f"'{value}' in '{text}' is not a {wanted}. Written as: {grammar}.") from None
+
+
 def _parse_effect(part: str, text: str) -> Effect:
-    kind, colon, rest = part.partition(":")
-    if kind not in _EFFECTS:
-        raise UsageError(f"{unknown('degradation', kind or text, [*_EFFECTS, CLEAN])} Written as: {GRAMMAR}.")
-    make, options = _EFFECTS[kind]
+    effect, colon, rest = part.partition(":")
+    if effect not in _EFFECTS:
+        raise UsageError(f"{unknown('degradation', effect or text, [*_EFFECTS, CLEAN])} Written as: {GRAMMAR}.")
+    make, options = _EFFECTS[effect]
     if not colon or not rest:
         raise UsageError(f"Degradation '{part}' lacks its strength. Written as: {GRAMMAR}.")
-    first, *others = rest.split(",")
-    values = [(next(iter(options)), first), *(tuple(other.partition("=")[::2]) for other in others)]
-    settings: dict[str, float] = {}
-    for name, value in values:
-        if name not in options:
-            raise unknown(f"option of '{kind}'", name, options)
-        if name in settings:
-            raise UsageError(f"Option '{name}' appears twice in '{part}'.")
-        try:
-            settings[name] = options[name](value)
-        except ValueError:
-            wanted = "whole number" if options[name] is int else "number"
-            raise UsageError(f"'{value}' in '{part}' is not a {wanted}. Written as: {GRAMMAR}.") from None
-    return make(**settings)
+    settings = options_of(rest, options, f"'{effect}'", part)
+    return make(**{name: number_in(value, part, GRAMMAR, options[name]) for name, value in settings.items()})

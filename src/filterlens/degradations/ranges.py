@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges of blur and noise, from which every training sample draws its own: ``blur:0.2..4``, ``noise:0..0.098``."""
+"""Ranges of blur and noise, from which every training sample draws its own: ``blur:0.2..4``, ``noise:0..0.098``.
+
+Drawing and blurring are done on the device for a whole batch: the host never waits for it.
+"""
 
 import math
 from dataclasses import dataclass
@@ -7,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from filterlens.arguments import written
 from filterlens.degradations.blur import GaussianBlur
-from filterlens.degradations.per_sample import gaussian_kernels
-from filterlens.degradations.written import written
+from filterlens.degradations.pipeline import number_in, options_of
 from filterlens.errors import UsageError, unknown
-from filterlens.execution.hardware import widened
+from filterlens.execution.hardware import widened, widest_float
 
 Bounds = tuple[float, float]
 GRAMMAR = "blur:0.2..4  blur:0.2..4,sigma_y=0.2..4,angle=0..180,kernel=21  noise:0..0.098"
@@ -24,8 +27,8 @@ class BlurRange:
 
     Attributes:
         sigma: Least and greatest standard deviation in HR pixels; along x before rotation where ``sigma_y`` is given.
-        sigma_y: Of the standard deviation along y; None means isotropic.
-        angle: Of the rotation in degrees, counter-clockwise as seen on the screen; None means 0.
+        sigma_y: Least and greatest standard deviation along y; None means isotropic.
+        angle: Least and greatest rotation in degrees, counter-clockwise as seen on the screen; None means 0.
         kernel: Odd width of the kernels in pixels.
     """
 
@@ -63,7 +66,7 @@ class BlurRange:
     def draw(self, count: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw kernels ``(count, kernel, kernel)``, each of sum 1, on the generator's device."""
         drawn = {name: _uniform(bounds, count, generator) for name, bounds in self._bounds.items()}
-        return gaussian_kernels(**drawn, width=self.kernel).to(dtype)
+        return _gaussian_kernels(**drawn, width=self.kernel).to(dtype)
 
 
 @dataclass(frozen=True)
@@ -105,37 +108,21 @@ def parse_range(text: str) -> BlurRange | NoiseRange | None:
     """
     if ".." not in text:
         return None
-    kind, _, rest = text.strip().partition(":")
+    effect, _, rest = text.strip().partition(":")
     if "+" in text:
         raise UsageError(f"'{text}' joins effects; a range stands alone. Written as: {GRAMMAR}.")
-    if kind not in _OPTIONS:
-        raise UsageError(f"{unknown('range', kind, _OPTIONS)} Written as: {GRAMMAR}.")
-    first, *others = rest.split(",")
-    values = [("sigma", first), *(tuple(other.partition("=")[::2]) for other in others)]
-    settings: dict[str, str] = {}
-    for name, value in values:
-        if name not in _OPTIONS[kind]:
-            raise unknown(f"option of a range of '{kind}'", name, _OPTIONS[kind])
-        if name in settings:
-            raise UsageError(f"Option '{name}' appears twice in '{text}'.")
-        settings[name] = value
-    width = _number(settings.pop("kernel", "21"), text, int)
+    if effect not in _OPTIONS:
+        raise UsageError(f"{unknown('range', effect, _OPTIONS)} Written as: {GRAMMAR}.")
+    settings = options_of(rest, _OPTIONS[effect], f"a range of '{effect}'", text)
+    width = number_in(settings.pop("kernel", "21"), text, GRAMMAR, int)
     bounds = {name: _bounds(value, text) for name, value in settings.items()}
-    return NoiseRange(**bounds) if kind == "noise" else BlurRange(**bounds, kernel=int(width))
+    return NoiseRange(**bounds) if effect == "noise" else BlurRange(**bounds, kernel=int(width))
 
 
 def _bounds(value: str, text: str) -> Bounds:
     """Read ``low..high``; a single number is both."""
     low, dots, high = value.partition("..")
-    return _number(low, text), _number(high if dots else low, text)
-
-
-def _number(value: str, text: str, kind: type[int] | type[float] = float) -> float:
-    try:
-        return kind(value)
-    except ValueError:
-        wanted = "whole number" if kind is int else "number"
-        raise UsageError(f"'{value}' in '{text}' is not a {wanted}. Written as: {GRAMMAR}.") from None
+    return number_in(low, text, GRAMMAR), number_in(high if dots else low, text, GRAMMAR)
 
 
 def _written(bounds: Bounds) -> str:
@@ -157,3 +144,27 @@ def _uniform(bounds: Bounds, count: int, generator: torch.Generator) -> Tensor:
     low, high = bounds
     drawn = torch.rand(count, generator=generator, device=generator.device)
     return low + (high - low) * widened(drawn)
+
+
+def _gaussian_kernels(
+    sigma: Tensor, sigma_y: Tensor | None = None, angle: Tensor | None = None, *, width: int
+) -> Tensor:
+    """Sample one Gaussian per entry, as :meth:`GaussianBlur.weights` does for one.
+
+    Args:
+        sigma: Standard deviations ``(B,)`` in pixels, float64.
+        sigma_y: Along y before rotation, ``(B,)``; None means isotropic.
+        angle: Rotations in degrees ``(B,)``, counter-clockwise as seen on the screen; None means 0.
+        width: Odd width of the kernels.
+
+    Returns:
+        ``(B, width, width)`` in float64, each of sum 1.
+    """
+    axis = torch.arange(-(width // 2), width // 2 + 1, dtype=widest_float(sigma.device), device=sigma.device)
+    turn = torch.deg2rad(torch.zeros_like(sigma) if angle is None else angle).view(-1, 1, 1)
+    y, x = axis.view(1, -1, 1), axis.view(1, 1, -1)
+    along, across = x * turn.cos() - y * turn.sin(), x * turn.sin() + y * turn.cos()  # y points down
+    spread = sigma.view(-1, 1, 1)
+    spread_y = spread if sigma_y is None else sigma_y.view(-1, 1, 1)
+    kernels = torch.exp(-0.5 * ((along / spread) ** 2 + (across / spread_y) ** 2))
+    return kernels / kernels.sum((1, 2), keepdim=True)

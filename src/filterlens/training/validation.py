@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from filterlens.data.images import center_crop, crop_to_multiple, to_float
 from filterlens.degradations import Degradation
-from filterlens.degradations.coin import representatives
+from filterlens.degradations.mixture import representatives
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.hardware import autocast
 from filterlens.metrics import psnr

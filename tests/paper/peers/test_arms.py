@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import numpy as np
 import pytest
 
-from filterlens.degradations import Degradation
+from filterlens.degradations import Degradation, GaussianBlur
 from filterlens.degradations.ranges import BlurRange, NoiseRange, parse_range
+from filterlens.errors import UsageError
 from filterlens.models.complexity import complexity
 from filterlens.models.srresnet import SRResNet
-from filterlens.paper.peers.arms import arms_of, both_arms, published_arms, settings_of
+from filterlens.paper.peers.arms import arms_of, both_arms, gaussian8, published_arms, settings_of
 from filterlens.paper.peers.settings import PeerSettings
 from filterlens.paper.published import BRANCHES, PEER_QUALITY
 from tests.paper.peers.small import SMALL
@@ -73,3 +75,20 @@ def test_noise_levels_are_given_in_levels_of_an_8_bit_image():
     setting = next(each for each in settings_of(peers) if each.name == "DASR blur+noise")
     assert setting.degradations[1][0] == "noise:0..0.2"
     assert all(test.endswith("+noise:0.1") for test in setting.tests)
+
+
+@pytest.mark.parametrize(("scale", "low", "high"), [(2, 0.8, 1.6), (3, 1.35, 2.4), (4, 1.8, 3.2)])
+def test_gaussian8_are_eight_round_blurs_in_even_steps(scale: int, low: float, high: float) -> None:
+    blurs = [Degradation.parse(text).blur for text in gaussian8(scale)]
+    assert all(isinstance(blur, GaussianBlur) and blur.is_isotropic and blur.kernel == 21 for blur in blurs)
+    sigmas = [blur.sigma for blur in blurs if isinstance(blur, GaussianBlur)]
+    np.testing.assert_allclose(sigmas, np.linspace(low, high, 8), rtol=0, atol=1e-6)
+
+
+def test_gaussian8_at_4_is_written_as_one_would_write_it() -> None:
+    assert gaussian8(4) == [f"blur:{sigma}" for sigma in ("1.8", "2", "2.2", "2.4", "2.6", "2.8", "3", "3.2")]
+
+
+def test_gaussian8_is_refused_at_other_scales() -> None:
+    with pytest.raises(UsageError, match=r"scale = 8.*2, 3, 4"):
+        gaussian8(8)

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
-from filterlens.degradations.peer_settings import gaussian8
-from filterlens.degradations.written import written
+from filterlens.arguments import written
+from filterlens.degradations.blur import GaussianBlur
+from filterlens.errors import UsageError
 from filterlens.models.architectures import build
 from filterlens.models.complexity import Complexity, complexity, matched_blocks
 from filterlens.paper.peers.settings import LEVELS, PeerSettings
@@ -15,6 +16,7 @@ PEERS = ("dan", "dasr")
 FEATURES = 64  # of both published networks
 LABELS = {"dan": "DAN", "dasr": "DASR"}
 WIDEST = {"dan": {2: 4.0, 4: 4.0}, "dasr": {2: 2.0, 4: 4.0}}  # peer → scale → greatest σ in training, in HR pixels
+GAUSSIAN8 = {2: (0.8, 1.6), 3: (1.35, 2.4), 4: (1.8, 3.2)}  # scale → least and greatest σ in HR pixels
 STEPS = (1, 2, 3, 4)  # test kernels lie at quarters of the greatest width
 
 
@@ -99,6 +101,24 @@ def settings_of(peers: PeerSettings) -> list[Setting]:
         Setting("DASR blur", "dasr", (round_blur["dasr"],), widths(scale)),
         Setting("DASR blur+noise", "dasr", (oval_blur, noise), tuple(test + strength for test in ovals(scale))),
     ]
+
+
+def gaussian8(scale: int) -> list[str]:
+    """Return the eight isotropic blurs (21 pixels wide) on which IKC and DAN are judged: σ in even steps.
+
+    Source: Gu et al., CVPR 2019 ("Gaussian8"); Luo et al., NeurIPS 2020, setting 1.
+
+    Example:
+        >>> gaussian8(4)[:2], gaussian8(4)[-1]
+        (['blur:1.8', 'blur:2'], 'blur:3.2')
+
+    Raises:
+        UsageError: The set is not defined at this scale.
+    """
+    if scale not in GAUSSIAN8:
+        raise UsageError(f"Gaussian8 is not defined at scale = {scale}. Legal: {', '.join(map(str, GAUSSIAN8))}.")
+    low, high = GAUSSIAN8[scale]
+    return [str(GaussianBlur(round(low + (high - low) * step / 7, 6))) for step in range(8)]
 
 
 def widths(scale: int) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from filterlens.arguments import written
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.degradations.ranges import NoiseRange, parse_range
-from filterlens.degradations.written import written
 from filterlens.evaluation.statistics import Estimate, two_level_mean
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network
