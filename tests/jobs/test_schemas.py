@@ -6,10 +6,9 @@ import tomllib
 from importlib import resources
 
 import pytest
-from pydantic import BaseModel
 
 from filterlens.errors import UsageError
-from filterlens.jobs.schemas import SETTINGS_FILES, meanings_of, schema_of, write_schemas
+from filterlens.jobs.schemas import SETTINGS_FILES, schema_of, write_schemas
 from filterlens.paper.catalogue import EXPERIMENTS
 from filterlens.training.recipe import Recipe, Stage
 
@@ -80,30 +79,6 @@ def test_the_paper_recipe_has_a_section_for_every_experiment_under_its_own_name(
     for name, experiment in EXPERIMENTS.items():
         section = schema["$defs"][schema["properties"][name]["$ref"].rpartition("/")[2]]
         assert set(section["properties"]) == set(experiment.settings.model_fields)
-
-
-class Lamp(BaseModel):
-    """A lamp.
-
-    It shines.
-
-    Attributes:
-        power: How much it takes,
-            in watts: at most 60.
-        colour: Of its light.
-
-    Raises:
-        nothing: This is no setting.
-    """
-
-    power: int
-    colour: str = "white"
-
-
-def test_meanings_come_from_the_section_of_attributes_alone():
-    summary, meanings = meanings_of(Lamp)
-    assert summary == "A lamp."
-    assert meanings == {"power": "How much it takes, in watts: at most 60.", "colour": "Of its light."}
 
 
 def test_files_hold_the_schemas_and_a_typo_writes_nothing(tmp_path):

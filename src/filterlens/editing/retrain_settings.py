@@ -3,11 +3,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from filterlens.degradations import Degradation, Mixture
-from filterlens.errors import UsageError, unknown
-from filterlens.training.recipe import Batch, Fraction, Rate, Seed, SomeSteps, Stage, first_mistake
+from filterlens.settings import Fraction, Seed
+from filterlens.training.recipe import Batch, Rate, SomeSteps, Stage
 
 
 class RetrainSettings(Stage):
@@ -58,13 +58,7 @@ def settings_for(degradation: str | Degradation | Mixture, *, iterations: int, *
     given["degradations"] = _coins(degradation)
     if isinstance(degradation, Mixture):
         given.setdefault("resampler", degradation.resampler)
-    try:
-        return RetrainSettings(iterations=iterations, **given)
-    except ValidationError as error:
-        if all(each["type"] != "extra_forbidden" for each in error.errors()):
-            raise UsageError(f"Re-training: {first_mistake(error, RetrainSettings)}") from None
-        wrong = next(each for each in error.errors() if each["type"] == "extra_forbidden")  # a typo explains the rest
-        raise unknown("setting of a re-training", str(wrong["loc"][-1])[:80], RetrainSettings.model_fields) from None
+    return RetrainSettings.of(given | {"iterations": iterations}, "Re-training")
 
 
 def _coins(degradation: str | Degradation | Mixture) -> tuple[tuple[str, float], ...]:

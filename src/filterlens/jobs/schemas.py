@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """JSON schemas of the settings files, with which editors complete, explain and check them."""
 
-import inspect
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from pydantic_core.core_schema import ModelSchema
 
 from filterlens.errors import unknown
 from filterlens.files import write_json
+from filterlens.settings import Settings, meanings_of
 
 _PAPER_DOC = """The common settings, and one section for each experiment whose settings differ from their defaults.
 
@@ -47,14 +46,6 @@ class _WithMeanings(GenerateJsonSchema):
             if name in written.get("properties", {}):
                 written["properties"][name]["description"] = meaning
         return written
-
-
-def meanings_of(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
-    """Return what a model's Google docstring says: its first paragraph, and field → meaning."""
-    text = inspect.cleandoc(model.__doc__ or "")
-    section = re.search(r"^Attributes:\n((?: {4}.*\n?|\n)+)", text, re.MULTILINE)
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)
-    return _one_line(text.split("\n\n")[0]), {name: _one_line(meaning) for name, meaning in entries}
 
 
 def schema_of(name: str) -> dict[str, Any]:
@@ -94,7 +85,7 @@ def _training_recipe() -> type[BaseModel]:
 def _paper_recipe() -> type[BaseModel]:
     """Join the common settings and the section of every experiment, as :mod:`filterlens.paper.recipe` reads them."""
     from filterlens.paper.catalogue import EXPERIMENTS
-    from filterlens.paper.settings import Common, Settings
+    from filterlens.paper.settings import Common
 
     sections: dict[str, Any] = {
         name.replace("-", "_"): (each.settings, Field(default=None, alias=name, description=each.summary))
@@ -108,10 +99,6 @@ def _paper_recipe() -> type[BaseModel]:
         **sections,
     )
     return recipe
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 SETTINGS_FILES: Mapping[str, SettingsFile] = {

@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.paper.catalogue import EXPERIMENTS
-from filterlens.paper.settings import Common, ImageChoice, Settings
-
-Checked = TypeVar("Checked", bound=Settings)
+from filterlens.paper.settings import Common, ImageChoice
+from filterlens.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,9 @@ def load_recipe(name: str, **changes: Any) -> PaperRecipe:
     common = dict(sections.get("common", {})) | {key: value for key, value in changes.items() if value is not None}
     return PaperRecipe(
         Path(name).stem,
-        _validated(Common, common, f"Recipe '{name}', section 'common'"),
+        Common.of(common, f"Recipe '{name}', section 'common'"),
         {
-            each.name: _validated(each.settings, sections.get(each.name, {}), f"Recipe '{name}', section '{each.name}'")
+            each.name: each.settings.of(sections.get(each.name, {}), f"Recipe '{name}', section '{each.name}'")
             for each in EXPERIMENTS.values()
         },
     )
@@ -89,16 +86,3 @@ def with_folders(
 
 def _in_folder(wanted: ImageChoice, folder: Path) -> ImageChoice:
     return wanted.model_copy(update={"set": str(folder), "only": ()})
-
-
-def _validated(settings: type[Checked], values: Mapping[str, Any], place: str) -> Checked:
-    try:
-        return settings.model_validate(values)
-    except ValidationError as error:
-        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a typo explains the rest
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            raise UsageError(f"{place}: {unknown('setting', where, settings.model_fields)}") from None
-        if first["type"] == "missing":
-            raise UsageError(f"{place}: {where} is missing.") from None
-        raise UsageError(f"{place}: {where} = {first.get('input')!r}: {first['msg']}.") from None

@@ -1,14 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings that experiments share: which pairs, how many target models, which images, which two-branch peers."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from filterlens.paper.choices import ImageChoice, Percent, Positive, Settings
 from filterlens.paper.peers.settings import PeerSettings
+from filterlens.settings import Percent, Positive, Seed, Settings, Share
 
 __all__ = ["Common", "ImageChoice", "Percent", "Positive", "Settings"]
+
+
+class ImageChoice(Settings):
+    """Some images, whole or cut into squares.
+
+    Attributes:
+        set: ``photographs`` (those that ship), a set of the data catalogue (``set14``), or a folder.
+        only: Names of images (file stems); empty takes all.
+        images: At most so many, spread evenly over the set in the order of names.
+        crop: Side of the squares in HR pixels; None takes whole images.
+        squares: How many squares are cut out of every image, spread evenly over it.
+    """
+
+    set: str
+    only: tuple[str, ...] = ()
+    images: Positive | None = None
+    crop: Positive | None = None
+    squares: Positive = 1
 
 
 class Common(Settings):
@@ -40,8 +56,8 @@ class Common(Settings):
     degradations: tuple[str, ...] = ("blur:2", "noise:0.1")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     judge_precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    seed: int = 0
+    tolerance: Share = 0.01
+    seed: Seed = 0
     resamples: Positive = 2000
     peers: PeerSettings = PeerSettings()
 

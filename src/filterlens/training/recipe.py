@@ -8,34 +8,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from filterlens.degradations import Mixture
 from filterlens.errors import FilterlensError, UsageError, first_line, unknown
 from filterlens.models.architectures import ARCHITECTURES, check_options
 from filterlens.models.user_module import is_factory, not_named
+from filterlens.settings import SHOWN, Fraction, Real, Seed, Settings, Whole, shown
 
 MOST_STEPS = 10**9
 MOST_OF_AN_OPTION = {"kernel": 65, "code": 256}  # DAN decomposes 30,000 kernels of that width
 LARGEST_OPTION = 4096
 LARGEST_FILE = 1 << 20  # bytes of a recipe
-SHOWN = 80  # characters of a value that an error quotes
-
-
-def _number(value: Any) -> Any:
-    """Refuse what pydantic would read as a number: ``true`` as 1, and text."""
-    if isinstance(value, bool | str | bytes):
-        raise ValueError("a number is expected")
-    return value
 
 
 def _name(value: str) -> str:
@@ -45,21 +29,14 @@ def _name(value: str) -> str:
     return value
 
 
-Steps = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MOST_STEPS)]
-SomeSteps = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MOST_STEPS)]
-Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
-Batch = Annotated[int, BeforeValidator(_number), Field(ge=1, le=65_536)]
-Seed = Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**63)]
-Fraction = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
-Probability = Annotated[float, BeforeValidator(_number)]
+Steps = Annotated[Whole, Field(ge=0, le=MOST_STEPS)]
+SomeSteps = Annotated[Whole, Field(ge=1, le=MOST_STEPS)]
+Rate = Annotated[Real, Field(gt=0, le=1)]
+Batch = Annotated[Whole, Field(ge=1, le=65_536)]
 ForeignName = Annotated[str, Field(pattern=":", max_length=300)]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Stage(_Settings):
+class Stage(Settings):
     """One training stage: baseline or target.
 
     Attributes:
@@ -77,12 +54,10 @@ class Stage(_Settings):
     final_learning_rate: Rate = 1e-7
     warmup: Steps = 0
     period: Steps = 0
-    degradations: Annotated[
-        tuple[tuple[Annotated[str, Field(max_length=200)], Probability], ...], Field(max_length=64)
-    ] = ()
+    degradations: Annotated[tuple[tuple[Annotated[str, Field(max_length=200)], Real], ...], Field(max_length=64)] = ()
 
 
-class Contrast(_Settings):
+class Contrast(Settings):
     """How DASR's encoder learns to tell degradations apart: momentum contrast (He et al. 2020, MoCo).
 
     Attributes:
@@ -98,13 +73,13 @@ class Contrast(_Settings):
     baseline_iterations: Steps = 0
     target_iterations: Steps = 0
     learning_rate: Rate = 1e-3
-    weight: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1e6)] = 1 / 255
-    queue: Annotated[int, BeforeValidator(_number), Field(ge=1, le=1_048_576)] = 8192
+    weight: Annotated[Real, Field(ge=0, le=1e6)] = 1 / 255
+    queue: Annotated[Whole, Field(ge=1, le=1_048_576)] = 8192
     momentum: Fraction = 0.999
-    temperature: Annotated[float, BeforeValidator(_number), Field(ge=1e-4, le=1e4)] = 0.07
+    temperature: Annotated[Real, Field(ge=1e-4, le=1e4)] = 0.07
 
 
-class Recipe(_Settings):
+class Recipe(Settings):
     """Everything that decides the weights of a baseline and of the target fine-tuned from it.
 
     Attributes:
@@ -131,10 +106,10 @@ class Recipe(_Settings):
 
     name: Annotated[str, Field(max_length=100), AfterValidator(_name)]
     architecture: Literal["srresnet", "srcnn-style", "dan", "dasr", "dncnn"] | ForeignName = "srresnet"
-    network: dict[str, Annotated[int, BeforeValidator(_number)]] = Field(default_factory=dict)
+    network: dict[str, Whole] = Field(default_factory=dict)
     scale: Literal[1, 2, 3, 4] = 2
     resampler: Literal["bicubic", "bilinear"] = "bicubic"
-    patch: Annotated[int, BeforeValidator(_number), Field(ge=16, le=8192)] = 64
+    patch: Annotated[Whole, Field(ge=16, le=8192)] = 64
     batch: Batch = 16
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
     ema: Fraction = 0.999
@@ -218,16 +193,6 @@ def _read(path: Path) -> str:
         raise FilterlensError(f"Recipe '{path}' is not text in UTF-8 ({error}).") from error
 
 
-def shown(value: Any) -> str:
-    """Quote a value of a setting, shortened, whatever it is."""
-    if isinstance(value, int) and value.bit_length() > 256:  # Python refuses to write numbers of thousands of digits
-        return f"a number of {value.bit_length()} bits"
-    try:
-        return _short(repr(value))
-    except (ValueError, RecursionError):
-        return f"a {type(value).__name__}"
-
-
 def _short(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
@@ -259,12 +224,7 @@ def validated(settings: dict[str, Any], source: str) -> Recipe:
     if not isinstance(architecture, str) or (architecture not in ARCHITECTURES and ":" not in architecture):
         written = architecture if isinstance(architecture, str) else shown(architecture)
         raise unknown("architecture", _short(written), ARCHITECTURES)
-    try:
-        recipe = Recipe.model_validate(settings)
-    except ValidationError as error:
-        raise UsageError(f"Recipe '{source}': {first_mistake(error, Recipe)}") from None
-    except RecursionError:
-        raise UsageError(f"Recipe '{source}': a setting is nested too deeply.") from None
+    recipe = Recipe.of(settings, f"Recipe '{source}'")
     _check_network(recipe, source)
     if recipe.contrast is not None and recipe.architecture != "dasr":
         raise UsageError(f"Recipe '{source}': contrast is a setting of dasr, not of {recipe.architecture}.")
@@ -273,19 +233,6 @@ def validated(settings: dict[str, Any], source: str) -> Recipe:
     for stage in (recipe.baseline, recipe.target):
         _check_blurs_fit(recipe, stage, source)
     return recipe
-
-
-def first_mistake(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say which setting is wrong, what its value is and what is legal; a name that is unknown comes first."""
-    first = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
-    place = _short(".".join(str(part) for part in first["loc"]))
-    if first["type"] == "extra_forbidden":
-        sections = {1: model, 2: Contrast if first["loc"][0] == "contrast" else Stage}
-        return str(unknown("setting", _short(str(first["loc"][-1])), sections[len(first["loc"])].model_fields))
-    if first["type"] == "missing":
-        return f"{place} is missing."
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{place} = {shown(first.get('input'))}: {_short(message)}."
 
 
 def _check_network(recipe: Recipe, source: str) -> None:

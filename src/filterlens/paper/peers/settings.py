@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from filterlens.paper.choices import Positive, Settings
+from filterlens.settings import Fraction, Positive, Settings
 from filterlens.training.recipe import Contrast
 
 LEVELS = 255  # of an 8-bit image
@@ -58,7 +58,7 @@ class PeerSettings(Settings):
     contrast: Contrast = Contrast(target_iterations=3000, learning_rate=3e-4, queue=512)
     batch: Positive = 16
     patch: Annotated[int, Field(ge=16)] = 64
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    ema: Fraction = 0.999
     checkpoint_every: Positive = 200
     training_noise: Annotated[float, Field(gt=0, le=LEVELS)] = 25
     test_noise: Annotated[float, Field(gt=0, le=LEVELS)] = 15
