@@ -2,10 +2,11 @@
 """What many tests share: one thread, so that equal means bit-identical, and a photograph to work on."""
 
 import pytest
-import skimage.data
 import torch
 from hypothesis import settings
 from torch import Tensor
+
+from filterlens.data.photographs import photograph as shipped
 
 # a first call may import for a quarter of a second: no test measures time
 settings.register_profile("untimed", deadline=None)
@@ -20,8 +21,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def photograph() -> Tensor:
     """A photograph ``(1, 3, 96, 120)`` in [0, 1], free to use: Eileen Collins by NASA."""
-    pixels = torch.from_numpy(skimage.data.astronaut()[60:156, 170:290].copy())
-    return pixels.permute(2, 0, 1).unsqueeze(0).float() / 255
+    return shipped("astronaut")[:, 60:156, 170:290].unsqueeze(0).float() / 255
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from filterlens.data.catalogue import CATALOGUE, ImageSet, named
+from filterlens.data.catalogue import CATALOGUE, ImageSet, data_root, find_set, named
 from filterlens.data.images import read_image
-from filterlens.data.places import data_root, find_set
 from filterlens.data.verification import pixel_digest, verify
 from filterlens.errors import FilterlensError, UsageError
 

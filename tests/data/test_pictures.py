@@ -13,10 +13,9 @@ import torch
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from filterlens.data.deep_png import is_deep_png, read_deep_png, write_deep_png
+from filterlens.data.beyond_pillow import is_deep_png, read_deep_png, write_deep_png
 from filterlens.data.images import pixel_limit, read_image, to_uint8
-from filterlens.data.metadata import Metadata
-from filterlens.data.pictures import Picture, read_picture, write_picture
+from filterlens.data.pictures import Metadata, Picture, read_picture, write_picture
 from filterlens.errors import FilterlensError, UsageError
 from tests.data.test_images import png_that_claims
 
@@ -358,7 +357,7 @@ def test_metadata_that_a_format_refuses_cost_no_picture(tmp_path):
 
 
 def test_large_16_bit_pngs_are_packed_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("filterlens.data.deep_png._AT_ONCE", 100)
+    monkeypatch.setattr("filterlens.data.beyond_pillow._AT_ONCE", 100)
     pixels = deep(3, 40, 30)
     write_deep_png(tmp_path / "deep.png", pixels, {})
     np.testing.assert_array_equal(read_deep_png(tmp_path / "deep.png"), pixels)

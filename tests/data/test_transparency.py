@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from filterlens.data.deep_png import write_deep_png
-from filterlens.data.pictures import read_picture
-from filterlens.data.transparency import filled
+from filterlens.data.beyond_pillow import write_deep_png
+from filterlens.data.pictures import filled, read_picture
 
 YELLOW = (255, 255, 0)
 

@@ -6,17 +6,17 @@ import math
 
 import numpy as np
 import pytest
-import skimage.data
 import torch
 from PIL import Image
 from torch import Tensor
 
+from filterlens.data.photographs import photograph as shipped
 from filterlens.degradations import Jpeg
 from filterlens.errors import UsageError
 
 
 def picture(name: str) -> Tensor:
-    return torch.from_numpy(getattr(skimage.data, name)()).permute(2, 0, 1).unsqueeze(0).float() / 255
+    return shipped(name).unsqueeze(0).float() / 255
 
 
 @pytest.mark.parametrize("quality", [1, 30, 100])

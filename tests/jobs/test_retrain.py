@@ -6,11 +6,11 @@ import signal
 
 import numpy as np
 import pytest
-import skimage.data
 import torch
 from PIL import Image
 
 from filterlens.attribution.result import Attribution, save_attributions
+from filterlens.data.photographs import photograph
 from filterlens.editing.retrain_settings import settings_for
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import folder_lock, write_json
@@ -42,7 +42,7 @@ def folder(tmp_path):
     scores = {BLUR: torch.rand(len(pair.space)), "noise:0.1": torch.rand(len(pair.space))}
     save_attributions(run / "scores.safetensors", [Attribution("faig", pair.space, scores)])
     write_json(run / "run.json", {"pair": describe_pair(pair), "settings": SETTINGS})
-    astronaut = skimage.data.astronaut()
+    astronaut = photograph("astronaut").permute(1, 2, 0).numpy()
     (tmp_path / "images").mkdir()
     for index in range(21):
         Image.fromarray(np.roll(astronaut, -15 * index, 0)[:40, 200:240]).save(tmp_path / f"images/{index:02}.png")

@@ -30,8 +30,7 @@ DataRoot = Annotated[
 @data.command("list")
 def list_sets(root: DataRoot = None, json: options.Json = False) -> None:
     """List the image sets that are known, and where those lie that are here."""
-    from filterlens.data.catalogue import CATALOGUE
-    from filterlens.data.places import data_root, locate
+    from filterlens.data.catalogue import CATALOGUE, data_root, locate
 
     place = data_root(root)
     rows = [(entry, locate(name, place)) for name, entry in CATALOGUE.items()]
@@ -70,9 +69,8 @@ def get(
     json: options.Json = False,
 ) -> None:
     """Fetch an image set from its official address, verify it and put it in the data folder."""
-    from filterlens.data.catalogue import named
+    from filterlens.data.catalogue import data_root, named
     from filterlens.data.download import get_set
-    from filterlens.data.places import data_root
 
     entry = named(name)
     found = get_set(entry, data_root(root), source=source, force=force, progress=Terminal())
@@ -82,7 +80,7 @@ def get(
 @data.command("where")
 def where(name: SetName, root: DataRoot = None, json: options.Json = False) -> None:
     """Print the folder of an image set that is here."""
-    from filterlens.data.places import find_set
+    from filterlens.data.catalogue import find_set
 
     folder = find_set(name, root)
     result({"name": name, "folder": str(folder)}, str(folder), json)
@@ -98,8 +96,7 @@ def check(
     json: options.Json = False,
 ) -> None:
     """Verify a copy of an image set: by its pixels where they are known, else by number and size of its images."""
-    from filterlens.data.catalogue import named
-    from filterlens.data.places import find_set
+    from filterlens.data.catalogue import find_set, named
     from filterlens.data.verification import verify
 
     entry = named(name)

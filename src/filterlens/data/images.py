@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading and writing images: whatever a user has becomes 8-bit RGB, or a clear error."""
+"""Reading images of every kind as pixels, most often as 8-bit RGB, or a clear error; and writing that."""
 
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from filterlens.data.levels import BITS_PER_SAMPLE, Levels, Note, gray_levels, gray_values, silent
+from filterlens.data.beyond_pillow import is_tiff, read_other_tiff
+from filterlens.data.levels import BITS_PER_SAMPLE, Note, gray_levels, gray_values, silent
 from filterlens.data.listing import find_images
 from filterlens.data.memory import READING, check_memory
-from filterlens.data.other_tiff import is_tiff, read_other_tiff
 from filterlens.errors import FilterlensError, UsageError, first_line
 from filterlens.files import whole_file
 
 Array = npt.NDArray[Any]
-PLANES, IN_PLANES = 284, 2  # a tag of TIFFs, and what it says where each colour lies by itself
+PLANES, IN_PLANES = 284, 2  # a tag of TIFFs, and its value where each colour lies by itself
+_GRAY = ("1", "L", "LA", "I", "F")
 
 
 def read_image(path: Path | str, note: Note = silent) -> Tensor:
@@ -31,8 +33,8 @@ def read_image(path: Path | str, note: Note = silent) -> Tensor:
     palettes are converted, transparency is laid over white, and the EXIF orientation is applied.
 
     Args:
-        path: Of the file.
-        note: Told in one line where values lie outside the range of the file's type and are clipped.
+        path: The file.
+        note: Receives one line where values lie outside the range of the file's type and are clipped.
 
     Raises:
         FilterlensError: The file is missing, truncated, no image, larger than memory, or suspiciously large (above
@@ -42,10 +44,8 @@ def read_image(path: Path | str, note: Note = silent) -> Tensor:
     if pixels is None:
         with opened(path) as image:
             ImageOps.exif_transpose(image, in_place=True)
-            pixels = np.array(_to_rgb(image, path, note))
-    else:
-        pixels = np.array(_of_levels(pixels))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+            pixels = pillow_pixels(image, path, note, bits=8)
+    return torch.from_numpy(np.array(_as_rgb(pixels))).permute(2, 0, 1).contiguous()
 
 
 @contextlib.contextmanager
@@ -53,9 +53,9 @@ def opened(path: Path | str, bytes_per_pixel: float = READING, remedy: str = "")
     """Open an image lazily; whatever goes wrong until the block ends becomes an error that names the file.
 
     Args:
-        path: Of the file.
-        bytes_per_pixel: What the job takes for a pixel; an image for which memory does not suffice is refused at once.
-        remedy: What else can be done about that.
+        path: The file.
+        bytes_per_pixel: Memory that the job needs for a pixel; an image that is too large for it is refused at once.
+        remedy: Further advice for that error.
 
     Raises:
         FilterlensError: As for :func:`read_image`.
@@ -136,27 +136,35 @@ def image_size(path: Path | str) -> tuple[int, int]:
             return width, height
 
 
-def _to_rgb(image: Image.Image, path: Path | str, note: Note) -> Image.Image:
+def is_gray(image: Image.Image) -> bool:
+    """Whether an opened image is gray, with or without opacity."""
+    return image.mode in _GRAY or image.mode.startswith("I;16")
+
+
+def pillow_pixels(image: Image.Image, path: Path | str, note: Note, bits: int = 16) -> Array:
+    """Return ``(H, W, channels)`` uint8 or uint16 of what Pillow opened: gray or RGB, with opacity or without.
+
+    Args:
+        image: The opened image, upright.
+        path: The file, for notes and errors.
+        note: Receives one line where values are clipped.
+        bits: 8, or 16 to keep the depth of gray images.
+    """
     levels = gray_levels(image)
     if levels is not None:
-        values = Levels(levels.white, 8, levels.inverted).of(gray_values(image), path, note)
-        return Image.fromarray(values).convert("RGB")
-    if has_opacity(image):
-        return _over_white(to_rgba(image))
-    return from_lab(image) if image.mode == "LAB" else image.convert("RGB")
+        levels = replace(levels, bits=min(bits, levels.bits))
+        return levels.of(gray_values(image), path, note)[..., None]
+    gray = is_gray(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        straight = image.convert("LA") if image.mode == "La" else image  # not premultiplied
+        pixels = np.array(straight.convert("RGBA"))
+        return pixels[..., [0, 3]] if gray else pixels
+    if gray:
+        return np.array(image.convert("L"))[..., None]
+    return np.array(_from_lab(image) if image.mode == "LAB" else image.convert("RGB"))
 
 
-def has_opacity(image: Image.Image) -> bool:
-    """Whether some pixels of an opened image may be transparent."""
-    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
-
-
-def to_rgba(image: Image.Image) -> Image.Image:
-    """Return the image with straight (not premultiplied) opacity, whatever form it has there."""
-    return image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
-
-
-def from_lab(image: Image.Image) -> Image.Image:
+def _from_lab(image: Image.Image) -> Image.Image:
     """Return the sRGB colours of a CIELAB image, which Pillow alone does not convert."""
     from PIL import ImageCms
 
@@ -166,13 +174,8 @@ def from_lab(image: Image.Image) -> Image.Image:
     return converted
 
 
-def _over_white(rgba: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB")
-
-
 def other_pixels(path: Path | str, note: Note = silent, bytes_per_pixel: float = READING) -> Array | None:
-    """Read a TIFF that Pillow refuses (:func:`filterlens.data.other_tiff.read_other_tiff`); None for other files."""
+    """Read a TIFF that Pillow refuses (:func:`filterlens.data.beyond_pillow.read_other_tiff`); None for other files."""
     with refusals(path):
         if not is_tiff(path) or _pillow_reads(path):
             return None
@@ -181,7 +184,7 @@ def other_pixels(path: Path | str, note: Note = silent, bytes_per_pixel: float =
 
 
 def _pillow_reads(path: Path | str) -> bool:
-    """Say whether Pillow reads a TIFF, and rightly: of 16-bit colours in planes it makes other ones."""
+    """Whether Pillow reads a TIFF, and correctly: it mixes up 16-bit colours in planes."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -192,15 +195,17 @@ def _pillow_reads(path: Path | str) -> bool:
         return False
 
 
-def _of_levels(pixels: Array) -> Image.Image:
-    """Return the RGB image of gray or colours, with or without opacity, of 8 or 16 bits."""
+def _as_rgb(pixels: Array) -> Image.Image:
+    """Return the 8-bit RGB image of pixels ``(H, W, channels)``; transparency is laid over white."""
     shallow = pixels if pixels.dtype == np.uint8 else (pixels / 257).round().astype(np.uint8)
     image = Image.fromarray(shallow[..., 0] if shallow.shape[2] == 1 else shallow)
-    return _over_white(image.convert("RGBA")) if shallow.shape[2] in (2, 4) else image.convert("RGB")
+    if shallow.shape[2] in (2, 4):
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 def list_images(folder: Path | str) -> tuple[list[Path], list[Path]]:
-    """List a folder's images in the order of their names, and the files beside them that are none.
+    """List a folder's images in the order of their names, and the other files there.
 
     The short form of :func:`filterlens.data.listing.find_images`, which also tells of subfolders and broken links.
 

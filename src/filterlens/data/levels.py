@@ -28,7 +28,7 @@ Note = Callable[[str], None]
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of a TIFF
 SIGNED, WHITE_IS_ZERO = 2, 0
 HALF_A_LEVEL = 0.5 / 255  # so far beyond 0 … 1 a float may lie by rounding: no level of 8 bits changes
-_PIXELS_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 18  # pixels whose values are computed at once: no second copy of a large image
 
 
 def silent(text: str) -> None:
@@ -60,7 +60,7 @@ class Levels:
             return most - values if self.inverted else values
         levels = np.empty(values.shape, dtype)
         seen = _Seen()
-        for rows in _bands(values):
+        for rows in bands(len(values), values[:1].size):
             part = values[rows].astype(np.float64)
             seen.add(part, self.white, HALF_A_LEVEL if values.dtype.kind == "f" else 0)
             scaled = np.nan_to_num(part / self.white).clip(0, 1)
@@ -111,7 +111,7 @@ def of_type(dtype: np.dtype[Any], inverted: bool = False) -> Levels:
 
 
 class _Seen:
-    """What was found among the values of one image."""
+    """Counts of the values of one image that are odd."""
 
     def __init__(self) -> None:
         self.unreal = self.below = self.above = 0
@@ -149,11 +149,11 @@ def _share(count: int, values: Array) -> str:
     return f"{100 * count / values.size:.3g} %"
 
 
-def _bands(values: Array) -> Iterator[slice]:
-    """Cut rows so that a band has about a million values: what is computed on the way needs little memory."""
-    step = max(1, _PIXELS_AT_ONCE // max(1, values[:1].size))
-    for start in range(0, len(values), step):
-        yield slice(start, start + step)
+def bands(height: int, width: int) -> Iterator[slice]:
+    """Cut the rows of an image into bands, so that what is computed on the way needs little memory."""
+    step = max(1, _AT_ONCE // max(1, width))
+    for start in range(0, height, step):
+        yield slice(start, min(start + step, height))
 
 
 def _first(value: Any) -> Any:

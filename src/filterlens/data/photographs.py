@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The free photographs that come with scikit-image, for the demo and the examples."""
+"""Four free photographs for the demo and the examples; ``shipped/README.md`` names their sources and licences."""
 
-from pathlib import Path
+from importlib.resources import as_file, files
 
 import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError, unknown
 
-# astronaut and rocket: public domain (NASA); chelsea and coffee: CC0. All four are files of scikit-image's wheel.
 PHOTOGRAPHS = {"astronaut": "astronaut.png", "chelsea": "chelsea.png", "coffee": "coffee.png", "rocket": "rocket.jpg"}
 
 
@@ -17,28 +16,19 @@ def photograph(name: str) -> Tensor:
 
     Raises:
         UsageError: Unknown name.
-        FilterlensError: scikit-image is not installed with its data.
+        FilterlensError: The installation lacks the file.
     """
     from filterlens.data.images import read_image
 
     if name not in PHOTOGRAPHS:
         raise unknown("photograph", name, PHOTOGRAPHS)
-    path = photograph_folder() / PHOTOGRAPHS[name]
-    if not path.is_file():
+    shipped = files("filterlens.data").joinpath("shipped", PHOTOGRAPHS[name])
+    if not shipped.is_file():
         raise FilterlensError(
-            f"'{path}' is missing. Install scikit-image again (pip install --force-reinstall scikit-image)."
+            f"'{shipped}' is missing. Install filterlens again (pip install --force-reinstall filterlens)."
         )
-    return read_image(path)
-
-
-def photograph_folder() -> Path:
-    """Return the folder of scikit-image's own images, without importing the library's submodules."""
-    import importlib.util
-
-    found = importlib.util.find_spec("skimage")
-    if found is None or found.origin is None:
-        raise FilterlensError("scikit-image is not installed; its photographs serve the demo. pip install scikit-image")
-    return Path(found.origin).parent / "data"
+    with as_file(shipped) as path:
+        return read_image(path)
 
 
 def square(image: Tensor, size: int, top: int, left: int) -> Tensor:

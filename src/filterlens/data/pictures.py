@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images with all that a user wants back: 8 or 16 bits, gray or colour, transparency, and what the file says."""
+"""Images with all that a user wants back: 8 or 16 bits, gray or colour, transparency, and metadata."""
 
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,125 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo, iTXt
 from torch import Tensor
 
-from filterlens.data.deep_png import is_deep_png, read_deep_png, write_deep_png
-from filterlens.data.images import from_lab, has_opacity, opened, other_pixels, to_rgba
-from filterlens.data.levels import Note, gray_levels, gray_values, silent
+from filterlens.data.beyond_pillow import (
+    ORIENTATION,
+    UPRIGHT,
+    is_deep_png,
+    read_deep_png,
+    write_deep_png,
+    write_deep_tiff,
+)
+from filterlens.data.images import is_gray, opened, other_pixels, pillow_pixels
+from filterlens.data.levels import Note, bands, silent
 from filterlens.data.listing import shown
 from filterlens.data.memory import READING
-from filterlens.data.metadata import Metadata
-from filterlens.data.other_tiff import write_deep_tiff
-from filterlens.data.transparency import filled
-from filterlens.data.upright import ORIENTATION, UPRIGHT
 from filterlens.errors import FilterlensError, first_line
 from filterlens.files import whole_file
 
 Array = npt.NDArray[Any]
 PNG, WEBP = ".png", ".webp"
 LONGEST_WEBP = 16_383
-_GRAY = ("1", "L", "LA", "I", "F")
 _LUMA = (0.299, 0.587, 0.114)  # BT.601, as Pillow's
-_BANDS = 1 << 18  # pixels whose values are computed at once: a large image has no second copy in float32
+INVISIBLE = 0.5 / 255  # opacity below which 8 bits say 0
+_XMP_IN_PNG = "XML:com.adobe.xmp"
+_COLOUR_SPACES = {False: b"RGB ", True: b"GRAY"}  # gray or not → bytes 16 to 20 of a fitting ICC profile
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is kept of a file, with the orientation already applied to the pixels and taken out.
+
+    Attributes:
+        icc: Colour profile; None also where it is of another colour space than the pixels now are.
+        exif: EXIF block.
+        xmp: XMP packet.
+        texts: Key → text of a PNG's text chunks.
+        colours: Names of a PNG's colour chunks (gAMA, cHRM, sRGB) → content.
+        dpi: Resolution, across and down.
+    """
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    colours: Mapping[bytes, bytes] = field(default_factory=dict)
+    dpi: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, image: Image.Image, *, gray: bool) -> "Metadata":
+        """Take the metadata of an image.
+
+        Args:
+            image: The loaded image (a PNG's texts behind the pixels are known then) after ``ImageOps.exif_transpose``.
+            gray: Whether the pixels stay gray; decides which profile fits.
+        """
+        info = image.info
+        texts = {key: text for key, text in getattr(image, "text", {}).items() if key != _XMP_IN_PNG}
+        return cls(
+            icc=_fitting(info.get("icc_profile"), gray),
+            exif=info.get("exif"),
+            xmp=_as_bytes(info.get("xmp") or info.get(_XMP_IN_PNG)),
+            texts=texts,
+            colours=_colour_chunks(info) if image.format == "PNG" else {},
+            dpi=info.get("dpi"),
+        )
+
+    def for_png(self) -> dict[str, Any]:
+        """Return the arguments with which Pillow writes it into a PNG."""
+        chunks = PngInfo()
+        for name, content in self.colours.items():
+            chunks.add(name, content)
+        for key, text in self.texts.items():
+            if isinstance(text, iTXt):
+                chunks.add_itxt(key, text, text.lang or "", text.tkey or "")
+            else:
+                chunks.add_text(key, text)
+        if self.xmp:
+            chunks.add_itxt(_XMP_IN_PNG, self.xmp.decode("utf-8", "replace"))
+        return {"pnginfo": chunks} | self._given("icc_profile", "exif", "dpi")
+
+    def for_webp(self) -> dict[str, Any]:
+        """Return the arguments with which Pillow writes it into a WebP, which has no place for texts."""
+        return self._given("icc_profile", "exif", "xmp")
+
+    def for_jpeg(self) -> dict[str, Any]:
+        """Return the arguments with which Pillow writes it into a JPEG."""
+        return self._given("icc_profile", "exif", "xmp", "dpi")
+
+    def for_tiff(self) -> dict[str, Any]:
+        """Return the arguments with which Pillow writes it into a TIFF."""
+        return self._given("icc_profile", "dpi")
+
+    def for_bmp(self) -> dict[str, Any]:
+        """Return the arguments with which Pillow writes it into a BMP, which knows no more."""
+        return self._given("dpi")
+
+    def _given(self, *names: str) -> dict[str, Any]:
+        every = {"icc_profile": self.icc, "exif": self.exif, "xmp": self.xmp, "dpi": self.dpi}
+        return {name: every[name] for name in names if every[name]}
+
+
+def _fitting(profile: bytes | None, gray: bool) -> bytes | None:
+    """Drop a profile of another colour space: a CMYK profile says nothing of RGB pixels."""
+    return profile if profile and profile[16:20] == _COLOUR_SPACES[gray] else None
+
+
+def _as_bytes(packet: str | bytes | None) -> bytes | None:
+    return packet.encode() if isinstance(packet, str) else packet
+
+
+def _colour_chunks(info: Mapping[str | tuple[int, int], Any]) -> dict[bytes, bytes]:
+    chunks = {}
+    if "gamma" in info:
+        chunks[b"gAMA"] = struct.pack(">I", round(info["gamma"] * 100_000))
+    if "chromaticity" in info:
+        chunks[b"cHRM"] = struct.pack(">8I", *(round(value * 100_000) for value in info["chromaticity"]))
+    if "srgb" in info:
+        chunks[b"sRGB"] = bytes([info["srgb"]])
+    return chunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +171,7 @@ class Picture:
         height, width = self.colours.shape[-2:]
         channels = (1 if self.gray else 3) + (self.alpha is not None)
         pixels: Array = np.empty((height, width, channels), np.uint8 if depth == 8 else np.uint16)
-        for rows in _bands(height, width):
+        for rows in bands(height, width):
             for channel, plane in enumerate((self._values(rows) * (2**depth - 1)).round().numpy()):
                 pixels[rows, :, channel] = plane
         return pixels
@@ -100,10 +200,10 @@ def read_picture(
     CMYK, LAB and palettes RGB.
 
     Args:
-        path: Of the file.
-        note: Told in one line where values are clipped.
-        bytes_per_pixel: What the job takes for a pixel, see :func:`filterlens.data.images.opened`.
-        remedy: What else can be done where memory does not suffice.
+        path: The file.
+        note: Receives one line where values are clipped.
+        bytes_per_pixel: Memory that the job needs for a pixel, see :func:`filterlens.data.images.opened`.
+        remedy: Further advice where memory does not suffice.
 
     Raises:
         FilterlensError: As for :func:`filterlens.data.images.read_image`.
@@ -113,7 +213,7 @@ def read_picture(
         return _picture(other, Metadata(), 1)
     with opened(path, bytes_per_pixel, remedy) as image:
         orientation = image.getexif().get(ORIENTATION, 1)
-        gray = image.mode in _GRAY or image.mode.startswith("I;16")
+        gray = is_gray(image)
         if is_deep_png(path):
             image.load()  # also for the texts behind the pixels
             pixels: Array = UPRIGHT.get(orientation, np.asarray)(read_deep_png(path, image))
@@ -121,8 +221,8 @@ def read_picture(
             ImageOps.exif_transpose(image, in_place=True)
         else:
             ImageOps.exif_transpose(image, in_place=True)
-            pixels = _pixels(image, gray, path, note)
-        metadata = Metadata.of(image, image, gray=gray)
+            pixels = pillow_pixels(image, path, note)
+        metadata = Metadata.of(image, gray=gray)
         frames = getattr(image, "n_frames", 1)
     return _picture(pixels, metadata, frames)
 
@@ -137,23 +237,29 @@ def _picture(pixels: Array, metadata: Metadata, frames: int) -> Picture:
     return Picture(colours.expand(-1, 3, -1, -1), alpha, bits, channels <= 2, metadata, frames)
 
 
-def _bands(height: int, width: int) -> Iterator[slice]:
-    step = max(1, _BANDS // width)
-    for start in range(0, height, step):
-        yield slice(start, min(start + step, height))
+def filled(colours: Tensor, alpha: Tensor) -> Tensor:
+    """Give invisible pixels the colour of the nearest visible one; the others stay as they are.
 
+    The colours beneath full transparency mean nothing; often they are black, and a network would draw them into the
+    visible edge.
 
-def _pixels(image: Image.Image, gray: bool, path: Path | str, note: Note) -> Array:
-    """Return ``(H, W, channels)`` uint8 or uint16 of what Pillow read."""
-    levels = gray_levels(image)
-    if levels is not None:
-        return levels.of(gray_values(image), path, note)[..., None]
-    if has_opacity(image):
-        pixels = np.array(to_rgba(image))
-        return pixels[..., [0, 3]] if gray else pixels
-    if gray:
-        return np.array(image.convert("L"))[..., None]
-    return np.array(from_lab(image) if image.mode == "LAB" else image.convert("RGB"))
+    Args:
+        colours: ``(1, 3, H, W)``.
+        alpha: Opacity ``(1, 1, H, W)`` in [0, 1].
+
+    Returns:
+        The same tensor where all or none can be seen, else a filled copy.
+    """
+    hidden = alpha[0, 0] < INVISIBLE
+    if not hidden.any() or hidden.all():
+        return colours
+    from scipy.ndimage import distance_transform_edt
+
+    nearest = distance_transform_edt(hidden.numpy(), return_distances=False, return_indices=True)
+    rows, columns = (torch.from_numpy(each)[hidden].long() for each in nearest)
+    changed = colours.clone(memory_format=torch.contiguous_format)
+    changed[..., hidden] = colours[..., rows, columns]
+    return changed
 
 
 def write_picture(path: Path | str, picture: Picture, note: Note = silent) -> None:
@@ -164,8 +270,8 @@ def write_picture(path: Path | str, picture: Picture, note: Note = silent) -> No
 
     Args:
         path: Ends in one of :data:`WRITTEN`; any other name gets a PNG.
-        picture: What to write.
-        note: Told in one line what is lost.
+        picture: The picture.
+        note: Receives one line on what is lost.
 
     Raises:
         FilterlensError: The file cannot be written, or the format has no place for so many pixels.

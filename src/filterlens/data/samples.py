@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from filterlens.data.images import crop_to_multiple, image_size, list_images, read_image, to_float
+from filterlens.data.levels import Note, silent
 from filterlens.errors import UsageError
 from filterlens.files import sha256_of
 from filterlens.pixels import require_unit_range
@@ -23,7 +24,7 @@ class Sample:
     Attributes:
         name: Stem of the file, key of the mapping, or the position in the sequence.
         read: Returns RGB ``(3, H, W)``, uint8 or float in [0, 1].
-        path: Of the file, if there is one.
+        path: The file, if there is one.
     """
 
     name: str
@@ -67,17 +68,16 @@ class Sample:
         return {"name": self.name, **origin, "width": width, "height": height}
 
 
-Note = Callable[[str], None]
 Image = Path | str | Tensor | Sample
 Images = Image | Iterable[Image] | Mapping[str, Image]
 
 
-def as_samples(images: Images, note: Note = lambda text: None) -> list[Sample]:
+def as_samples(images: Images, note: Note = silent) -> list[Sample]:
     """Accept a folder, a file, paths, tensors ``(3, H, W)`` or ``(B, 3, H, W)``, samples, or name → any of them.
 
     Args:
         images: One, or any iterable of several; tensors are looked at at once: RGB, uint8 or floats in [0, 1].
-        note: Told in one line when values that a resampler left a little outside [0, 1] were clipped.
+        note: Receives one line when values that a resampler left a little outside [0, 1] were clipped.
 
     Raises:
         FilterlensError: A folder is missing or empty.
@@ -123,7 +123,7 @@ def _from_tensor(name: str, image: Tensor, note: Note) -> Sample:
     return Sample(name, lambda: checked)
 
 
-def _as_image(name: str, image: Tensor, note: Note = lambda text: None) -> Tensor:
+def _as_image(name: str, image: Tensor, note: Note = silent) -> Tensor:
     """Return an image ``(3, H, W)``, uint8, or float32 or float64 within [0, 1].
 
     Raises:

@@ -44,8 +44,8 @@ class Jpeg:
     def apply_differentiable(self, images: Tensor) -> Tensor:
         """Pass ``(B, 3, H, W)`` through kornia's differentiable codec, batched on the device.
 
-        Measured on two photographs (scikit-image's *astronaut* and *chelsea*), at 8 bits: from quality 30 to 90 it
-        differs from :meth:`apply` by 0.8 to 1.4 grey levels on average (root mean square 1.1 to 2.2; single pixels
+        Measured on two shipped photographs (*astronaut* and *chelsea*), at 8 bits: from quality 30 to 90 it differs
+        from :meth:`apply` by 0.8 to 1.4 grey levels on average (root mean square 1.1 to 2.2; single pixels
         by up to 32), at quality 10 by 1.6 to 1.8. The compression itself changes the pictures by 2.0 to 4.7 levels
         from quality 90 to 30, and by 7.3 to 7.7 at 10. The tests hold these figures.
         """

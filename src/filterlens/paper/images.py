@@ -7,9 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from filterlens.data.catalogue import CATALOGUE
+from filterlens.data.catalogue import CATALOGUE, find_set
 from filterlens.data.photographs import PHOTOGRAPHS, photograph
-from filterlens.data.places import find_set
 from filterlens.data.samples import Sample, as_samples
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.paper.settings import ImageChoice
