@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from filterlens.degradations.pipeline import Degradation
     from filterlens.editing.adapt import adapt
     from filterlens.editing.adapter import Adapter
-    from filterlens.editing.modulate import modulate
-    from filterlens.editing.substitute import substitute
+    from filterlens.editing.dial import modulate, substitute
     from filterlens.errors import FilterlensError, UsageError
     from filterlens.filters import FilterSpace, Selection
     from filterlens.models.checkpoints import load_network
@@ -51,8 +50,8 @@ _PLACES = {
     "load_network": "models.checkpoints",
     "Adapter": "editing.adapter",
     "adapt": "editing.adapt",
-    "substitute": "editing.substitute",
-    "modulate": "editing.modulate",
+    "substitute": "editing.dial",
+    "modulate": "editing.dial",
     "FilterlensError": "errors",
     "UsageError": "errors",
 }

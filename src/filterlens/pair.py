@@ -327,15 +327,27 @@ class ModelPair:
                 parameter.copy_(value)
         return network
 
-    def weight_mask(self, filters: Tensor, *, biases: bool = False) -> Tensor:
-        """Turn a mask over filters ``(filters,)`` into one over the flat parameters; biases in or out."""
+    def weight_mask(self, filters: Tensor, *, biases: float = False) -> Tensor:
+        """Give every weight the value of its filter: ``(filters,)``, a mask or numbers, becomes ``(parameters,)``.
+
+        Args:
+            filters: One value per filter.
+            biases: The value of all biases (and other weights that are no filters).
+        """
         spread = self.space.spread(filters.to(self.device))
-        rest = torch.tensor(biases, device=self.device)
+        rest = torch.tensor(biases, dtype=filters.dtype, device=self.device)
         return self.flatten({slot.name: spread.get(slot.name, rest) for slot in self._layout.slots})
 
     def pool(self, vector: Tensor) -> Tensor:
         """Sum a quantity per weight, given flat, over each filter's slice: ``(parameters,)`` → ``(filters,)``."""
         return self.space.pool(self.unflatten(vector))
+
+
+def between(low: Tensor, high: Tensor, strengths: Tensor) -> Tensor:
+    """Return low + strengths · (high − low), number by number: 0 is ``low`` and 1 is ``high``, both bit by bit."""
+    strengths = strengths.to(low)
+    point = torch.lerp(low, high, strengths)
+    return torch.where(strengths == 1, high, torch.where(strengths == 0, low, point))
 
 
 def _guarded(call: Callable[[Tensor], object], images: Tensor) -> object:

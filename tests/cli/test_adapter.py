@@ -13,7 +13,7 @@ from PIL import Image
 from filterlens import Adapter, adapt, load_network
 from filterlens.attribution.result import load_attributions
 from filterlens.data.images import read_image, to_float, to_uint8
-from filterlens.editing.modulate import modulate
+from filterlens.editing.dial import modulate
 from filterlens.models.checkpoints import save_network
 from filterlens.pair import ModelPair
 from tests.cli.test_bad_input import refused

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from filterlens import Adapter, FilterlensError, FilterSpace, ModelPair, Selection, UsageError, adapt
-from filterlens.editing.modulate import modulated
+from filterlens.editing.dial import modulated
 from filterlens.editing.weights_hash import weights_hash
 from tests.attribution.small_networks import Curved, Linear, make_pair
 

@@ -7,7 +7,7 @@ import torch
 
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
-from filterlens.editing.modulate import modulated
+from filterlens.editing.dial import modulated
 from filterlens.evaluation.modulation import (
     AllWeights,
     FilterKnob,

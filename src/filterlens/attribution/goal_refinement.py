@@ -15,7 +15,7 @@ from filterlens.attribution.mask_optimisation import Schedule, optimise_mask, ra
 from filterlens.attribution.units import Measurement, Unit
 from filterlens.degradations.randomness import derive_seed
 from filterlens.filters import ranking
-from filterlens.pair import ModelPair
+from filterlens.pair import ModelPair, between
 
 LOOKS = 4  # how often a refinement is judged on the crops that were kept aside
 SHOWN = 80  # steps of a progress bar, at most
@@ -23,7 +23,7 @@ SHOWN = 80  # steps of a progress bar, at most
 
 def at_mask(pair: ModelPair, mask: Tensor) -> Tensor:
     """Return θ + m (θ̄ − θ) as a flat vector, every filter with its own m in [0, 1]; biases stay the target's."""
-    return torch.lerp(pair.target, pair.baseline, pair.weight_mask(mask.to(pair.dtype)).to(pair.dtype))
+    return between(pair.target, pair.baseline, pair.weight_mask(mask.to(pair.dtype)))
 
 
 def at_top(pair: ModelPair, scores: Tensor, count: int) -> Tensor:

@@ -3,9 +3,8 @@
 
 On the baseline a strength s sets an adapter's filters to θ̄ + s(θ − θ̄): 0 changes nothing, 1 brings the function in. On
 the target the same formula holds, so 1 changes nothing and 0 takes the function out (the paper's modulation).
-What changes nothing, 0 or 1, is the end's neutral strength; an adapter pushes a filter by its strength minus that.
-Where several adapters of one target hold a filter, the largest push up and the largest push down are added: all at 1
-are the target, all at 0 the baseline, and the same adapter twice is the same as once.
+What changes nothing, 0 or 1, is the end's neutral strength. A filter that several adapters of one target hold follows
+:class:`filterlens.editing.dial.Strengths`: all at 1 are the target, all at 0 the baseline.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.editing.adapter import BASELINE, ROLES, TARGET, Adapter, Piece
-from filterlens.editing.modulate import strength_from
+from filterlens.editing.dial import Strengths, out_of_range, strength_from
 from filterlens.editing.weights_hash import weights_hash
-from filterlens.errors import FilterlensError, UsageError
+from filterlens.errors import FilterlensError
 from filterlens.own_copy import copied
+from filterlens.pair import between
 
 _NEUTRAL = {BASELINE: 0.0, TARGET: 1.0}
 _ROUNDING = 1e-3  # values that were rounded to float16 are at most half of that share away
@@ -67,24 +67,8 @@ def _edited(network: nn.Module, dials: Mapping[str, "_Dial"]) -> nn.Module:
             if name in dials:
                 parameter.copy_(dials[name].value().view(parameter.shape))
                 if not parameter.isfinite().all():
-                    raise UsageError(
-                        f"Strength {dials[name].farthest:g} takes '{name}' beyond {parameter.dtype}: 0 is the "
-                        "baseline, 1 the target."
-                    )
+                    raise out_of_range(dials[name].strengths.farthest, f"'{name}'", parameter.dtype)
     return edited
-
-
-def combined_strength(highest: Tensor, lowest: Tensor, neutral: Tensor) -> Tensor:
-    """Return the strength of filters that several functions dial: the largest push up and the largest down are added.
-
-    Args:
-        highest: The largest strength of each filter, at least the neutral one.
-        lowest: The smallest, at most the neutral one.
-        neutral: The strength that changes nothing.
-    """
-    alone = torch.where(lowest == neutral, highest, lowest)  # without a rounding error
-    one_way = (lowest == neutral) | (highest == neutral)
-    return torch.where(one_way, alone, highest + lowest - neutral)
 
 
 def end_of(adapter: Adapter, weights: str) -> str | None:
@@ -94,22 +78,19 @@ def end_of(adapter: Adapter, weights: str) -> str | None:
 
 @dataclass(eq=False)
 class _Dial:
-    """One flattened weight on which adapters turn: both ends of every number, neutral, highest and lowest strength."""
+    """One flattened weight that adapters dial: base, both ends and strength of every number, and what they hold."""
 
     base: Tensor
     low: Tensor
     high: Tensor
-    neutral: Tensor
-    highest: Tensor
-    lowest: Tensor
+    strengths: Strengths
     held: Tensor
 
     @classmethod
     def at_rest(cls, weight: Tensor) -> "_Dial":
         base = weight.detach().cpu().flatten()
-        zeros = torch.zeros(len(base), dtype=torch.float64)
-        held = torch.zeros(len(base), dtype=torch.bool)
-        return cls(base, base.clone(), base.clone(), zeros.clone(), zeros.clone(), zeros.clone(), held)
+        nothing = Strengths(torch.zeros(len(base), dtype=torch.float64))
+        return cls(base, base.clone(), base.clone(), nothing, torch.zeros(len(base), dtype=torch.bool))
 
     def turn(self, piece: Piece, end: str, strength: float, *, exact: bool) -> None:
         """Push a piece's filters; ``exact`` says that the base is that end, else differences are added to it."""
@@ -125,25 +106,16 @@ class _Dial:
             self._refuse_another_target(piece, places[taken], low[taken], high[taken], _NEUTRAL[end])
         new = places[~taken]
         self.low[new], self.high[new] = low[~taken], high[~taken]
-        for strengths in (self.neutral, self.highest, self.lowest):
-            strengths[new] = _NEUTRAL[end]
-        self.highest[places] = self.highest[places].clamp(min=strength)
-        self.lowest[places] = self.lowest[places].clamp(max=strength)
+        self.strengths.rest(new, _NEUTRAL[end])
+        self.strengths.push(places, strength)
         self.held[places] = True
-
-    @property
-    def farthest(self) -> float:
-        """The strength that pushes hardest."""
-        return max(float(self.highest.max()), float(self.lowest.min()), key=abs)
 
     def value(self) -> Tensor:
         """Return the weight as dialled; numbers that nothing pushes are the base's, bit by bit."""
-        strength = combined_strength(self.highest, self.lowest, self.neutral)
-        dialled = torch.lerp(self.low, self.high, strength.to(self.base))  # infinite where it is out of range
-        return torch.where(strength == self.neutral, self.base, dialled)
+        return between(self.low, self.high, self.strengths.combined())
 
     def _refuse_another_target(self, piece: Piece, places: Tensor, low: Tensor, high: Tensor, neutral: float) -> None:
-        same = bool((self.neutral[places] == neutral).all())
+        same = bool((self.strengths.neutral[places] == neutral).all())
         for known, value in ((self.low[places], low), (self.high[places], high)):
             same = same and torch.allclose(known, value, rtol=_ROUNDING, atol=_ROUNDING**2)
         if not same:

@@ -12,7 +12,7 @@ from torch import Tensor
 from filterlens.arguments import seed_number
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
-from filterlens.editing.substitute import substituted
+from filterlens.editing.dial import substituted
 from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
 from filterlens.filters import Selection
 from filterlens.metrics import psnr, ssim

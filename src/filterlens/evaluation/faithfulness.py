@@ -17,7 +17,7 @@ from torch import Tensor
 from filterlens.arguments import as_list, percentage, real_number, seed_number
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
-from filterlens.editing.substitute import substituted
+from filterlens.editing.dial import substituted
 from filterlens.evaluation.damage import Edit, named
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.filters import Selection, check_scores, ranking

@@ -14,7 +14,7 @@ from torch import Tensor
 from filterlens.arguments import as_list, real_number
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
-from filterlens.editing.modulate import modulated
+from filterlens.editing.dial import modulated
 from filterlens.evaluation.faithfulness import Ends, ends_of
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.filters import Selection

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from filterlens.attribution.result import load_attributions
-from filterlens.editing.modulate import modulate
+from filterlens.editing.dial import modulate
 from filterlens.errors import UsageError, unknown
 from filterlens.jobs.run_facts import require_run
 from filterlens.jobs.run_folder import SCORES, STAYED, Moved, reopen_pair

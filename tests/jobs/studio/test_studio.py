@@ -8,10 +8,9 @@ import torch
 
 from filterlens.diagnosis.classify import Classifier
 from filterlens.editing.adapter import Adapter
-from filterlens.editing.modulate import modulate
+from filterlens.editing.dial import dialled, modulate
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.jobs.restore import Restorer
-from filterlens.jobs.studio.dialling import dialled
 from filterlens.jobs.studio.explanation import explaining
 from filterlens.jobs.studio.opening import open_studio
 from filterlens.jobs.studio.restoration import restoring

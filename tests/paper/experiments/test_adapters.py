@@ -10,9 +10,9 @@ from safetensors.torch import save
 from filterlens import Adapter
 from filterlens.data.samples import as_samples
 from filterlens.degradations import Degradation
+from filterlens.editing.dial import substituted
 from filterlens.editing.retrain import retrain
 from filterlens.editing.retrain_settings import settings_for
-from filterlens.editing.substitute import substituted
 from filterlens.editing.trained_part import SelectedFilters
 from filterlens.metrics import psnr
 from filterlens.paper.experiments.adapters import experiment

@@ -4,7 +4,7 @@ import pytest
 
 from filterlens.data.samples import as_samples
 from filterlens.degradations import Degradation
-from filterlens.editing.substitute import substituted
+from filterlens.editing.dial import substituted
 from filterlens.evaluation.damage import Damage, Edit
 from filterlens.evaluation.function_distance import function_distance, removal
 from filterlens.paper.damage import Judged, judge, selections_of

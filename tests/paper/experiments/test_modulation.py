@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from filterlens.degradations import Degradation
-from filterlens.editing.modulate import modulated
+from filterlens.editing.dial import modulated
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.paper.experiments.modulation import experiment as modulation
 from filterlens.paper.experiments.modulation.dials import ALL_WEIGHTS, BLEND, Dials, knob_name

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from filterlens.editing.substitute import substituted
+from filterlens.editing.dial import substituted
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.faithfulness import Squares
 from filterlens.evaluation.function_distance import removal

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from filterlens.diagnosis.classify import Classifier
 from filterlens.diagnosis.found_filters import FoundFilters, filter_count
+from filterlens.editing.dial import dialled
 from filterlens.errors import UsageError
 from filterlens.execution.near_tiling import tiling_for_pictures
 from filterlens.execution.tiling import Tiling
 from filterlens.filters import Selection
 from filterlens.jobs.adapter_export import found_adapter
-from filterlens.jobs.studio.dialling import dialled
 from filterlens.jobs.studio.explanation import Explanation, explaining
 from filterlens.jobs.studio.restoration import Step, check_finite, restoring
 from filterlens.jobs.studio.scene import Scene

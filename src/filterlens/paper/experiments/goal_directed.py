@@ -11,7 +11,7 @@ from filterlens.attribution.goal_directed import GoalDirected
 from filterlens.attribution.mask_optimisation import Schedule
 from filterlens.attribution.result import Attribution
 from filterlens.data.images import center_crop
-from filterlens.editing.substitute import substituted
+from filterlens.editing.dial import substituted
 from filterlens.evaluation.damage import Edit
 from filterlens.metrics import psnr
 from filterlens.paper import drawing

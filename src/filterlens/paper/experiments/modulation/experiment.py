@@ -10,7 +10,7 @@ from torch import Tensor
 from filterlens.data.images import center_crop
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
-from filterlens.editing.modulate import modulated
+from filterlens.editing.dial import modulated
 from filterlens.filters import Selection
 from filterlens.metrics import specification
 from filterlens.paper import drawing

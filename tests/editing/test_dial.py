@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Editing: what is replaced, what is not, and what stays whole."""
+"""The dial: what is replaced and what is not, and several functions at once, which are adapters bit by bit."""
 
 import pytest
 import torch
 
 from filterlens import Adapter, FilterlensError, ModelPair, Selection, UsageError, adapt, modulate, substitute
-from filterlens.editing.modulate import modulated
-from filterlens.editing.substitute import substituted
+from filterlens.editing.dial import dialled, filter_strengths, modulated, substituted
+from filterlens.filters import FilterSpace
+from filterlens.models.srresnet import SRResNet
 from tests.attribution.small_networks import Linear, make_pair
+
+
+@pytest.fixture(scope="module")
+def pair():
+    torch.manual_seed(0)
+    baseline, target = SRResNet(features=8, blocks=2), SRResNet(features=8, blocks=2)
+    with torch.no_grad():
+        for old, new in zip(baseline.parameters(), target.parameters(), strict=True):
+            new.copy_(old + 0.5 * new)
+    return ModelPair(baseline, target)
 
 
 def everything(space):
@@ -74,3 +85,47 @@ def test_a_strength_that_takes_weights_beyond_all_numbers_is_refused(strength):
     ):
         with pytest.raises(UsageError, match=words):
             edit()
+
+
+def some(space, start, stop):
+    order = torch.randperm(len(space), generator=torch.Generator().manual_seed(3))
+    return Selection(space, order[start:stop])
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.05, 0.4, 1.0, 1.5])
+def test_one_function_is_the_papers_modulation_bit_by_bit(pair, strength):
+    chosen = some(pair.space, 0, 40)
+    assert torch.equal(dialled(pair, [(chosen, strength)]), modulated(pair, chosen, strength))
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.0, 0.0), (0.3, 1.0), (1.5, 0.2), (1.2, 1.4), (0.1, 0.6), (1.0, 1.0)])
+def test_two_functions_with_common_filters_are_two_adapters_bit_by_bit(pair, first, second):
+    chosen = (some(pair.space, 0, 60), some(pair.space, 40, 90))
+    adapters = [(Adapter.of(pair, [each]), strength) for each, strength in zip(chosen, (first, second), strict=True)]
+    expected = adapt(pair.network(pair.target), adapters)
+    flat = torch.cat([parameter.detach().flatten() for parameter in expected.parameters()])
+    assert torch.equal(dialled(pair, list(zip(chosen, (first, second), strict=True))), flat)
+
+
+def test_a_common_filter_adds_the_largest_push_up_and_down(pair):
+    chosen = some(pair.space, 0, 10)
+    strengths = filter_strengths(pair.space, [(chosen, 1.5), (chosen, 0.25), (chosen, 0.5)])
+    assert strengths[chosen.indices].tolist() == [1 + 0.5 - 0.75] * 10
+    assert (strengths[~chosen.mask] == 1).all()
+
+
+def test_nothing_dialled_is_the_target_and_everything_at_zero_the_baselines_filters(pair):
+    everything = Selection(pair.space, torch.arange(len(pair.space)))
+    assert torch.equal(dialled(pair, []), pair.target)
+    off = dialled(pair, [(everything, 0.0)])
+    filters = pair.weight_mask(everything.mask)
+    assert torch.equal(off[filters], pair.baseline[filters])
+    assert torch.equal(off[~filters], pair.target[~filters])
+
+
+def test_foreign_filters_and_infinite_strengths_are_refused(pair):
+    foreign = FilterSpace(SRResNet(features=4, blocks=1))
+    with pytest.raises(FilterlensError, match="of another network"):
+        dialled(pair, [(Selection(foreign, torch.tensor([0])), 0.5)])
+    with pytest.raises(UsageError, match="Strength nan"):
+        dialled(pair, [(some(pair.space, 0, 3), float("nan"))])
