@@ -2,7 +2,7 @@
 """All experiments by name, in the order of the pages."""
 
 from filterlens.paper.experiment import Experiment
-from filterlens.paper.experiments.adapters.experiment import EXPERIMENT as ADAPTERS
+from filterlens.paper.experiments.adapters.page import EXPERIMENT as ADAPTERS
 from filterlens.paper.experiments.baselines.experiment import EXPERIMENT as BASELINES
 from filterlens.paper.experiments.boundary.experiment import EXPERIMENT as BOUNDARY
 from filterlens.paper.experiments.branches.experiment import EXPERIMENT as BRANCHES

@@ -15,12 +15,20 @@ from filterlens.editing.retrain import retrain
 from filterlens.editing.retrain_settings import settings_for
 from filterlens.editing.trained_part import SelectedFilters
 from filterlens.metrics import psnr
-from filterlens.paper.experiments.adapters import experiment
-from filterlens.paper.experiments.adapters.bench import Bench, checkpoint_bytes
-from filterlens.paper.experiments.adapters.claims import claims
-from filterlens.paper.experiments.adapters.results import ADDED, REMOVED, RETRAINED, Adapted
-from filterlens.paper.experiments.adapters.settings import AdapterSettings
-from filterlens.paper.experiments.adapters.study import study
+from filterlens.paper.experiments.adapters import page
+from filterlens.paper.experiments.adapters.measure import (
+    ADDED,
+    BASELINE,
+    REMOVED,
+    RETRAINED,
+    TARGET,
+    Adapted,
+    AdapterSettings,
+    Bench,
+    Network,
+    checkpoint_bytes,
+    measure,
+)
 from filterlens.paper.outcome import Verdict
 
 SETTINGS = AdapterSettings(
@@ -30,7 +38,7 @@ SETTINGS = AdapterSettings(
 
 @pytest.fixture(scope="module")
 def found(laboratory):
-    return study(laboratory, SETTINGS, "tiny")
+    return measure(laboratory, SETTINGS, "tiny")
 
 
 def by_hand(laboratory, folders, vector_of, given):
@@ -62,10 +70,10 @@ def test_every_network_is_judged_as_by_hand(laboratory, folders, found, kind, pe
     for given in (kind, "clean"):
         for what, vector_of in ((ADDED, added), (REMOVED, removed)):
             expected = by_hand(laboratory, folders, vector_of, given)
-            np.testing.assert_allclose(found.psnr[what, kind, percent, given], expected, rtol=1e-5)
-    for network in ("baseline", "target"):
-        expected = by_hand(laboratory, folders, lambda model, _, which=network: getattr(model.pair, which), kind)
-        np.testing.assert_allclose(found.references[network, kind], expected, rtol=1e-5)
+            np.testing.assert_allclose(found.psnr[Network(what, kind, percent), given], expected, rtol=1e-5)
+    for network in (BASELINE, TARGET):
+        expected = by_hand(laboratory, folders, lambda model, _, which=network.what: getattr(model.pair, which), kind)
+        np.testing.assert_allclose(found.psnr[network, kind], expected, rtol=1e-5)
 
 
 def test_a_retrained_adapter_is_the_retrained_network(laboratory, folders, found):
@@ -76,7 +84,7 @@ def test_a_retrained_adapter_is_the_retrained_network(laboratory, folders, found
         return retrain(model.pair, SelectedFilters(ranking.select("blur:1", 1)), how, images).parameters
 
     expected = by_hand(laboratory, folders, trained, "blur:1")
-    np.testing.assert_allclose(found.psnr[RETRAINED, "blur:1", 1.0, "blur:1"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found.psnr[Network(RETRAINED, "blur:1", 1.0), "blur:1"], expected, rtol=1e-5)
 
 
 def test_sizes_are_those_of_files(laboratory, found, tmp_path):
@@ -87,9 +95,10 @@ def test_sizes_are_those_of_files(laboratory, found, tmp_path):
         sizes.append((tmp_path / "a.safetensors").stat().st_size)
         network = model.pair.network(model.pair.target)
         wholes.append(len(save({name: value.detach() for name, value in network.named_parameters()})))
-    assert found.sizes["found", "blur:1", 10.0] == np.mean(sizes)
-    assert found.checkpoints["found"] == np.mean(wholes)
-    assert found.share("found", "blur:1", 10.0) == np.mean(sizes) / np.mean(wholes)
+    adapter = Network(ADDED, "blur:1", 10.0)
+    assert found.sizes[adapter] == np.mean(sizes)
+    assert found.checkpoints[ADDED] == np.mean(wholes)
+    assert found.share(adapter) == np.mean(sizes) / np.mean(wholes)
 
 
 def test_checkpoints_in_half_precision_count_half(laboratory):
@@ -103,24 +112,28 @@ def test_the_files_hold_the_selected_filters(laboratory):
     ranking = laboratory.attribute(model, ["faig"], laboratory.finding)["faig"]
     selection = ranking.select("blur:1", 10)
     bench = Bench(model, {("blur:1", 10.0): selection})
-    assert torch.equal(bench.files["blur:1", 10.0].adapter.selection(model.pair.space).mask, selection.mask)
+    adapter, _ = bench.files["blur:1", 10.0]
+    assert torch.equal(adapter.selection(model.pair.space).mask, selection.mask)
 
 
 def test_the_page_has_every_table_and_a_second_run_measures_nothing_again(laboratory, found, monkeypatch):
     def forbidden(*_, **__):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("filterlens.paper.experiments.adapters.bench.Bench.judged", forbidden)
-    monkeypatch.setattr("filterlens.paper.experiments.adapters.study.retrain", forbidden)
-    outcome = experiment.run(laboratory, SETTINGS)
+    monkeypatch.setattr("filterlens.paper.experiments.adapters.measure.Bench.judged", forbidden)
+    monkeypatch.setattr("filterlens.paper.experiments.adapters.measure.retrain", forbidden)
+    outcome = page.run(laboratory, SETTINGS)
     assert [table.name for table in outcome.tables] == [f"{name}-tiny" for name in ("quality", "way", "clean", "sizes")]
     quality = {(row[0], row[1]): row for row in outcome.tables[0].rows}
     assert len(quality) == 4
-    assert quality["blur:1", "1 %"][4].mean == found.psnr[RETRAINED, "blur:1", 1.0, "blur:1"].mean()
+    assert quality["blur:1", "1 %"][4].mean == found.psnr[Network(RETRAINED, "blur:1", 1.0), "blur:1"].mean()
     assert quality["blur:1", "10 %"][4] is None
     assert len(outcome.panels) == 2 and len(outcome.claims) == 4
     assert any("smoke run" in text for text in outcome.text)
     assert not list((laboratory.folder / "adapters").glob("*"))  # no state of a training is left
+
+
+ONE_PERCENT = {what: Network(what, "blur:2", 1.0) for what in (ADDED, REMOVED, RETRAINED)}
 
 
 def made_up(added=29.5, removed=28.5, retrained=30.5, target=31.0, size=50.0):
@@ -129,21 +142,23 @@ def made_up(added=29.5, removed=28.5, retrained=30.5, target=31.0, size=50.0):
     def table(value):
         return np.array([[value - 1, value + 1]])
 
-    quality = {ADDED: added, REMOVED: removed, RETRAINED: retrained}
+    quality = {BASELINE: 29.0, TARGET: target}
+    quality |= {
+        ONE_PERCENT[what]: value for what, value in ((ADDED, added), (REMOVED, removed), (RETRAINED, retrained))
+    }
     return Adapted(
         name="x", kinds=("blur:2",), percents=(1.0,),
-        psnr={(what, "blur:2", 1.0, "blur:2"): table(value) for what, value in quality.items()},
-        references={("baseline", "blur:2"): table(29.0), ("target", "blur:2"): table(target)},
-        filters={("blur:2", 1.0): 7}, sizes={("found", "blur:2", 1.0): size, (RETRAINED, "blur:2", 1.0): 20.0},
-        checkpoints={"found": 2000.0, RETRAINED: 4000.0}, resamples=100,
+        psnr={(network, "blur:2"): table(value) for network, value in quality.items()},
+        filters={("blur:2", 1.0): 7}, sizes={ONE_PERCENT[ADDED]: size, ONE_PERCENT[RETRAINED]: 20.0},
+        checkpoints={ADDED: 2000.0, RETRAINED: 4000.0}, resamples=100,
     )  # fmt: skip
 
 
 def test_the_way_is_the_share_of_the_targets_gain():
-    assert made_up(added=29.5).way(ADDED, "blur:2", 1.0).mean == pytest.approx(0.25)
-    assert made_up(added=28.0).way(ADDED, "blur:2", 1.0).mean == pytest.approx(-0.5)
-    assert made_up(target=28.9).way(ADDED, "blur:2", 1.0) is None
-    assert made_up(added=29.5).gain(ADDED, "blur:2", 1.0).mean == pytest.approx(0.5)
+    assert made_up(added=29.5).way(ONE_PERCENT[ADDED]).mean == pytest.approx(0.25)
+    assert made_up(added=28.0).way(ONE_PERCENT[ADDED]).mean == pytest.approx(-0.5)
+    assert made_up(target=28.9).way(ONE_PERCENT[ADDED]) is None
+    assert made_up(added=29.5).gain(ONE_PERCENT[ADDED]).mean == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -161,11 +176,11 @@ def test_the_way_is_the_share_of_the_targets_gain():
     ],
 )
 def test_claims_can_fail(numbers, index, verdict):
-    assert list(claims(made_up(**numbers)))[index].verdict is verdict
+    assert list(page.claims(made_up(**numbers)))[index].verdict is verdict
 
 
 def test_where_copied_filters_fall_short_the_page_says_why():
-    fails, holds = (list(claims(made_up(added=value)))[1].evidence for value in (29.5, 30.5))
+    fails, holds = (list(page.claims(made_up(added=value)))[1].evidence for value in (29.5, 30.5))
     assert "25 % [" in fails and "re-trained filters" in fails
     assert "re-trained filters" not in holds
 
