@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from filterlens.editing.low_rank import Factors, LowRank, ranks_for
-from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilters
+from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilters, weights_in
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.hardware import autocast
 from filterlens.filters import FilterLayer, FilterSpace, Selection
@@ -203,3 +203,8 @@ def test_gradients_under_bfloat16_reach_every_trained_number(pair, scattered):
         assert all(
             parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trainable.parameters()
         )
+
+
+def test_weights_are_counted_with_every_layers_kernel():
+    space = make_pair()[2].space
+    assert weights_in(Selection(space, torch.tensor([0, 23, 24, 71]))) == 2 * 9 + 2 * 25

@@ -15,13 +15,12 @@ from filterlens.editing.retrain_settings import settings_for
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import folder_lock, write_json
 from filterlens.filters import Selection
-from filterlens.jobs.retrain import HeldOut, retrain_to_folder, weights_in
+from filterlens.jobs.retrain import HeldOut, retrain_to_folder
 from filterlens.jobs.run_folder import describe_pair
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.models.srresnet import SRResNet
 from filterlens.pair import ModelPair
 from filterlens.stopping import told_signals
-from tests.attribution.small_networks import make_pair
 from tests.training.small import Killed, Killer
 
 BLUR = "blur:2,kernel=7"
@@ -161,11 +160,6 @@ def test_a_folder_that_is_no_run_is_refused(folder):
 def test_images_smaller_than_a_patch_or_a_blur_are_refused(folder):
     with pytest.raises(FilterlensError, match="40x40, smaller than a patch of 64"):
         retrain_to_folder(folder / "run", settings_for(BLUR, iterations=1), folder / "images", device="cpu")
-
-
-def test_weights_are_counted_with_every_layers_kernel():
-    space = make_pair()[2].space
-    assert weights_in(Selection(space, torch.tensor([0, 23, 24, 71]))) == 2 * 9 + 2 * 25
 
 
 def test_fresh_keeps_the_old_network_until_the_new_one_is_whole(folder):

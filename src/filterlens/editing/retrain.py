@@ -72,6 +72,10 @@ class Retrained:
         }
 
 
+class DivergedError(FilterlensError):
+    """The loss left every bound, or a weight is no longer finite: the learning rate was too high."""
+
+
 def retrain(
     pair: ModelPair,
     trained: TrainedPart,
@@ -106,7 +110,8 @@ def retrain(
 
     Raises:
         UsageError: Nothing is trained, the patches do not fit, or ``state`` is of another training.
-        FilterlensError: Images are missing or too small, or the loss diverged.
+        FilterlensError: Images are missing or too small.
+        DivergedError: The loss or a weight did.
 
     Example:
         >>> found = attribution.select("blur:2", percent=1)
@@ -283,8 +288,8 @@ class _Job:
             raise damaged(self._path, error) from error
         self._progress.note(f"resumed '{self._path}' at step {self.running.done}")
 
-    def _diverged(self, evidence: str) -> FilterlensError:
-        return FilterlensError(
+    def _diverged(self, evidence: str) -> DivergedError:
+        return DivergedError(
             f"Re-training diverged at step {self.running.done}: {evidence}. "
             f"Lower the learning rate (it was {self.settings.learning_rate:g})."
         )

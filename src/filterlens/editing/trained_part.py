@@ -204,3 +204,9 @@ class LastLayers:
     def describe(self) -> dict[str, Any]:
         """Describe the part; see :class:`TrainedPart`."""
         return {"part": "last layers", "count": self.count, "biases": False}
+
+
+def weights_in(selection: Selection) -> int:
+    """Return how many weights the filters of a selection have."""
+    sizes = torch.tensor([torch.Size(layer.kernel).numel() for layer in selection.space.layers])
+    return int(sizes[selection.space.layer_index[selection.indices]].sum())

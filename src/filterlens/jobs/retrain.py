@@ -18,7 +18,7 @@ from filterlens.degradations.randomness import derive_seed
 from filterlens.editing.low_rank import LowRank
 from filterlens.editing.retrain import fingerprint_of, retrain, save_retrained
 from filterlens.editing.retrain_settings import RetrainSettings
-from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilters, TrainedPart
+from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilters, TrainedPart, weights_in
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, write_json
@@ -170,12 +170,6 @@ def retrain_to_folder(
             write_json(path.with_suffix(".json"), record)
             place.drop_states()  # last: whoever finds no state finds a whole result
     return record
-
-
-def weights_in(selection: Selection) -> int:
-    """Return how many weights the filters of a selection have."""
-    sizes = torch.tensor([torch.Size(layer.kernel).numel() for layer in selection.space.layers])
-    return int(sizes[selection.space.layer_index[selection.indices]].sum())
 
 
 class _Judge:

@@ -12,7 +12,7 @@ from filterlens.paper.experiments.goal_directed import EXPERIMENT as GOAL_DIRECT
 from filterlens.paper.experiments.gradients.experiment import EXPERIMENT as GRADIENTS
 from filterlens.paper.experiments.masking import EXPERIMENT as MASKING
 from filterlens.paper.experiments.modulation.experiment import EXPERIMENT as MODULATION
-from filterlens.paper.experiments.retraining.experiment import EXPERIMENT as RETRAINING
+from filterlens.paper.experiments.retraining.page import EXPERIMENT as RETRAINING
 from filterlens.paper.experiments.three_degradations.experiment import EXPERIMENT as THREE_DEGRADATIONS
 from filterlens.paper.experiments.trust.experiment import EXPERIMENT as TRUST
 from filterlens.paper.experiments.two_branch_filters.experiment import EXPERIMENT as TWO_BRANCH_FILTERS

@@ -8,19 +8,25 @@ from pydantic import ValidationError
 
 from filterlens.data.samples import Sample, as_samples
 from filterlens.degradations import Degradation
-from filterlens.editing.retrain import _Job, retrain
+from filterlens.editing.retrain import DivergedError, _Job, retrain
 from filterlens.editing.retrain_settings import settings_for
 from filterlens.editing.trained_part import AllFilters, SelectedFilters
 from filterlens.errors import FilterlensError
-from filterlens.paper.experiments.retraining import experiment as retraining
-from filterlens.paper.experiments.retraining import pieces as retraining_pieces
-from filterlens.paper.experiments.retraining.arms import BOUND, Arm, parts_of
-from filterlens.paper.experiments.retraining.claims import claims, verdict_of
-from filterlens.paper.experiments.retraining.pieces import Workshop, split
-from filterlens.paper.experiments.retraining.results import Retrainings
-from filterlens.paper.experiments.retraining.settings import Rates, RetrainingSettings
-from filterlens.paper.experiments.retraining.study import best_rate, study
-from filterlens.paper.experiments.retraining.tables import paper_table, tables
+from filterlens.paper.experiments.retraining import measure, page
+from filterlens.paper.experiments.retraining.measure import (
+    BOUND,
+    Arm,
+    Rates,
+    Retrainings,
+    RetrainingSettings,
+    Trained,
+    Workshop,
+    best_rate,
+    parts_of,
+    split,
+    study,
+)
+from filterlens.paper.experiments.retraining.page import claims, paper_table, tables, verdict_of
 from filterlens.paper.outcome import Verdict
 from filterlens.paper.published import RETRAINING, RETRAINING_BOUND
 from filterlens.report.figures import LIGHT, png
@@ -35,7 +41,7 @@ SMALL = SETTINGS.model_copy(update={"methods": ("faig",), "others": (), "seeds":
 
 @pytest.fixture(scope="module")
 def outcome(laboratory):
-    return retraining.run(laboratory, SETTINGS)
+    return page.run(laboratory, SETTINGS)
 
 
 def table_of(outcome, stem):
@@ -117,9 +123,9 @@ def test_random_filters_are_drawn_anew_for_every_seed_and_found_ones_are_not(lab
 
 
 def test_a_second_run_reads_everything_from_disk_and_no_state_is_left(laboratory, outcome, monkeypatch):
-    monkeypatch.setattr(retraining_pieces, "retrain", None)
-    monkeypatch.setattr(retraining_pieces, "psnr_per_degradation", None)
-    assert retraining.run(laboratory, SETTINGS).tables == outcome.tables
+    monkeypatch.setattr(measure, "retrain", None)
+    monkeypatch.setattr(measure, "psnr_per_degradation", None)
+    assert page.run(laboratory, SETTINGS).tables == outcome.tables
     assert not list((laboratory.folder / "retraining").glob("*"))
 
 
@@ -142,14 +148,15 @@ def test_a_killed_training_goes_on_and_gives_the_same_numbers(make_laboratory, t
         if job.running.done == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(retraining_pieces, "CHECKPOINT_EVERY", 1)
-    monkeypatch.setattr(retraining_pieces, "retrain", interrupted)
+    monkeypatch.setattr(measure, "CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr(measure, "retrain", interrupted)
     with pytest.raises(KeyboardInterrupt):
         study(killed, SMALL, "tiny")
     again = study(killed, SMALL, "tiny")
     assert resumed[:3] == [False, True, False]
-    for key, values in whole.psnr.items():
-        np.testing.assert_array_equal(again.psnr[key], values)
+    for place, trained in whole.trained.items():
+        for given, values in trained.psnr.items():
+            np.testing.assert_array_equal(again.trained[place].psnr[given], values)
     assert not list((killed.folder / "retraining").glob("*"))
 
 
@@ -176,18 +183,18 @@ def test_the_best_rate_on_held_out_images_is_taken_and_a_diverged_one_never(make
     def fake(pair, part, settings, images, **named):
         tried.append((settings.learning_rate, settings.iterations))
         if settings.learning_rate == 0.5:
-            raise FilterlensError("Re-training diverged at step 2: the loss is nan.")
+            raise DivergedError("Re-training diverged at step 2: the loss is nan.")
         return retrain(pair, part, settings, images, **named)
 
-    monkeypatch.setattr(retraining_pieces, "retrain", fake)
+    monkeypatch.setattr(measure, "retrain", fake)
     rates = Rates(filters=(1e-7, 0.003, 0.5), low_rank=(0.01,), all=(0.001,))
     found = study(make_laboratory(tmp_path), SMALL.model_copy(update={"rates": rates, "search": 3}), "tiny")
     for kind in (BLUR, NOISE):
-        searched = found.searched[Arm("faig", kind), kind]
+        searched = found.trained[Arm("faig", kind), kind].searched
         assert searched[0.5] is None
         reached = {rate: value for rate, value in searched.items() if value is not None}
-        assert found.rates[Arm("faig", kind), kind] == max(reached, key=reached.get)
-        assert found.rates[BOUND, kind] == 0.001 and (BOUND, kind) not in found.searched
+        assert found.trained[Arm("faig", kind), kind].rate == max(reached, key=reached.get)
+        assert found.trained[BOUND, kind].rate == 0.001 and not found.trained[BOUND, kind].searched
     assert (0.5, 3) in tried and (0.5, 4) not in tried
     (table,) = (each for each in tables(found) if each.name == "rates-tiny")
     assert all("diverged" in row for row in table.rows)
@@ -200,7 +207,7 @@ def test_a_search_as_long_as_the_training_is_not_repeated(make_laboratory, tmp_p
         tried.append((part.describe()["part"], settings.learning_rate))
         return retrain(pair, part, settings, images, **named)
 
-    monkeypatch.setattr(retraining_pieces, "retrain", counted)
+    monkeypatch.setattr(measure, "retrain", counted)
     rates = Rates(filters=(0.001, 0.003), low_rank=(0.01,), all=(0.001,))
     study(make_laboratory(tmp_path), SMALL.model_copy(update={"rates": rates, "search": None}), "tiny")
     assert len(tried) == 2 * (2 * 2 + 1)  # degradations x (locations x rates, all filters)
@@ -213,9 +220,9 @@ def test_where_every_rate_diverges_the_page_says_which_setting_to_change():
 
 def test_a_training_that_diverges_at_its_only_rate_stops_the_page(make_laboratory, tmp_path, monkeypatch):
     def diverging(*positional, **named):
-        raise FilterlensError("Re-training diverged at step 2: the loss is nan. Lower the learning rate.")
+        raise DivergedError("Re-training diverged at step 2: the loss is nan. Lower the learning rate.")
 
-    monkeypatch.setattr(retraining_pieces, "retrain", diverging)
+    monkeypatch.setattr(measure, "retrain", diverging)
     with pytest.raises(FilterlensError, match="on blur:1: Re-training diverged"):
         study(make_laboratory(tmp_path), SMALL, "tiny")
 
@@ -227,12 +234,13 @@ def test_other_errors_than_divergence_are_not_swallowed(make_laboratory, tmp_pat
 
 
 def test_more_seeds_than_target_models_begin_with_the_first_one_again(make_laboratory, tmp_path, monkeypatch):
-    used = []
-    monkeypatch.setattr(Workshop, "train", lambda shop, trainings: used.extend(trainings) or [
+    used, shops = [], []
+    monkeypatch.setattr(Workshop, "train", lambda shop, trainings: shops.append(shop) or used.extend(trainings) or [
         {"psnr": {given: [1.0, 2.0] for given in shop.laboratory.inputs}, "weights": 1, "losses": [[1, 1.0]],
          "held_out": 1.0} for _ in trainings])  # fmt: skip
     found = study(make_laboratory(tmp_path), SMALL.model_copy(update={"seeds": 3}), "tiny")
-    assert {(each.seed, each.model.seed) for each in used} == {(0, 0), (1, 1), (2, 0)}
+    assert {each.seed for each in used} == {0, 1, 2}
+    assert [model.seed for model in shops[0].models] == [0, 1, 0]
     assert found.references["target", BLUR].shape == (3, 2)
     np.testing.assert_array_equal(*found.references["target", BLUR][[0, 2]])
 
@@ -248,29 +256,26 @@ def test_every_table_is_complete_and_every_figure_can_be_drawn(outcome):
 
 def test_a_smoke_run_says_so_and_a_longer_one_does_not(outcome):
     assert any("smoke run" in paragraph for paragraph in outcome.text)
-    long = "".join(retraining._text(SETTINGS.model_copy(update={"iterations": 1000}), []))
+    long = "".join(page._text(SETTINGS.model_copy(update={"iterations": 1000}), []))
     assert "smoke run" not in long and "biases are frozen" in long
 
 
 def fabricated(dbs, kinds=("blur:2", "noise:0.1"), noise=0.0, images=6, seeds=2):
     """Re-trainings with these PSNR in dB above the baseline's 25: (part, own or other) → gain."""
     generator = np.random.default_rng(0)
-    psnr, places = {}, []
+    located = [Arm(part, place) for part in ("faig", "random") for place in kinds]
+    arms = [*located, Arm("last-layers"), Arm("low-rank"), BOUND]
+    trained = {}
     for kind in kinds:
-        for arm in [Arm(part, place) for part in ("faig", "random") for place in kinds] + [
-            Arm("last-layers"), Arm("low-rank"), BOUND,
-        ]:  # fmt: skip
-            key = (arm.part, "own" if arm.found_for in (kind, "") else "other")
-            places.append((arm, kind))
-            for given in (*kinds, "clean"):
-                psnr[arm, kind, given] = 25 + dbs[key] + noise * generator.standard_normal((seeds, images))
-    arms = list(dict.fromkeys(arm for arm, _ in places))
+        for arm in arms:
+            gain = dbs[arm.part, "own" if arm.found_for in (kind, "") else "other"]
+            psnr = {
+                given: 25 + gain + noise * generator.standard_normal((seeds, images)) for given in (*kinds, "clean")
+            }
+            trained[arm, kind] = Trained(psnr, [9] * seeds, [[[1, 0.1], [2, 0.05]]] * seeds, 0.01, {})
     references = {(name, given): np.full((seeds, images), 25.0)
                   for name in ("baseline", "target") for given in (*kinds, "clean")}  # fmt: skip
-    return Retrainings(
-        "tiny", arms, kinds, [*kinds, "clean"], psnr, references, {place: [9] * seeds for place in places},
-        dict.fromkeys(places, 0.01), {}, {place: [[[1, 0.1], [2, 0.05]]] * seeds for place in places}, 200,
-    )  # fmt: skip
+    return Retrainings("tiny", arms, kinds, trained, references, 200)
 
 
 AS_PUBLISHED = {
@@ -301,7 +306,7 @@ def test_every_claim_can_hold_and_fail(changes, verdicts):
 
 def test_what_lies_within_the_noise_is_not_decided():
     found = fabricated(dict.fromkeys(AS_PUBLISHED, 1.0), noise=0.5)
-    for values in found.psnr.values():
+    for values in (values for trained in found.trained.values() for values in trained.psnr.values()):
         values += 26 - values.mean(1, keepdims=True)  # every arm wins on some images, none on average
     assert [claim.verdict for claim in claims(found, 1.0, 1000) if "more than half" not in claim.text] == [
         Verdict.OPEN
@@ -314,7 +319,7 @@ def test_seeds_that_disagree_decide_nothing():
     found = fabricated(AS_PUBLISHED)
     own, rival = Arm("faig", "blur:2"), Arm("random", "blur:2")
     assert found.better(own, rival, "blur:2") is True and found.better(rival, own, "blur:2") is False
-    found.psnr[rival, "blur:2", "blur:2"][1] += 3  # better with the second seed, by less than it loses with the first
+    found.psnr(rival, "blur:2")[1] += 3  # better with the second seed, by less than it loses with the first
     assert found.compare(own, rival, "blur:2").difference.low > 0
     assert found.better(own, rival, "blur:2") is None
 
@@ -346,8 +351,8 @@ def test_what_is_not_decided_makes_no_claim_hold(decisions, verdict):
 
 def test_the_way_is_the_share_of_the_upper_bounds_gain():
     found = fabricated(AS_PUBLISHED, noise=0.2)
-    own = found.psnr[Arm("faig", "blur:2"), "blur:2", "blur:2"]
-    bound = found.psnr[BOUND, "blur:2", "blur:2"]
+    own = found.psnr(Arm("faig", "blur:2"), "blur:2")
+    bound = found.psnr(BOUND, "blur:2")
     per_seed = [(own[seed] - 25).sum() / (bound[seed] - 25).sum() for seed in range(2)]
     way = found.way(Arm("faig", "blur:2"), "blur:2")
     assert way.mean == pytest.approx(np.mean(per_seed)) and way.sd == pytest.approx(np.std(per_seed, ddof=1))
