@@ -9,8 +9,7 @@ from filterlens import FilterlensError, UsageError
 from filterlens.evaluation.statistics import Estimate
 from filterlens.paper import drawing
 from filterlens.paper.catalogue import EXPERIMENTS
-from filterlens.paper.experiment import Experiment
-from filterlens.paper.outcome import Claim, Outcome, Table, Verdict
+from filterlens.paper.experiment import Claim, Experiment, Outcome, Table, Verdict
 from filterlens.paper.page import cell_text
 from filterlens.paper.recipe import PaperRecipe
 from filterlens.paper.run import chosen, run_experiments

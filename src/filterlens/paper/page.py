@@ -13,8 +13,7 @@ from pydantic import BaseModel, field_validator
 from filterlens.evaluation.statistics import Estimate
 from filterlens.files import read_checked, whole_file, write_json, write_text
 from filterlens.jobs.run_folder import write_table
-from filterlens.paper.experiment import Experiment
-from filterlens.paper.outcome import Cell, Claim, Outcome, Table, Verdict
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict
 from filterlens.record import Record
 from filterlens.report.figures import LIGHT, png
 from filterlens.report.labels import significant

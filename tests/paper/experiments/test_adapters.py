@@ -15,6 +15,7 @@ from filterlens.editing.retrain import retrain
 from filterlens.editing.retrain_settings import settings_for
 from filterlens.editing.trained_part import SelectedFilters
 from filterlens.metrics import psnr
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.adapters import page
 from filterlens.paper.experiments.adapters.measure import (
     ADDED,
@@ -29,7 +30,6 @@ from filterlens.paper.experiments.adapters.measure import (
     checkpoint_bytes,
     measure,
 )
-from filterlens.paper.outcome import Verdict
 
 SETTINGS = AdapterSettings(
     percents=(1.0, 10.0), retrained=(1.0,), iterations=3, batch=2, patch=16, judge_images=2, learning_rate=1e-2

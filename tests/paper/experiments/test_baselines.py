@@ -12,7 +12,7 @@ from filterlens.filters import Selection
 from filterlens.models.checkpoints import load_network
 from filterlens.models.srresnet import SRResNet
 from filterlens.pair import ModelPair
-from filterlens.paper.damage import Judged, judge
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.baselines import experiment as baselines
 from filterlens.paper.experiments.baselines.experiment import BaselineSettings
 from filterlens.paper.experiments.baselines.replacing import Patient, Replacement, judge_replaced
@@ -28,7 +28,7 @@ from filterlens.paper.experiments.baselines.start_points import (
     with_limit,
 )
 from filterlens.paper.experiments.baselines.tables import View, edit
-from filterlens.paper.outcome import Verdict
+from filterlens.paper.judged import Judged, judge
 from filterlens.paper.settings import ImageChoice
 from tests.paper.conftest import TinyLaboratory, tiny_pair
 
@@ -101,7 +101,8 @@ def test_with_the_real_baselines_values_the_damage_is_that_of_masking(laboratory
     patient = Patient(model, {"real": model}, {name: Replacement(each, "real") for name, each in edits.items()})
     ours = judge_replaced(laboratory, [patient], laboratory.judging("tiny"))
     masking = judge(laboratory, [(model, edits)], laboratory.judging("tiny"))
-    assert ours.damages == masking.damages
+    assert ours.edits == masking.edits and ours.inputs == masking.inputs
+    assert all(np.array_equal(ours.damage[name], column) for name, column in masking.damage.items())
     assert ours.quality("target", NOISE) == masking.quality("target", NOISE)
 
 
@@ -210,15 +211,15 @@ def test_the_independent_recipe_is_the_pairs_own_with_another_seed():
 
 def view_of(selective):
     """Build a view in which point/donor has the given selectivity (all from residuals on the own input)."""
-    damages = {}
+    damages = []
     for (point, donor), value in selective.items():
         for masked in (BLUR, NOISE):
             for kind in (BLUR, NOISE):
                 residual = 1 - value if masked == kind else 0.0
                 for image in "ab":
                     named = edit(point, donor, 5.0, masked)
-                    damages[0, named, kind, image] = Damage(named, kind, image, 1.0, 1.0, 30.0, 0.9, residual, 1.0)
-    return View("tiny", 5.0, (BLUR, NOISE), (BLUR, NOISE), Judged(damages, {}, 50))
+                    damages.append((0, Damage(named, kind, image, 1.0, 1.0, 30.0, 0.9, residual, 1.0)))
+    return View("tiny", 5.0, (BLUR, NOISE), (BLUR, NOISE), Judged.of(damages, (), 50))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from filterlens.degradations import Degradation
 from filterlens.evaluation.statistics import Estimate
 from filterlens.filters import Selection
 from filterlens.metrics import psnr
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.boundary import claims as boundary_claims
 from filterlens.paper.experiments.boundary import experiment as boundary
 from filterlens.paper.experiments.boundary.cases import Case
@@ -32,7 +33,6 @@ from filterlens.paper.experiments.boundary.study import (
     worst_input,
 )
 from filterlens.paper.experiments.boundary.sweeps import DEFAULT_STRENGTHS, Sweep, inputs_of, sweeps_of
-from filterlens.paper.outcome import Verdict
 
 TRAINED = ("blur:1", "noise:0.1")
 SETTINGS = BoundarySettings(

@@ -15,6 +15,7 @@ from filterlens.metrics import CHANNELS
 from filterlens.models.complexity import Complexity
 from filterlens.models.dan import DAN
 from filterlens.models.dasr import DASR
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.branches import codes as branch_codes
 from filterlens.paper.experiments.branches import experiment as branches
 from filterlens.paper.experiments.branches import judging, linear_probe, probe
@@ -25,7 +26,6 @@ from filterlens.paper.experiments.branches.results import FLOOR, ONE, TWO, Compa
 from filterlens.paper.experiments.branches.settings import BranchesSettings
 from filterlens.paper.experiments.branches.study import Study
 from filterlens.paper.experiments.branches.tables import columns_table, complexity_table
-from filterlens.paper.outcome import Verdict
 from filterlens.paper.peers.arms import Arm, arms_of, settings_of
 from filterlens.paper.peers.networks import trained
 from filterlens.report.figures import LIGHT, png

@@ -3,11 +3,11 @@ import math
 
 import pytest
 
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.classification import experiment as classification
 from filterlens.paper.experiments.classification.claims import both_recognised, published_accuracy, told_rightly
 from filterlens.paper.experiments.classification.experiment import ClassificationSettings
 from filterlens.paper.experiments.classification.tables import Told, confusion_table, labels_of
-from filterlens.paper.outcome import Verdict
 from filterlens.paper.overlaps import calibration_text
 from filterlens.report.figures import LIGHT, png
 from tests.paper.test_overlaps import fabricated, judge_at

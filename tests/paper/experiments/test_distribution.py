@@ -9,12 +9,12 @@ from filterlens.diagnosis.distribution import distribution as counted
 from filterlens.diagnosis.distribution import mean_depth, uniformity
 from filterlens.evaluation.statistics import draw_counts
 from filterlens.filters import FilterSpace, Selection
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.distribution import experiment as distribution
 from filterlens.paper.experiments.distribution.experiment import DistributionSettings
 from filterlens.paper.experiments.distribution.places import Places, _layer_shares, image_scores, places_of
 from filterlens.paper.experiments.distribution.tables import View
 from filterlens.paper.experiments.distribution.tick_map import tick_map, ticks
-from filterlens.paper.outcome import Verdict
 from filterlens.report.figures import LIGHT, png
 
 BLUR, NOISE = "blur:1", "noise:0.1"

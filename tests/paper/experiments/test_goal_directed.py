@@ -2,10 +2,10 @@
 import pytest
 
 from filterlens.evaluation.damage import Damage, Edit
-from filterlens.paper.damage import Judged
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments import goal_directed
 from filterlens.paper.experiments.goal_directed import FAIG, GOAL, ONE_SHOT, GoalDirectedSettings
-from filterlens.paper.outcome import Verdict
+from filterlens.paper.judged import Judged
 
 SETTINGS = GoalDirectedSettings(pairs=1, percents=(5.0,), crops=2, steps=4)
 KINDS = ("blur:1", "noise:0.1")
@@ -42,15 +42,15 @@ def test_the_pictures_show_inputs_that_do_not_need_the_function(outcome):
 
 def fabricated(shares):
     """Removal or preservation: method → (own, other, clean), the same for both degradations and two images."""
-    damages = {}
+    damages = []
     for method, (own, other, clean) in shares.items():
         for masked in KINDS:
             for kind in (*KINDS, "clean"):
                 share = own if kind == masked else clean if kind == "clean" else other
                 edit = Edit(method, 5.0, masked)
                 for image in ("a", "b"):
-                    damages[0, edit, kind, image] = Damage(edit, kind, image, 0.0, 0.0, 30.0, 0.9, 1 - share, 1.0)
-    return Judged(damages, {}, 50)
+                    damages.append((0, Damage(edit, kind, image, 0.0, 0.0, 30.0, 0.9, 1 - share, 1.0)))
+    return Judged.of(damages, (), 50)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from filterlens.attribution.taylor import EndpointGradient
 from filterlens.degradations import Degradation
 from filterlens.evaluation.damage import Damage, Edit
 from filterlens.pair import ModelPair
-from filterlens.paper.damage import Judged, judge, selections_of
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.gradients import experiment as gradients
 from filterlens.paper.experiments.gradients.experiment import GradientSettings
 from filterlens.paper.experiments.gradients.tables import LABELS, View
-from filterlens.paper.outcome import Verdict
+from filterlens.paper.judged import Judged, judge, selections_of
 from tests.attribution.small_networks import make_pair, photographs
 
 BLUR, NOISE = "blur:1", "noise:0.1"
@@ -79,14 +79,14 @@ def test_with_elimination_sets_of_two_degradations_are_disjoint_and_faig_finds_a
 
 
 def test_a_second_run_reads_everything_from_disk(laboratory, outcome, monkeypatch):
-    monkeypatch.setattr("filterlens.paper.damage.measure_damage", None)
+    monkeypatch.setattr("filterlens.paper.judged.measure_damage", None)
     monkeypatch.setattr(EndpointGradient, "measure", None)
     assert gradients.run(laboratory, SETTINGS).tables == outcome.tables
 
 
 def view_of(numbers, laboratory):
     """Build a view in which score → (own distance, cross distance, own residual, cross residual), scale 1."""
-    damages = {}
+    damages = []
     for method, (own, cross, own_residual, cross_residual) in numbers.items():
         for masked in (BLUR, NOISE):
             for kind in (BLUR, NOISE):
@@ -94,9 +94,9 @@ def view_of(numbers, laboratory):
                 distance, residual = (own, own_residual) if is_own else (cross, cross_residual)
                 for image in "ab":
                     damage = Damage(edit, kind, image, distance, distance, 30.0, 0.9, residual, 1.0)
-                    damages[0, edit, kind, image] = damage
+                    damages.append((0, damage))
     found = [gradients.rankings(laboratory, laboratory.targets("tiny")[0])]
-    return View("tiny", 5.0, (BLUR, NOISE), (BLUR, NOISE), Judged(damages, {}, 50), found)
+    return View("tiny", 5.0, (BLUR, NOISE), (BLUR, NOISE), Judged.of(damages, (), 50), found)
 
 
 STRONG, WEAK, BROKEN = (4.0, 0.1, 0.1, 0.1), (2.0, 0.5, 0.5, 0.3), (9.0, 9.0, 3.0, 3.0)

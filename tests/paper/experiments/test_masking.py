@@ -7,10 +7,10 @@ from filterlens.degradations import Degradation
 from filterlens.editing.dial import substituted
 from filterlens.evaluation.damage import Damage, Edit
 from filterlens.evaluation.function_distance import function_distance, removal
-from filterlens.paper.damage import Judged, judge, selections_of
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments import masking
 from filterlens.paper.experiments.masking import MaskingSettings
-from filterlens.paper.outcome import Verdict
+from filterlens.paper.judged import Judged, judge, selections_of
 
 METHODS = ("faig", "ig", "change-relative", "random")
 SETTINGS = MaskingSettings(percents=(5.0,), methods=METHODS)
@@ -59,20 +59,20 @@ def test_every_table_has_a_row_per_method_and_both_ways_are_there(outcome):
 
 
 def test_a_second_run_reads_everything_from_disk(laboratory, outcome, monkeypatch):
-    monkeypatch.setattr("filterlens.paper.damage.measure_damage", None)
+    monkeypatch.setattr("filterlens.paper.judged.measure_damage", None)
     assert masking.run(laboratory, SETTINGS).tables == outcome.tables
 
 
 def fabricated(distances):
     """Own and cross damage by method: method → (own, cross)."""
-    damages = {}
+    damages = []
     for method, (own, cross) in distances.items():
         for kind in ("blur:1", "noise:0.1"):
             for seen in ("blur:1", "noise:0.1"):
                 edit = Edit(method, 1.0, kind)
                 value = own if seen == kind else cross
-                damages[0, edit, seen, "a"] = Damage(edit, seen, "a", value, value, 30.0, 0.9, 0.1, 1.0)
-    return Judged(damages, {}, 100)
+                damages.append((0, Damage(edit, seen, "a", value, value, 30.0, 0.9, 0.1, 1.0)))
+    return Judged.of(damages, (), 100)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ import pytest
 from filterlens.degradations import Degradation
 from filterlens.editing.dial import modulated
 from filterlens.evaluation.function_distance import preservation, removal
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.modulation import experiment as modulation
 from filterlens.paper.experiments.modulation.dials import ALL_WEIGHTS, BLEND, Dials, knob_name
 from filterlens.paper.experiments.modulation.experiment import ModulationSettings, best_claims
 from filterlens.paper.experiments.modulation.knobs import knob_claims, knob_tables
-from filterlens.paper.outcome import Verdict
 from filterlens.report.figures import LIGHT, png
 
 SETTINGS = ModulationSettings(

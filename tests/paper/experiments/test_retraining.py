@@ -12,6 +12,7 @@ from filterlens.editing.retrain import DivergedError, _Job, retrain
 from filterlens.editing.retrain_settings import settings_for
 from filterlens.editing.trained_part import AllFilters, SelectedFilters
 from filterlens.errors import FilterlensError
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.retraining import measure, page
 from filterlens.paper.experiments.retraining.measure import (
     BOUND,
@@ -27,7 +28,6 @@ from filterlens.paper.experiments.retraining.measure import (
     study,
 )
 from filterlens.paper.experiments.retraining.page import claims, paper_table, tables, verdict_of
-from filterlens.paper.outcome import Verdict
 from filterlens.paper.published import RETRAINING, RETRAINING_BOUND
 from filterlens.report.figures import LIGHT, png
 

@@ -8,7 +8,7 @@ from filterlens.attribution.methods import METHODS
 from filterlens.attribution.result import Attribution
 from filterlens.errors import UsageError
 from filterlens.evaluation.damage import Damage, Edit, Quality
-from filterlens.paper.damage import Judged
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.three_degradations import experiment as three_degradations
 from filterlens.paper.experiments.three_degradations.claims import (
     above_rivals,
@@ -19,8 +19,8 @@ from filterlens.paper.experiments.three_degradations.claims import (
 )
 from filterlens.paper.experiments.three_degradations.experiment import ThreeDegradationsSettings, contrasts, methods_of
 from filterlens.paper.experiments.three_degradations.tables import overlap_at
+from filterlens.paper.judged import Judged
 from filterlens.paper.laboratory import Laboratory
-from filterlens.paper.outcome import Verdict
 from filterlens.report.figures import LIGHT, png
 from tests.paper.conftest import tiny_pair
 
@@ -72,7 +72,7 @@ def test_figures_can_be_drawn(outcome):
 
 def test_a_second_run_reads_everything_from_disk(laboratory, outcome, monkeypatch):
     monkeypatch.setattr("filterlens.paper.overlaps.input_magnitudes", None)
-    monkeypatch.setattr("filterlens.paper.damage.measure_damage", None)
+    monkeypatch.setattr("filterlens.paper.judged.measure_damage", None)
     assert three_degradations.run(laboratory, SETTINGS).claims == outcome.claims
 
 
@@ -91,7 +91,7 @@ def test_an_absent_method_of_ours_is_left_out_and_a_typo_is_not():
 
 def fabricated(own=4.0, cross=1.0, removed=0.9, kept=0.9, **methods):
     """Damages of FAIG and of other methods: method → the same numbers, where they differ."""
-    damages, qualities = {}, {}
+    damages, qualities = [], []
     for method, changes in {"faig": {}, **methods}.items():
         numbers = {"own": own, "cross": cross, "removed": removed, "kept": kept} | changes
         for masked in THREE:
@@ -101,10 +101,11 @@ def fabricated(own=4.0, cross=1.0, removed=0.9, kept=0.9, **methods):
                 residual = 1 - (numbers["removed"] if same else numbers["kept"])
                 for image in "ab":
                     row = Damage(edit, kind, image, distance, distance, 30.0, 0.9, residual, 1.0)
-                    damages[0, edit, kind, image] = row
+                    damages.append((0, row))
     for network, kind in [(network, kind) for network in ("baseline", "target") for kind in THREE]:
-        qualities[0, network, kind, "a"] = Quality(network, kind, "a", 30.0 if network == "target" else 25.0, 0.9)
-    return Judged(damages, qualities, 100)
+        level = 30.0 if network == "target" else 25.0
+        qualities += [(0, Quality(network, kind, image, level, 0.9)) for image in "ab"]
+    return Judged.of(damages, qualities, 100)
 
 
 @pytest.mark.parametrize(("cross", "verdict"), [(1.0, Verdict.HOLDS), (2.0, Verdict.FAILS)])

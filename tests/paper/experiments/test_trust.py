@@ -8,6 +8,7 @@ from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.faithfulness import Squares
 from filterlens.evaluation.function_distance import removal
 from filterlens.evaluation.stability import Agreement, agreement_of
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.trust import experiment as trust
 from filterlens.paper.experiments.trust.curves import curve_claims, removal_of
 from filterlens.paper.experiments.trust.randomisation import Step, randomisation_claims
@@ -19,7 +20,6 @@ from filterlens.paper.experiments.trust.stability import (
     measure_stability,
     stability_claims,
 )
-from filterlens.paper.outcome import Verdict
 from filterlens.report.figures import LIGHT, png
 
 KINDS = ("blur:1", "noise:0.1")

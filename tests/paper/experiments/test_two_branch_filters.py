@@ -13,7 +13,7 @@ from filterlens.jobs.shared_runner import identity_of
 from filterlens.metrics import psnr
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
-from filterlens.paper.damage import Judged
+from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.two_branch_filters import experiment as page
 from filterlens.paper.experiments.two_branch_filters import networks as found_networks
 from filterlens.paper.experiments.two_branch_filters.branches import (
@@ -45,8 +45,8 @@ from filterlens.paper.experiments.two_branch_filters.settings import TwoBranchSe
 from filterlens.paper.experiments.two_branch_filters.shares import Shares, group_shares, shares_of
 from filterlens.paper.experiments.two_branch_filters.study import Study, study
 from filterlens.paper.experiments.two_branch_filters.swaps import BASELINE, TARGET, Swapped, swap
+from filterlens.paper.judged import Judged
 from filterlens.paper.laboratory import TargetModel
-from filterlens.paper.outcome import Verdict
 from filterlens.paper.page import write_page
 from filterlens.record import Record
 from filterlens.report.figures import LIGHT, png
@@ -346,14 +346,14 @@ def swapped(removed, learnt=KINDS_OF_INPUT):
 
 
 def judged(own, cross, removed=0.9, kept=0.9):
-    damages = {}
+    damages = []
     for masked in KINDS_OF_INPUT:
         edit = Edit(FAIG, PERCENT, masked)
         for kind in (*KINDS_OF_INPUT, "clean"):
             share = removed if kind == masked else kept
             row = Damage(edit, kind, "", own if kind == masked else cross, 0.0, 20.0, 0.5, 1 - share, 1.0)
-            damages |= {(0, edit, kind, image): replace(row, image=image) for image in ("one", "two")}
-    return Judged(damages, {}, 50)
+            damages += [(0, replace(row, image=image)) for image in ("one", "two")]
+    return Judged.of(damages, (), 50)
 
 
 def world(peer, *, inside, learnt=KINDS_OF_INPUT):

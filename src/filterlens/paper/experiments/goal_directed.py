@@ -15,14 +15,21 @@ from filterlens.editing.dial import substituted
 from filterlens.evaluation.damage import Edit
 from filterlens.metrics import psnr
 from filterlens.paper import drawing
-from filterlens.paper.contrast import INTERVALS, is_above, others_of, selectivity, selectivity_gain
-from filterlens.paper.damage import Judged, judge, selections_of
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import (
+    Cell,
+    Claim,
+    Experiment,
+    Outcome,
+    Table,
+    Verdict,
+    images_text,
+    is_above,
+    targets_text,
+)
 from filterlens.paper.images import evenly
+from filterlens.paper.judged import INTERVALS, Judged, judge, others_of, selections_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.outcome import Cell, Claim, Outcome, Table, Verdict
 from filterlens.paper.settings import Percent, Positive, Settings
-from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import function_of, method_label, unrounded
 
@@ -170,11 +177,11 @@ def _against_faig(laboratory: Laboratory, settings: GoalDirectedSettings, name: 
     for masked in degradations:
         ours, theirs = Edit(GOAL, percent, masked), Edit(FAIG, percent, masked)
         for others, where in ((others_of(masked, degradations), "other degradations"), ([CLEAN], "clean inputs")):
-            gain = selectivity_gain(judged, ours, theirs, others)
+            gain = judged.selectivity_gain(ours, theirs, others)
             checks.append(is_above(gain))
             words.append(
-                f"{function_of(masked)} against {where}: {unrounded(selectivity(judged, ours, others).mean)}, FAIG "
-                f"{unrounded(selectivity(judged, theirs, others).mean)}"
+                f"{function_of(masked)} against {where}: {unrounded(judged.selectivity(ours, others).mean)}, FAIG "
+                f"{unrounded(judged.selectivity(theirs, others).mean)}"
             )
     return Claim(
         f"{name}: at {percent:g} % our ranking is more selective than FAIG (removal + preservation − 1; whole interval "
@@ -191,7 +198,7 @@ def _bars(
     percent, degradations = settings.percents[0], laboratory.common.degradations
     for masked in degradations:
         values = {
-            _label(method): selectivity(judged, Edit(method, percent, masked), others_of(masked, degradations))
+            _label(method): judged.selectivity(Edit(method, percent, masked), others_of(masked, degradations))
             for method in methods
         }
         title = f"{name}, {percent:g} %: {function_of(masked)} taken away alone"
@@ -236,7 +243,7 @@ def _specification(laboratory: Laboratory, settings: GoalDirectedSettings) -> di
     common = laboratory.common
     chosen = common.pairs[: settings.pairs]
     return {
-        "target models": seeds_text(laboratory),
+        "target models": targets_text(laboratory.common),
         "found on": images_text(common.find),
         "judged on": "; ".join(f"{name}: {images_text(common.judged_on(name))}" for name in chosen),
         "our ranking": f"{settings.crops} crops of 64x64 LR pixels, {settings.steps} steps of refinement",

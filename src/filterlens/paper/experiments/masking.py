@@ -10,13 +10,11 @@ from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE
 from filterlens.evaluation.statistics import Estimate
 from filterlens.metrics import specification
 from filterlens.paper import drawing
-from filterlens.paper.damage import Judged, judge, selections_of
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, images_text, targets_text
+from filterlens.paper.judged import Judged, judge, selections_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.outcome import Cell, Claim, Outcome, Table, Verdict
 from filterlens.paper.published import MASKING, TEST_SETS
 from filterlens.paper.settings import Percent, Settings
-from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import function_of, method_label
 
@@ -167,7 +165,7 @@ def _order(laboratory: Laboratory, settings: MaskingSettings, name: str, judged:
 def _own_above_cross(laboratory: Laboratory, name: str, judged: Judged) -> Claim:
     checks, words = [], []
     for masked in laboratory.common.degradations:
-        edit = Edit("faig", min(each.percent for _, each, *_ in judged.damages), masked)
+        edit = Edit("faig", min(each.percent for each in judged.edits), masked)
         own = judged.distance(edit, masked).mean
         for kind in laboratory.common.degradations:
             if kind != masked:
@@ -185,7 +183,7 @@ def _own_above_cross(laboratory: Laboratory, name: str, judged: Judged) -> Claim
 def _same_as_held_out(laboratory: Laboratory, name: str, judged: Judged) -> Claim | None:
     if laboratory.common.judged_on(name).set != TEST_SETS.get(name):
         return None
-    percent = min(each.percent for _, each, *_ in judged.damages)
+    percent = min(each.percent for each in judged.edits)
     words, checks = [], []
     for kind in laboratory.common.degradations:
         published = MASKING.get((name, kind, percent), {}).get("faig")
@@ -208,7 +206,7 @@ def _same_as_held_out(laboratory: Laboratory, name: str, judged: Judged) -> Clai
 def _specification(laboratory: Laboratory, settings: MaskingSettings) -> dict[str, str]:
     common = laboratory.common
     return {
-        "target models": seeds_text(laboratory),
+        "target models": targets_text(laboratory.common),
         "found on": images_text(common.find),
         "judged on": "; ".join(f"{name}: {images_text(common.judged_on(name))}" for name in common.pairs),
         "distance": f"{FUNCTION_DISTANCE}; reference: {REFERENCE_DISTANCE}",

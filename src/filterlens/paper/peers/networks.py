@@ -12,11 +12,11 @@ from filterlens.jobs.processes import wait_until
 from filterlens.jobs.shared_runner import identity_of
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
+from filterlens.paper.experiment import images_text
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.peers.alone import training_alone
 from filterlens.paper.peers.arms import Arm, Setting
 from filterlens.paper.peers.trainings import REMEDY, Training
-from filterlens.paper.words import images_text
 
 
 def trained(laboratory: Laboratory, arm: Arm, setting: Setting) -> list[TargetModel]:

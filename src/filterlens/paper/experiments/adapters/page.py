@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from filterlens.evaluation.statistics import Estimate
 from filterlens.metrics import specification
 from filterlens.paper import drawing
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, images_text, targets_text
 from filterlens.paper.experiments.adapters.measure import (
     ADDED,
     BASELINE,
@@ -20,8 +20,6 @@ from filterlens.paper.experiments.adapters.measure import (
     measure,
 )
 from filterlens.paper.laboratory import Laboratory
-from filterlens.paper.outcome import Cell, Claim, Outcome, Table, Verdict
-from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import fixed, function_of, method_label, percent_text
 
@@ -237,7 +235,7 @@ def _specification(laboratory: Laboratory, settings: AdapterSettings) -> dict[st
         else "nothing"
     )
     return {
-        "target models": seeds_text(laboratory),
+        "target models": targets_text(laboratory.common),
         "filters": f"found by {method_label(settings.method)} on {images_text(common.find)}",
         "judged on": "; ".join(f"{name}: {images_text(common.judged_on(name))}" for name in pairs),
         "re-trained": trained,

@@ -13,9 +13,17 @@ from filterlens.data.samples import Sample
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE
 from filterlens.filters import Selection
-from filterlens.paper.contrast import INTERVALS, is_above, is_below, others_of, selectivity, selectivity_gain
-from filterlens.paper.damage import Judged
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import (
+    Claim,
+    Experiment,
+    Outcome,
+    Table,
+    Verdict,
+    images_text,
+    is_above,
+    is_below,
+    targets_text,
+)
 from filterlens.paper.experiments.baselines import tables
 from filterlens.paper.experiments.baselines.replacing import Patient, Replacement, judge_replaced
 from filterlens.paper.experiments.baselines.start_points import (
@@ -26,10 +34,9 @@ from filterlens.paper.experiments.baselines.start_points import (
     with_limit,
 )
 from filterlens.paper.images import evenly, squares
+from filterlens.paper.judged import INTERVALS, Judged, others_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.outcome import Claim, Outcome, Table, Verdict
 from filterlens.paper.settings import Percent, Positive, Settings
-from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.figures import Panel
 from filterlens.report.labels import function_of, whole_percent
 
@@ -160,7 +167,7 @@ def _claim(view: tables.View, points: Sequence[str], found: Sequence[Found], tit
         for point in points:
             if point != FINE_TUNED:
                 other = tables.edit(point, point if own_values else FINE_TUNED, view.percent, masked)
-                gains.append(selectivity_gain(view.judged, real, other, others))
+                gains.append(view.judged.selectivity_gain(real, other, others))
                 shared = tables.shared(view, found, point, masked)
                 said.append(
                     f"{_numbers(view.judged, point, other, others)}, {whole_percent(shared.mean)} of the same filters"
@@ -178,7 +185,7 @@ def _claim(view: tables.View, points: Sequence[str], found: Sequence[Found], tit
 
 def _numbers(judged: Judged, point: str, edit: Edit, others: Sequence[str]) -> str:
     own, cross = judged.distance(edit, edit.masked).mean, max(judged.distance(edit, kind).mean for kind in others)
-    return f"{LABELS[point]} {selectivity(judged, edit, others).mean:.2f} ({own:.3g} / {cross:.3g})"
+    return f"{LABELS[point]} {judged.selectivity(edit, others).mean:.2f} ({own:.3g} / {cross:.3g})"
 
 
 def _specification(laboratory: Laboratory, settings: BaselineSettings) -> dict[str, str]:
@@ -188,7 +195,7 @@ def _specification(laboratory: Laboratory, settings: BaselineSettings) -> dict[s
         found += f", of these the central squares of {settings.find_crop} pixels"
     thinned = "" if settings.judge_images is None else f" (at most {settings.judge_images} of these)"
     return {
-        "target models": seeds_text(laboratory),
+        "target models": targets_text(laboratory.common),
         "found on": found,
         "judged on": "; ".join(
             f"{name}: {images_text(common.judged_on(name))}{thinned}" for name in common.pairs[: settings.pairs]

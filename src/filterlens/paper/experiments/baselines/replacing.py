@@ -2,7 +2,7 @@
 """Replace filters of a target by any network's values, and measure the damage against the target's own baseline."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,9 +13,8 @@ from filterlens.evaluation.damage import Damage, Edit, Quality
 from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
 from filterlens.filters import Selection
 from filterlens.metrics import psnr, ssim
-from filterlens.paper.damage import Judged
+from filterlens.paper.judged import Judged, as_rows, fingerprint, from_rows
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.pieces import digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +57,12 @@ class Patient:
 
     def identity(self) -> list[Any]:
         """Return what decides the damage, besides image and inputs."""
-        edits = [
-            [*edit, each.donor, digest(each.selection.indices.sort().values.tolist())]
-            for edit, each in self.edits.items()
-        ]
+        edits = [[*edit, each.donor, fingerprint(each.selection)] for edit, each in self.edits.items()]
         return [self.model.identity, {name: donor.identity for name, donor in self.donors.items()}, edits]
 
 
 def judge_replaced(laboratory: Laboratory, patients: Sequence[Patient], samples: Sequence[Sample]) -> Judged:
-    """Measure every replacement on every image, as :func:`filterlens.paper.damage.judge` does.
+    """Measure every replacement on every image, as :func:`filterlens.paper.judged.judge` does.
 
     Removal and preservation are measured towards the baseline that the target was fine-tuned from, whoever gave the
     values: R = 1 − ‖E − B‖² / ‖T − B‖² on the own input, P = 1 − ‖E − T‖² / ‖B − T‖² on every other.
@@ -83,36 +79,29 @@ def judge_replaced(laboratory: Laboratory, patients: Sequence[Patient], samples:
         compute=lambda item: _measure(laboratory, *item),
         title=lambda item: f"{item[0].model.name}, {item[0].model.seed}, {item[1].name}",
     )
-    damages: dict[tuple[int, Edit, str, str], Damage] = {}
-    qualities: dict[tuple[int, str, str, str], Quality] = {}
-    for (patient, sample), result in zip(items, results, strict=True):
-        for row in result["damages"]:
-            damage = Damage(**row | {"edit": Edit(*row["edit"]), "image": sample.name})
-            damages[patient.model.seed, damage.edit, damage.input, sample.name] = damage
-        for row in result["qualities"]:
-            quality = Quality(**row | {"image": sample.name})
-            qualities[patient.model.seed, quality.network, quality.input, sample.name] = quality
-    return Judged(damages, qualities, laboratory.common.resamples)
+    places = [(patient.model.seed, sample.name) for patient, sample in items]
+    return from_rows(zip(places, results, strict=True), laboratory.common.resamples)
 
 
 @torch.no_grad()
 def _measure(laboratory: Laboratory, patient: Patient, sample: Sample) -> dict[str, Any]:
     pair, precision = patient.model.pair, laboratory.judge_precision
     truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
-    damages, qualities = [], []
+    damages: list[Damage] = []
+    qualities: list[Quality] = []
     for kind, degradation in laboratory.inputs.items():
         lowered = degradation.apply(truth, pair.scale, seed=laboratory.common.seed)
         baseline, target = (pair.run(vector, lowered, precision) for vector in (pair.baseline, pair.target))
         for name, vector in patient.networks().items():
             quality = _quality(pair.run(vector, lowered, precision), truth, pair.scale)
-            qualities.append(asdict(Quality(name, kind, sample.name, *quality)))
+            qualities.append(Quality(name, kind, sample.name, *quality))
         for edit in patient.edits:
             output = pair.run(patient.edited(edit), lowered, precision)
             squares = (removal if edit.masked == kind else preservation)(output, baseline, target)
             distances = float(function_distance(output, target)), float(reference_distance(output, target))
-            row = Damage(edit, kind, sample.name, *distances, *_quality(output, truth, pair.scale), *squares)
-            damages.append(asdict(row) | {"edit": list(edit)})
-    return {"damages": damages, "qualities": qualities}
+            quality = _quality(output, truth, pair.scale)
+            damages.append(Damage(edit, kind, sample.name, *distances, *quality, *squares))
+    return as_rows(damages, qualities)
 
 
 def _quality(output: Tensor, truth: Tensor, scale: int) -> tuple[float, float]:

@@ -9,11 +9,10 @@ from filterlens.diagnosis.distribution import overlap
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.statistics import Estimate, Overlap, over_seeds
 from filterlens.paper import drawing
-from filterlens.paper.contrast import others_of, selectivity
-from filterlens.paper.damage import Judged
+from filterlens.paper.experiment import Cell, Table
 from filterlens.paper.experiments.baselines.start_points import FINE_TUNED, LABELS
+from filterlens.paper.judged import Judged, others_of
 from filterlens.paper.laboratory import TargetModel
-from filterlens.paper.outcome import Cell, Table
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import function_of
 
@@ -75,7 +74,7 @@ def _damage_row(view: View, label: str, point: str, donor: str, masked: str) -> 
     cells: list[Cell] = [label]
     for kind in view.kinds:
         cells += [view.judged.distance(named, kind), view.judged.share(named, kind)]
-    return (*cells, selectivity(view.judged, named, others_of(masked, view.degradations)))
+    return (*cells, view.judged.selectivity(named, others_of(masked, view.degradations)))
 
 
 def overlaps(view: View, points: Sequence[str], found: Sequence[Mapping[str, Attribution]]) -> Table:
@@ -146,7 +145,7 @@ def panels(view: View, points: Sequence[str]) -> Iterator[Panel]:
         for point in points:
             for donor in dict.fromkeys((point, FINE_TUNED)):
                 label = LABELS[point] if point == FINE_TUNED else f"{LABELS[point]}, {_WHOSE[donor == FINE_TUNED]}"
-                bars[label] = _cut(selectivity(view.judged, edit(point, donor, view.percent, masked), others))
+                bars[label] = _cut(view.judged.selectivity(edit(point, donor, view.percent, masked), others))
         title = f"{view.name}: selectivity of the {function_of(masked)} filters (cut at −1)"
         yield drawing.bars(f"{view.name}-{safe_name(masked)}", title, bars, "removal + preservation − 1")
 

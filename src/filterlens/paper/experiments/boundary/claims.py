@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from filterlens.paper.experiment import Claim, Verdict
 from filterlens.paper.experiments.boundary.study import (
     BOTH,
     CHANGE,
@@ -17,7 +18,6 @@ from filterlens.paper.experiments.boundary.study import (
     mean_gain_error,
     worst_input,
 )
-from filterlens.paper.outcome import Claim, Verdict
 
 FALLS = 0.1  # how much lower the overlap must be where the network does not help: a tenth of the input's filters
 ENOUGH_CORRELATION, ENOUGH_AUC = 0.7, 0.9

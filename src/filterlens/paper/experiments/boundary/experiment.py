@@ -8,7 +8,7 @@ from pydantic import Field
 
 from filterlens.evaluation.statistics import rank_correlation
 from filterlens.metrics import specification
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, images_text, targets_text
 from filterlens.paper.experiments.boundary.cases import Case, measure_cases, overlap_with
 from filterlens.paper.experiments.boundary.claims import claims_of
 from filterlens.paper.experiments.boundary.figures import scatter_panels, sweep_panel
@@ -23,9 +23,7 @@ from filterlens.paper.experiments.boundary.study import (
 )
 from filterlens.paper.experiments.boundary.sweeps import DEFAULT_STRENGTHS, SweepName, inputs_of, sweeps_of
 from filterlens.paper.laboratory import Laboratory
-from filterlens.paper.outcome import Cell, Claim, Outcome, Table
 from filterlens.paper.settings import ImageChoice, Percent, Positive, Settings
-from filterlens.paper.words import images_text, seeds_text
 
 
 class BoundarySettings(Settings):
@@ -150,10 +148,10 @@ def _choices(laboratory: Laboratory, settings: BoundarySettings, name: str) -> t
 
 def _specification(laboratory: Laboratory, settings: BoundarySettings, names: Sequence[str]) -> dict[str, str]:
     find, judge = _choices(laboratory, settings, names[0])
-    scale = laboratory.target(names[0]).pair.scale
+    scale, common = laboratory.target(names[0]).pair.scale, laboratory.common
     return {
-        "target models": seeds_text(laboratory) if settings.every_target else "the shipped one (no spread over seeds)",
-        "filters found on": images_text(laboratory.common.find),
+        "target models": targets_text(common) if settings.every_target else "the shipped one (no spread over seeds)",
+        "filters found on": images_text(common.find),
         "prediction fitted on": images_text(find),
         "judged on": images_text(judge),
         "PSNR": specification(scale),

@@ -3,12 +3,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from filterlens.paper.contrast import is_above
+from filterlens.paper.experiment import Claim, Verdict, is_above
 from filterlens.paper.experiments.branches.codes import Codes
 from filterlens.paper.experiments.branches.probe import BASELINE, TRAINED, UNTRAINED, Probed
 from filterlens.paper.experiments.branches.results import FLOOR, ONE, TWO, Compared
 from filterlens.paper.experiments.branches.study import Study
-from filterlens.paper.outcome import Claim, Verdict
 from filterlens.paper.peers.arms import PEERS, Arm
 from filterlens.paper.published import PEER_PARAMETERS
 from filterlens.report.labels import count, fixed, listed, whole_percent

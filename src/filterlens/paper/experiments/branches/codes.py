@@ -14,7 +14,7 @@ from filterlens.degradations import Degradation
 from filterlens.degradations.ranges import BlurRange, parse_range
 from filterlens.evaluation.statistics import Estimate, two_level_mean, two_level_ratio
 from filterlens.models.dan import DAN
-from filterlens.paper.contrast import is_above
+from filterlens.paper.experiment import is_above
 from filterlens.paper.experiments.branches.judging import Array
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.peers.arms import Setting

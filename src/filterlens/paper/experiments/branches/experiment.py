@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from filterlens.execution.hardware import resolve_precision
 from filterlens.metrics import specification
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import Experiment, Outcome, images_text
 from filterlens.paper.experiments.branches.claims import claims, sentence
 from filterlens.paper.experiments.branches.figures import panels
 from filterlens.paper.experiments.branches.judging import PRECISION
@@ -13,10 +13,8 @@ from filterlens.paper.experiments.branches.settings import BranchesSettings
 from filterlens.paper.experiments.branches.study import Study, study
 from filterlens.paper.experiments.branches.tables import tables
 from filterlens.paper.laboratory import Laboratory
-from filterlens.paper.outcome import Outcome
 from filterlens.paper.peers.arms import Setting, arms_of, published_arms, settings_of
 from filterlens.paper.peers.settings import PeerSettings, Steps
-from filterlens.paper.words import images_text
 from filterlens.report.labels import listed
 
 SMOKE = 1000  # steps on degraded inputs, below which no arm is near its end

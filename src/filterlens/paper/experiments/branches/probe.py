@@ -19,7 +19,7 @@ from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network
 from filterlens.models.dasr import DASR
 from filterlens.models.initialisation import start_near_identity
-from filterlens.paper.contrast import is_above
+from filterlens.paper.experiment import is_above
 from filterlens.paper.experiments.branches.judging import Array
 from filterlens.paper.experiments.branches.linear_probe import DECAY, fit
 from filterlens.paper.images import squares

@@ -4,11 +4,11 @@
 from collections.abc import Iterator, Sequence
 
 from filterlens.metrics import CHANNELS
+from filterlens.paper.experiment import Cell, Table
 from filterlens.paper.experiments.branches.codes import Codes
 from filterlens.paper.experiments.branches.probe import BASELINE, TRAINED, UNTRAINED, Probed
 from filterlens.paper.experiments.branches.results import FLOOR, ONE, TWO, Compared
 from filterlens.paper.experiments.branches.study import Study
-from filterlens.paper.outcome import Cell, Table
 from filterlens.paper.peers.arms import PEERS, Arm
 from filterlens.paper.published import BRANCHES, PEER_PARAMETERS, PEER_QUALITY
 from filterlens.report.figures import safe_name

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of claims on telling degradations; shared by the pages for two and for three degradations."""
 
+from filterlens.paper.experiment import Claim, Verdict
 from filterlens.paper.experiments.classification.recognition import area, mean_overlap, told_apart
 from filterlens.paper.experiments.classification.tables import Told, accuracy_text
-from filterlens.paper.outcome import Claim, Verdict
 from filterlens.paper.overlaps import plain
 from filterlens.paper.published import CLASSIFICATION
 from filterlens.report.labels import whole_percent

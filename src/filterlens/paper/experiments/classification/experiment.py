@@ -12,7 +12,7 @@ from filterlens.diagnosis.calibration import paper_threshold
 from filterlens.diagnosis.overlap import Reading
 from filterlens.diagnosis.patches import PATCH
 from filterlens.jobs.calibrate import calibration_kinds
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, images_text, targets_text
 from filterlens.paper.experiments.classification.claims import both_recognised, published_accuracy
 from filterlens.paper.experiments.classification.recognition import area
 from filterlens.paper.experiments.classification.tables import (
@@ -27,10 +27,8 @@ from filterlens.paper.experiments.classification.tables import (
     threshold_table,
 )
 from filterlens.paper.laboratory import Laboratory
-from filterlens.paper.outcome import Cell, Claim, Outcome, Table
 from filterlens.paper.overlaps import Reader, calibration_samples, calibration_text, read_overlaps, whole_images
 from filterlens.paper.settings import Percent, Positive, Settings
-from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.figures import Panel
 
 TARGET = "target"
@@ -170,7 +168,7 @@ def _specification(laboratory: Laboratory, settings: ClassificationSettings) -> 
     pairs = common.pairs[: settings.pairs]
     thinned = "" if settings.images is None else f", at most {settings.images} images"
     return {
-        "target models": seeds_text(laboratory),
+        "target models": targets_text(laboratory.common),
         "found on": images_text(common.find),
         "calibrated on": calibration_text(laboratory, settings.calibration_images),
         "judged on": "; ".join(f"{name}: {common.judged_on(name).set}{thinned}, whole" for name in pairs),

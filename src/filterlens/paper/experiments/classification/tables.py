@@ -8,6 +8,7 @@ from filterlens.diagnosis.calibration import PAPER_THRESHOLDS, paper_threshold
 from filterlens.diagnosis.classification_metrics import confusion, roc_curve
 from filterlens.evaluation.statistics import Estimate
 from filterlens.paper import drawing
+from filterlens.paper.experiment import Cell, Table
 from filterlens.paper.experiments.classification.recognition import (
     CALIBRATED,
     PAPER,
@@ -16,7 +17,6 @@ from filterlens.paper.experiments.classification.recognition import (
     judge_by,
     mean_overlap,
 )
-from filterlens.paper.outcome import Cell, Table
 from filterlens.paper.overlaps import Overlaps, Reader, plain
 from filterlens.paper.published import CLASSIFICATION
 from filterlens.report.figures import Panel, safe_name

@@ -5,14 +5,20 @@ from collections.abc import Iterator, Sequence
 
 from filterlens.diagnosis.distribution import uniformity
 from filterlens.evaluation.statistics import Estimate, over_seeds
-from filterlens.paper.contrast import is_above, is_below
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import (
+    Claim,
+    Experiment,
+    Outcome,
+    Verdict,
+    images_text,
+    is_above,
+    is_below,
+    targets_text,
+)
 from filterlens.paper.experiments.distribution import tables
 from filterlens.paper.experiments.distribution.places import places_of
 from filterlens.paper.laboratory import Laboratory
-from filterlens.paper.outcome import Claim, Outcome, Verdict
 from filterlens.paper.settings import Percent, Positive, Settings
-from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.labels import function_of, significant, whole_percent
 
 CERTAIN = 0.05  # probability below which a choice by chance is ruled out
@@ -122,7 +128,7 @@ def _percent(share: Estimate) -> str:
 
 def _specification(laboratory: Laboratory, settings: DistributionSettings) -> dict[str, str]:
     return {
-        "target models": seeds_text(laboratory),
+        "target models": targets_text(laboratory.common),
         "found on": images_text(laboratory.common.find),
         "found filters": f"top {settings.percent:g} % by FAIG",
         "intervals": f"{settings.draws} draws of images and target models with replacement, ranked anew; squares of "

@@ -10,9 +10,9 @@ from filterlens.attribution.result import Attribution
 from filterlens.diagnosis.distribution import Uniformity, depth_estimate, overlap
 from filterlens.evaluation.statistics import Array, Estimate, over_seeds
 from filterlens.paper import drawing
+from filterlens.paper.experiment import Cell, Table
 from filterlens.paper.experiments.distribution.places import Places
 from filterlens.paper.experiments.distribution.tick_map import tick_map
-from filterlens.paper.outcome import Cell, Table
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import function_of
 

@@ -8,24 +8,23 @@ from filterlens.data.samples import Sample
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE
 from filterlens.evaluation.statistics import over_seeds
-from filterlens.paper.contrast import (
-    INTERVALS,
-    distance_gain,
+from filterlens.paper.experiment import (
+    Claim,
+    Experiment,
+    Outcome,
+    Table,
+    Verdict,
+    images_text,
     is_above,
     is_below,
-    others_of,
-    selectivity,
-    selectivity_gain,
+    targets_text,
 )
-from filterlens.paper.damage import Judged, judge, selections_of
-from filterlens.paper.experiment import Experiment
 from filterlens.paper.experiments.gradients import tables
 from filterlens.paper.experiments.gradients.tables import LABELS, Found, View, sets_overlap
 from filterlens.paper.images import evenly
+from filterlens.paper.judged import INTERVALS, Judged, judge, others_of, selections_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.outcome import Claim, Outcome, Table, Verdict
 from filterlens.paper.settings import Percent, Positive, Settings
-from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.figures import Panel
 from filterlens.report.labels import function_of, listed, whole_percent
 
@@ -100,7 +99,7 @@ def _elimination_lowers_cross(view: View) -> Claim:
     for masked in degradations:
         full, plain = (view.edit(method, masked) for method in ("faig", "faig-no-elimination"))
         for kind in others_of(masked, degradations):
-            checks.append(is_below(distance_gain(view.judged, full, plain, kind)))
+            checks.append(is_below(view.judged.distance_gain(full, plain, kind)))
             with_it, without = view.judged.distance(full, kind).mean, view.judged.distance(plain, kind).mean
             words.append(f"{function_of(masked)} filters on {kind}: {with_it:.3g} with, {without:.3g} without")
     if len(degradations) > 1:
@@ -133,8 +132,8 @@ def _better(view: View, text: str, rivals: Sequence[str], source: str) -> Claim:
         said = [_numbers(view, full, others)]
         for rival in (view.edit(method, masked) for method in rivals):
             against = f"of {function_of(masked)} against '{LABELS[rival.method]}'"
-            checks[f"own damage {against}"] = is_above(distance_gain(view.judged, full, rival, masked))
-            checks[f"selectivity {against}"] = is_above(selectivity_gain(view.judged, full, rival, others))
+            checks[f"own damage {against}"] = is_above(view.judged.distance_gain(full, rival, masked))
+            checks[f"selectivity {against}"] = is_above(view.judged.selectivity_gain(full, rival, others))
             said.append(_numbers(view, rival, others))
         words.append(f"{function_of(masked)}: {'; '.join(said)}")
     failed = [check for check, holds in checks.items() if not holds]
@@ -148,7 +147,7 @@ def _better(view: View, text: str, rivals: Sequence[str], source: str) -> Claim:
 
 
 def _numbers(view: View, edit: Edit, others: Sequence[str]) -> str:
-    damage, index = view.judged.distance(edit, edit.masked).mean, selectivity(view.judged, edit, others).mean
+    damage, index = view.judged.distance(edit, edit.masked).mean, view.judged.selectivity(edit, others).mean
     return f"{LABELS[edit.method]} {damage:.3g}, {index:.2f}"
 
 
@@ -156,7 +155,7 @@ def _specification(laboratory: Laboratory, settings: GradientSettings) -> dict[s
     common = laboratory.common
     thinned = "" if settings.judge_images is None else f" (at most {settings.judge_images} of these)"
     return {
-        "target models": seeds_text(laboratory),
+        "target models": targets_text(laboratory.common),
         "found on": images_text(common.find),
         "judged on": "; ".join(
             f"{name}: {images_text(common.judged_on(name))}{thinned}" for name in common.pairs[: settings.pairs]

@@ -9,9 +9,8 @@ from filterlens.diagnosis.distribution import overlap
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.statistics import Overlap, over_seeds
 from filterlens.paper import drawing
-from filterlens.paper.contrast import others_of, selectivity
-from filterlens.paper.damage import Judged
-from filterlens.paper.outcome import Cell, Table
+from filterlens.paper.experiment import Cell, Table
+from filterlens.paper.judged import Judged, others_of
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import function_of
 
@@ -66,7 +65,7 @@ def damage_tables(view: View) -> Iterator[Table]:
         cells: list[Cell] = [label]
         for edit in edits:
             cells += [view.judged.share(edit, kind) for kind in kinds]
-            cells.append(selectivity(view.judged, edit, others_of(edit.masked, degradations)))
+            cells.append(view.judged.selectivity(edit, others_of(edit.masked, degradations)))
         shares.append(tuple(cells))
     percent = f"{view.percent:g} %"
     yield Table(
@@ -132,6 +131,6 @@ def panels(view: View) -> Iterator[Panel]:
         stem = f"{view.name}-{safe_name(masked)}"
         yield drawing.bars(f"own-{stem}", f"{view.name}: own damage on {masked}", own, "distance × 10³")
         others = others_of(masked, view.degradations)
-        chosen = {label: selectivity(view.judged, edit, others) for label, edit in edits.items()}
+        chosen = {label: view.judged.selectivity(edit, others) for label, edit in edits.items()}
         title = f"{view.name}: selectivity of the {function_of(masked)} filters"
         yield drawing.bars(f"selectivity-{stem}", title, chosen, "removal + preservation − 1")

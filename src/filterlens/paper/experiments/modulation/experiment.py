@@ -14,15 +14,13 @@ from filterlens.editing.dial import modulated
 from filterlens.filters import Selection
 from filterlens.metrics import specification
 from filterlens.paper import drawing
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, images_text
 from filterlens.paper.experiments.modulation.dials import Dials, dial, knob_name
 from filterlens.paper.experiments.modulation.knobs import knob_claims, knob_panels, knob_tables
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.outcome import Cell, Claim, Outcome, Table, Verdict
 from filterlens.paper.published import MODULATION
 from filterlens.paper.settings import Percent, Positive, Settings
-from filterlens.paper.words import images_text
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import fixed, function_of, listed
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from filterlens.evaluation.statistics import Estimate
 from filterlens.paper import drawing
+from filterlens.paper.experiment import Cell, Claim, Table, Verdict
 from filterlens.paper.experiments.modulation.dials import ALL_WEIGHTS, BLEND, Dials, knob_name
-from filterlens.paper.outcome import Cell, Claim, Table, Verdict
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import fixed, function_of
 

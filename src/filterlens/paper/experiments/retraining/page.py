@@ -8,12 +8,10 @@ import numpy as np
 from filterlens.evaluation.statistics import Estimate, two_level_mean
 from filterlens.metrics import specification
 from filterlens.paper import drawing
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, images_text, targets_text
 from filterlens.paper.experiments.retraining.measure import BOUND, Arm, Retrainings, RetrainingSettings, study
 from filterlens.paper.laboratory import Laboratory
-from filterlens.paper.outcome import Cell, Claim, Outcome, Table, Verdict
 from filterlens.paper.published import RETRAINING, RETRAINING_BOUND
-from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import count, fixed, function_of, listed, method_label, whole_percent
 
@@ -326,7 +324,7 @@ def _specification(laboratory: Laboratory, settings: RetrainingSettings) -> dict
     rates = settings.rates
     grids = (("chosen filters", rates.filters), ("low-rank adapter", rates.low_rank), ("all filters", rates.all))
     return {
-        "target models": seeds_text(laboratory),
+        "target models": targets_text(laboratory.common),
         "seeds": f"{settings.seeds} per arm; the seed decides patches, noise, the adapter's start and which filters "
         "are random, and each takes the next target model",
         "found on": images_text(common.find),

@@ -7,10 +7,9 @@ from itertools import combinations
 from filterlens.attribution.result import Attribution
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.statistics import over_seeds
-from filterlens.paper.contrast import is_above, is_below, others_of, selectivity, selectivity_gain
-from filterlens.paper.damage import Judged
-from filterlens.paper.experiments.three_degradations.tables import label_of, methods_in, overlap_at
-from filterlens.paper.outcome import Claim, Verdict
+from filterlens.paper.experiment import Claim, Verdict, is_above, is_below
+from filterlens.paper.experiments.three_degradations.tables import label_of, overlap_at
+from filterlens.paper.judged import Judged, others_of
 from filterlens.report.labels import function_of, significant
 
 ABOVE = 3.0  # own damage over cross damage
@@ -20,12 +19,12 @@ NEAR = 2.0  # times chance
 def damage_claims(name: str, percent: float, degradations: Sequence[str], judged: Judged) -> Iterator[Claim]:
     """Judge own against cross damage, and FAIG against its rivals."""
     yield own_above_cross(name, percent, degradations, judged)
-    rivals = [method for method in methods_in(judged) if method in ("ig", "random")]
+    rivals = [method for method in judged.methods if method in ("ig", "random")]
     if rivals:
         yield above_rivals(name, percent, degradations, judged, rivals)
-    if "faig-max" in methods_in(judged):
+    if "faig-max" in judged.methods:
         yield mean_against_maximum(name, percent, degradations, judged)
-    if "goal-directed" in methods_in(judged):
+    if "goal-directed" in judged.methods:
         yield goal_directed(name, percent, degradations, judged)
 
 
@@ -77,13 +76,13 @@ def mean_against_maximum(name: str, percent: float, degradations: Sequence[str],
     for masked in degradations:
         mean, largest = (Edit(method, percent, masked) for method in ("faig", "faig-max"))
         others = others_of(masked, degradations)
-        gain = selectivity_gain(judged, mean, largest, others)
+        gain = judged.selectivity_gain(mean, largest, others)
         checks.append(not is_below(gain))
         better = "mean better" if is_above(gain) else "maximum better" if is_below(gain) else "no difference"
         kept = [sum(judged.share(edit, kind).mean for kind in others) / len(others) for edit in (mean, largest)]
         words.append(
-            f"{function_of(masked)}: selectivity {selectivity(judged, mean, others).mean:.2f} with the mean, "
-            f"{selectivity(judged, largest, others).mean:.2f} with the maximum, which keep {kept[0]:.2f} and "
+            f"{function_of(masked)}: selectivity {judged.selectivity(mean, others).mean:.2f} with the mean, "
+            f"{judged.selectivity(largest, others).mean:.2f} with the maximum, which keep {kept[0]:.2f} and "
             f"{kept[1]:.2f} of the others ({better})"
         )
     return Claim(
@@ -101,12 +100,12 @@ def goal_directed(name: str, percent: float, degradations: Sequence[str], judged
     for masked in degradations:
         ours, theirs = (Edit(method, percent, masked) for method in ("goal-directed", "faig"))
         others = others_of(masked, degradations)
-        checks.append(is_above(selectivity_gain(judged, ours, theirs, others)))
+        checks.append(is_above(judged.selectivity_gain(ours, theirs, others)))
         removed = judged.share(ours, masked).mean
         kept = sum(judged.share(ours, kind).mean for kind in others) / len(others)
         words.append(
-            f"{function_of(masked)}: {selectivity(judged, ours, others).mean:.2f} (removal {removed:.2f}, others kept "
-            f"{kept:.2f}) against {selectivity(judged, theirs, others).mean:.2f}"
+            f"{function_of(masked)}: {judged.selectivity(ours, others).mean:.2f} (removal {removed:.2f}, others kept "
+            f"{kept:.2f}) against {judged.selectivity(theirs, others).mean:.2f}"
         )
     return Claim(
         f"{name}: goal-directed filters are more selective than FAIG's for every degradation",

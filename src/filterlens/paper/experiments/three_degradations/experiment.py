@@ -19,8 +19,7 @@ from filterlens.diagnosis.patches import PATCH
 from filterlens.errors import unknown
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE
 from filterlens.jobs.calibrate import calibration_kinds
-from filterlens.paper.damage import judge, selections_of
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import Experiment, Outcome, Table, images_text
 from filterlens.paper.experiments.classification.claims import both_recognised, told_rightly
 from filterlens.paper.experiments.classification.tables import (
     Told,
@@ -41,11 +40,10 @@ from filterlens.paper.experiments.three_degradations.tables import (
     set_tables,
 )
 from filterlens.paper.images import evenly
+from filterlens.paper.judged import judge, selections_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.outcome import Outcome, Table
 from filterlens.paper.overlaps import Reader, calibration_samples, calibration_text, read_overlaps, whole_images
 from filterlens.paper.settings import Percent, Positive, Settings
-from filterlens.paper.words import images_text
 from filterlens.report.figures import Panel
 
 MEAN, MAX, GOAL = "faig", "faig-max", "goal-directed"

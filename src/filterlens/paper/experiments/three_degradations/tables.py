@@ -10,9 +10,8 @@ from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.statistics import Estimate, Overlap, over_seeds, overlap_by_chance
 from filterlens.filters import Selection
 from filterlens.paper import drawing
-from filterlens.paper.contrast import others_of, selectivity
-from filterlens.paper.damage import Judged
-from filterlens.paper.outcome import Cell, Table
+from filterlens.paper.experiment import Cell, Table
+from filterlens.paper.judged import Judged, others_of
 from filterlens.report.figures import Panel
 from filterlens.report.labels import function_of, method_label
 
@@ -29,22 +28,17 @@ def label_of(method: str) -> str:
     return LABELS.get(method, method_label(method))
 
 
-def methods_in(judged: Judged) -> list[str]:
-    """Return the methods that were judged, in order."""
-    return list(dict.fromkeys(edit.method for _, edit, *_ in judged.damages))
-
-
 def damage_tables(name: str, percents: Sequence[float], degradations: Sequence[str], judged: Judged) -> Iterator[Table]:
     """Return own and cross damage, and removal, preservation and selectivity, per percentage."""
     kinds = [*degradations, "clean"]
     for percent in percents:
         rows: list[tuple[Cell, ...]] = []
         shares: list[tuple[Cell, ...]] = []
-        for method in methods_in(judged):
+        for method in judged.methods:
             for masked in degradations:
                 edit, head = Edit(method, percent, masked), (label_of(method), masked)
                 rows.append((*head, *(judged.distance(edit, kind) for kind in kinds)))
-                index = selectivity(judged, edit, others_of(masked, degradations))
+                index = judged.selectivity(edit, others_of(masked, degradations))
                 shares.append((*head, *(judged.share(edit, kind) for kind in kinds), index))
         columns = ("method", "filters for", *(f"{kind} input" for kind in kinds))
         yield Table(
@@ -121,7 +115,7 @@ def damage_panels(name: str, percent: float, degradations: Sequence[str], judged
     kinds = [*degradations, "clean"]
     heads = [f"{kind} filters" for kind in degradations]
     for method in SHOWN:
-        if method not in methods_in(judged):
+        if method not in judged.methods:
             continue
         edits = [Edit(method, percent, masked) for masked in degradations]
         distances = [[judged.distance(edit, kind).mean for kind in kinds] for edit in edits]

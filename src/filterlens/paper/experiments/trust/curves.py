@@ -16,10 +16,10 @@ from filterlens.evaluation.faithfulness import Curve, Squares, curves_of, measur
 from filterlens.evaluation.statistics import LEVEL, Estimate, draw_counts, over_both, standard_deviation
 from filterlens.filters import ranking
 from filterlens.paper import drawing
+from filterlens.paper.experiment import Cell, Claim, Table, Verdict
 from filterlens.paper.experiments.trust.settings import TrustSettings
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.outcome import Cell, Claim, Table, Verdict
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import fixed, function_of, method_label, whole_percent
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trust in a ranking: is it stable, does it depend on what was learned, and does it find what carries the function."""
 
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import Claim, Experiment, Outcome, Table, images_text, targets_text
 from filterlens.paper.experiments.trust.curves import curve_claims, curve_panels, curve_tables, measure_curves
 from filterlens.paper.experiments.trust.randomisation import (
     randomisation_claims,
@@ -18,8 +18,6 @@ from filterlens.paper.experiments.trust.stability import (
     stability_claims,
 )
 from filterlens.paper.laboratory import Laboratory
-from filterlens.paper.outcome import Claim, Outcome, Table
-from filterlens.paper.words import images_text, seeds_text
 from filterlens.report.figures import Panel
 
 
@@ -49,7 +47,7 @@ def _specification(laboratory: Laboratory, settings: TrustSettings) -> dict[str,
     pairs = common.pairs[: settings.pairs]
     fewer = f"at most {settings.judged} images per pair, spread evenly"
     return {
-        "target models": f"{seeds_text(laboratory)}; seeds of noise, numerics and randomisation: the shipped one",
+        "target models": f"{targets_text(common)}; seeds of noise, numerics and randomisation: the shipped one",
         "found on": images_text(common.find),
         "checked on": f"seeds of noise, numerics and randomisation: at most {settings.checked} of these",
         "curves judged on": "; ".join(f"{name}: {images_text(common.judged_on(name))}" for name in pairs)

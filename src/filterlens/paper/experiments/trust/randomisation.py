@@ -11,11 +11,11 @@ from filterlens.data.samples import Sample
 from filterlens.evaluation.stability import Agreement, agreement_of
 from filterlens.jobs.shared_runner import identity_of
 from filterlens.paper import drawing
+from filterlens.paper.experiment import Cell, Claim, Table, Verdict
 from filterlens.paper.experiments.trust.settings import TrustSettings
 from filterlens.paper.experiments.trust.stability import Stability
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.outcome import Cell, Claim, Table, Verdict
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import fixed, listed, method_label, percent_text, whole_percent
 

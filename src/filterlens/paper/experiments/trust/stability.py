@@ -13,10 +13,10 @@ from filterlens.data.samples import Sample
 from filterlens.evaluation.stability import Agreement, agreement_of, between_parts, parts_of, spread
 from filterlens.evaluation.statistics import Estimate
 from filterlens.paper import drawing
+from filterlens.paper.experiment import Cell, Claim, Table, Verdict
 from filterlens.paper.experiments.trust.settings import TrustSettings
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.outcome import Cell, Claim, Table, Verdict
 from filterlens.report.figures import Panel
 from filterlens.report.labels import listed, method_label, percent_text, whole_percent
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.statistics import Estimate
 from filterlens.models.branches import DEGRADATION, RESTORATION
-from filterlens.paper.contrast import is_above, is_below, others_of, selectivity
+from filterlens.paper.experiment import Claim, Verdict, is_above, is_below
 from filterlens.paper.experiments.two_branch_filters.edits import ALONE, CONSTANT, FAIG, at_random, found_in, whole
 from filterlens.paper.experiments.two_branch_filters.study import Study
 from filterlens.paper.experiments.two_branch_filters.swaps import BASELINE, TARGET
-from filterlens.paper.outcome import Claim, Verdict
+from filterlens.paper.judged import others_of
 from filterlens.report.labels import fixed, function_of, significant, whole_percent
 
 OWN = "filterlens"
@@ -141,7 +141,7 @@ def _as_selective_as_one_branch(study: Study) -> Claim:
     checks, words = [], []
     for kind in study.learnt:
         edit, others = Edit(FAIG, study.percent, kind), others_of(kind, study.kinds)
-        two, one = (selectivity(judged, edit, others) for _, _, judged in study.networks)
+        two, one = (judged.selectivity(edit, others) for _, _, judged in study.networks)
         checks.append((two.mean if two.high is None else two.high) >= (one.mean if one.low is None else one.low))
         words.append(f"{function_of(kind)}: R + P − 1 = {_interval(two)} against {_interval(one)}")
     text = (

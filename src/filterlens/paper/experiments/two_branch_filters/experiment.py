@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Sequence
 
 from filterlens.models.branches import DEGRADATION
-from filterlens.paper.experiment import Experiment
+from filterlens.paper.experiment import Experiment, Outcome, images_text
 from filterlens.paper.experiments.two_branch_filters.claims import claims_of
 from filterlens.paper.experiments.two_branch_filters.edits import CONSTANT, EVERYTHING
 from filterlens.paper.experiments.two_branch_filters.figures import panels
@@ -14,8 +14,6 @@ from filterlens.paper.experiments.two_branch_filters.study import LEARNT, Study,
 from filterlens.paper.experiments.two_branch_filters.swaps import BASELINE
 from filterlens.paper.experiments.two_branch_filters.tables import layer_rows, tables
 from filterlens.paper.laboratory import Laboratory
-from filterlens.paper.outcome import Outcome
-from filterlens.paper.words import images_text
 from filterlens.report.labels import fixed, function_of, whole_percent
 
 

@@ -8,8 +8,7 @@ from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
 from filterlens.evaluation.damage import Edit
 from filterlens.filters import Selection
-from filterlens.paper.contrast import is_above
-from filterlens.paper.damage import Judged, judge, selections_of
+from filterlens.paper.experiment import is_above
 from filterlens.paper.experiments.two_branch_filters.branches import Branches
 from filterlens.paper.experiments.two_branch_filters.contributions import Contributions, contributions_of
 from filterlens.paper.experiments.two_branch_filters.edits import FAIG, RANDOM, mean_answers, swaps_of
@@ -18,6 +17,7 @@ from filterlens.paper.experiments.two_branch_filters.settings import TwoBranchSe
 from filterlens.paper.experiments.two_branch_filters.shares import Shares, shares_of
 from filterlens.paper.experiments.two_branch_filters.swaps import Swapped, swap
 from filterlens.paper.images import evenly
+from filterlens.paper.judged import Judged, judge, selections_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 
 LEARNT = 0.2  # dB that fine-tuning must have gained for certain: a function that was not learnt sits nowhere

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from filterlens.evaluation.damage import Edit
 from filterlens.metrics import specification
 from filterlens.models.branches import DEGRADATION
+from filterlens.paper.experiment import Cell, Table
 from filterlens.paper.experiments.two_branch_filters.branches import KINDS
 from filterlens.paper.experiments.two_branch_filters.edits import FAIG, RANDOM
 from filterlens.paper.experiments.two_branch_filters.study import Study
 from filterlens.paper.experiments.two_branch_filters.swaps import BASELINE, TARGET
-from filterlens.paper.outcome import Cell, Table
 from filterlens.report.labels import function_of, method_label
 
 SPREAD = "Mean ± sd over target models, [95 % bootstrap interval over images and target models]."

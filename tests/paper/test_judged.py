@@ -4,8 +4,8 @@ import pytest
 
 from filterlens.evaluation.damage import Damage, Edit
 from filterlens.evaluation.statistics import Estimate
-from filterlens.paper.contrast import distance_gain, is_above, is_below, others_of, selectivity, selectivity_gain
-from filterlens.paper.damage import Judged
+from filterlens.paper.experiment import is_above, is_below
+from filterlens.paper.judged import Judged, others_of
 
 BLUR, NOISE = "blur:1", "noise:0.1"
 FIRST, SECOND = Edit("first", 1.0, BLUR), Edit("second", 1.0, BLUR)
@@ -13,14 +13,14 @@ FIRST, SECOND = Edit("first", 1.0, BLUR), Edit("second", 1.0, BLUR)
 
 def judged_from(rows, seeds=1):
     """Build what was judged: edit → kind → per image (distance, residual, scale); the same for every seed."""
-    damages = {}
+    damages = []
     for edit, kinds in rows.items():
         for kind, images in kinds.items():
             for seed in range(seeds):
                 for number, (distance, residual, scale) in enumerate(images):
                     damage = Damage(edit, kind, str(number), distance, distance, 30.0, 0.9, residual, scale)
-                    damages[seed, edit, kind, str(number)] = damage
-    return Judged(damages, {}, 300)
+                    damages.append((seed, damage))
+    return Judged.of(damages, (), 300)
 
 
 def random_rows(seed):
@@ -30,7 +30,7 @@ def random_rows(seed):
 
 def test_selectivity_is_removal_plus_preservation_less_one_pooled_over_images():
     rows = random_rows(0)
-    found = selectivity(judged_from({FIRST: rows}), FIRST, [NOISE])
+    found = judged_from({FIRST: rows}).selectivity(FIRST, [NOISE])
     own, other = np.array(rows[BLUR]), np.array(rows[NOISE])
     removal = 1 - own[:, 1].sum() / own[:, 2].sum()
     preservation = 1 - other[:, 1].sum() / other[:, 2].sum()
@@ -41,35 +41,35 @@ def test_selectivity_is_removal_plus_preservation_less_one_pooled_over_images():
 @pytest.mark.parametrize(("own", "other"), [(1.0, 0.0), (0.0, 1.0)], ids=["nothing replaced", "everything replaced"])
 def test_neither_leaving_the_network_alone_nor_replacing_all_of_it_is_selective(own, other):
     rows = {FIRST: {BLUR: [(0, own, 1.0)] * 2, NOISE: [(0, other, 1.0)] * 2}}
-    assert selectivity(judged_from(rows), FIRST, [NOISE]).mean == pytest.approx(0)
+    assert judged_from(rows).selectivity(FIRST, [NOISE]).mean == pytest.approx(0)
 
 
 def test_the_ideal_edit_has_selectivity_one_and_a_broken_network_less_than_zero():
     ideal = {FIRST: {BLUR: [(0, 0.0, 1.0)] * 2, NOISE: [(0, 0.0, 1.0)] * 2}}
     broken = {FIRST: {BLUR: [(9, 9.0, 1.0)] * 2, NOISE: [(9, 9.0, 1.0)] * 2}}
-    assert selectivity(judged_from(ideal), FIRST, [NOISE]).mean == 1
-    assert selectivity(judged_from(broken), FIRST, [NOISE]).mean < 0
+    assert judged_from(ideal).selectivity(FIRST, [NOISE]).mean == 1
+    assert judged_from(broken).selectivity(FIRST, [NOISE]).mean < 0
 
 
 def test_a_gain_is_paired_so_that_equal_edits_differ_by_exactly_nothing():
     rows = random_rows(1)
     judged = judged_from({FIRST: rows, SECOND: rows}, seeds=2)
-    for gain in (selectivity_gain(judged, FIRST, SECOND, [NOISE]), distance_gain(judged, FIRST, SECOND, BLUR)):
+    for gain in (judged.selectivity_gain(FIRST, SECOND, [NOISE]), judged.distance_gain(FIRST, SECOND, BLUR)):
         assert (gain.mean, gain.low, gain.high) == (0, 0, 0)
 
 
 def test_a_gain_is_the_difference_of_both_values():
     judged = judged_from({FIRST: random_rows(1), SECOND: random_rows(2)})
-    gain = selectivity_gain(judged, FIRST, SECOND, [NOISE])
-    values = [selectivity(judged, edit, [NOISE]).mean for edit in (FIRST, SECOND)]
+    gain = judged.selectivity_gain(FIRST, SECOND, [NOISE])
+    values = [judged.selectivity(edit, [NOISE]).mean for edit in (FIRST, SECOND)]
     assert gain.mean == pytest.approx(values[0] - values[1])
     distances = [judged.distance(edit, BLUR).mean for edit in (FIRST, SECOND)]
-    assert distance_gain(judged, FIRST, SECOND, BLUR).mean == pytest.approx(distances[0] - distances[1])
+    assert judged.distance_gain(FIRST, SECOND, BLUR).mean == pytest.approx(distances[0] - distances[1])
 
 
 def test_a_single_image_and_target_model_have_no_interval():
     rows = {FIRST: {kind: each[:1] for kind, each in random_rows(3).items()}}
-    found = selectivity(judged_from(rows), FIRST, [NOISE])
+    found = judged_from(rows).selectivity(FIRST, [NOISE])
     assert found.low is None and found.high is None
 
 

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The own/cross damage of many edits of many target models on many images: measured, as an array, and its estimates.
+
+Selectivity is J = R + P − 1: removal of the own function plus mean preservation of the others, less 1. It is 1 where
+the function is gone and nothing else changed, and 0 both where nothing was replaced (R = 0, P = 1) and where
+everything was (R = 1, P = 0); a network that merely breaks gets less than 0. In form it is Youden's index.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from filterlens.attribution.result import Attribution
+from filterlens.data.samples import Sample
+from filterlens.degradations import Degradation
+from filterlens.evaluation.damage import Damage, Edit, Quality, measure_damage
+from filterlens.evaluation.statistics import (
+    Array,
+    Estimate,
+    bootstrap,
+    pooled_ratio,
+    two_level_mean,
+    two_level_ratio,
+)
+from filterlens.filters import Selection
+from filterlens.paper.laboratory import Laboratory, TargetModel
+from filterlens.paper.pieces import digest
+
+INTERVALS = (
+    "95 %, bootstrap over images and target models, paired for differences; squares of one photograph are drawn as if "
+    "they were independent"
+)
+COLUMNS = ("distance", "distance_reference", "residual", "scale")  # of Damage
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Every edit of every target model on every input and image. All gains are paired over images and target models.
+
+    Attributes:
+        edits: Axis of ``damage``, as are the inputs.
+        inputs: Names of the inputs.
+        damage: Column of :data:`COLUMNS` → ``(target models, edits, inputs, images)``; NaN where nothing was judged.
+        psnr: Unedited network → PSNR in dB, ``(target models, inputs, images)``.
+        resamples: Number of draws of a bootstrap.
+    """
+
+    edits: tuple[Edit, ...]
+    inputs: tuple[str, ...]
+    damage: Mapping[str, Array]
+    psnr: Mapping[str, Array]
+    resamples: int = 2000
+
+    @classmethod
+    def of(
+        cls, damages: Iterable[tuple[int, Damage]], qualities: Iterable[tuple[int, Quality]], resamples: int = 2000
+    ) -> "Judged":
+        """Arrange what was measured.
+
+        Args:
+            damages: Seed of the target model and what one edit did to one image of one input, in any order.
+            qualities: Seed of the target model and how good an unedited network is on one image of one input.
+            resamples: Number of draws of a bootstrap.
+        """
+        damages, qualities = list(damages), list(qualities)
+        seeds = sorted({seed for seed, _ in (*damages, *qualities)})
+        edits = list(dict.fromkeys(row.edit for _, row in damages))
+        rows = [row for _, row in (*damages, *qualities)]
+        inputs, images = (list(dict.fromkeys(getattr(row, axis) for row in rows)) for axis in ("input", "image"))
+        damage = {name: np.full((len(seeds), len(edits), len(inputs), len(images)), np.nan) for name in COLUMNS}
+        networks = dict.fromkeys(row.network for _, row in qualities)
+        psnr = {name: np.full((len(seeds), len(inputs), len(images)), np.nan) for name in networks}
+        places = [{name: place for place, name in enumerate(axis)} for axis in (seeds, edits, inputs, images)]
+        of_seed, of_edit, of_input, of_image = places
+        for seed, row in damages:
+            place = of_seed[seed], of_edit[row.edit], of_input[row.input], of_image[row.image]
+            for name, column in damage.items():
+                column[place] = getattr(row, name)
+        for seed, each in qualities:
+            psnr[each.network][of_seed[seed], of_input[each.input], of_image[each.image]] = each.psnr
+        return cls(tuple(edits), tuple(inputs), damage, psnr, resamples)
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that were judged, in order."""
+        return list(dict.fromkeys(edit.method for edit in self.edits))
+
+    def distance(self, edit: Edit, kind: str, *, reference: bool = False) -> Estimate:
+        """Return the function distance x 1000: mean, sd over target models, bootstrap interval over images."""
+        return self._mean(self._at(edit, kind, "distance_reference" if reference else "distance"))
+
+    def distance_gain(self, edit: Edit, other: Edit, kind: str) -> Estimate:
+        """Return the function distance x 1000 of ``edit`` minus that of ``other`` on one kind of input."""
+        return self._mean(self._at(edit, kind, "distance") - self._at(other, kind, "distance"))
+
+    def share(self, edit: Edit, kind: str) -> Estimate:
+        """Return removal (own input) or preservation (any other), pooled over the pixels of all images."""
+        return two_level_ratio(
+            self._at(edit, kind, "residual"), self._at(edit, kind, "scale"), resamples=self.resamples
+        )
+
+    def selectivity(self, edit: Edit, others: Sequence[str]) -> Estimate:
+        """Return J of an edit, where ``others`` are the inputs that must stay: 1 is ideal, below 0 is broken."""
+        return self._drawn(edit, lambda counts: self._selectivity(edit, others, counts))
+
+    def selectivity_gain(self, edit: Edit, other: Edit, others: Sequence[str]) -> Estimate:
+        """Return J of ``edit`` minus J of ``other``, both replaced for the same degradation."""
+        return self._drawn(
+            edit, lambda counts: self._selectivity(edit, others, counts) - self._selectivity(other, others, counts)
+        )
+
+    def quality(self, network: str, kind: str) -> Estimate:
+        """Return the PSNR of an unedited network, in dB."""
+        return self._mean(self.psnr[network][:, self.inputs.index(kind)])
+
+    def _selectivity(self, edit: Edit, others: Sequence[str], counts: Array) -> Array:
+        """Return J for every draw of the images ``(draws, images)`` and target model ``(draws, target models)``."""
+        shares = [self._share(edit, kind, counts) for kind in others]
+        return np.asarray(self._share(edit, edit.masked, counts) + np.mean(shares, axis=0) - 1)
+
+    def _share(self, edit: Edit, kind: str, counts: Array) -> Array:
+        return pooled_ratio(*(counts @ self._at(edit, kind, column).T for column in ("residual", "scale")))
+
+    def _drawn(self, edit: Edit, statistic: Callable[[Array], Array]) -> Estimate:
+        images = self._at(edit, edit.masked, "residual").shape[1]
+        return bootstrap(statistic, images, resamples=self.resamples)
+
+    def _mean(self, values: Array) -> Estimate:
+        return two_level_mean(values, resamples=self.resamples)
+
+    def _at(self, edit: Edit, kind: str, column: str) -> Array:
+        """Return a column of one edit on one kind of input, ``(target models, images)``."""
+        return self.damage[column][:, self.edits.index(edit), self.inputs.index(kind)]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What the tables, figures and claims of one pair are made of.
+
+    Attributes:
+        name: Name of the pair.
+        percent: Share of the filters that was replaced.
+        degradations: Those for which filters were found.
+        inputs: Those on which the edits were judged.
+        judged: The damage.
+        found: The rankings of every target model by name; empty where no table needs them.
+    """
+
+    name: str
+    percent: float
+    degradations: Sequence[str]
+    inputs: Sequence[str]
+    judged: Judged
+    found: Sequence[Mapping[str, Attribution]] = ()
+
+    def edit(self, method: str, masked: str) -> Edit:
+        """Name the replacement of what a method finds for a degradation."""
+        return Edit(method, self.percent, masked)
+
+    def others(self, masked: str) -> list[str]:
+        """Return the inputs that an edit for ``masked`` must leave alone."""
+        return others_of(masked, self.degradations)
+
+    def selectivity(self, edit: Edit) -> Estimate:
+        """Return J of an edit over all other degradations."""
+        return self.judged.selectivity(edit, self.others(edit.masked))
+
+    def selectivity_gain(self, edit: Edit, other: Edit) -> Estimate:
+        """Return J of ``edit`` minus J of ``other``, both replaced for the same degradation."""
+        return self.judged.selectivity_gain(edit, other, self.others(edit.masked))
+
+
+def others_of(own: str, degradations: Sequence[str]) -> list[str]:
+    """Return the inputs that an edit for ``own`` must leave alone: the other degradations, or else the clean one."""
+    return [kind for kind in degradations if kind != own] or ["clean"]
+
+
+def selections_of(
+    found: Mapping[str, Attribution], percents: Sequence[float], degradations: Sequence[str]
+) -> dict[Edit, Selection]:
+    """Return the top filters of every method, percentage and degradation."""
+    return {
+        Edit(method, percent, masked): each.select(masked, percent)
+        for method, each in found.items()
+        for percent in percents
+        for masked in degradations
+    }
+
+
+def judge(
+    laboratory: Laboratory,
+    models: Sequence[tuple[TargetModel, Mapping[Edit, Selection]]],
+    samples: Sequence[Sample],
+    *,
+    inputs: Mapping[str, Degradation] | None = None,
+    precision: str | None = None,
+    name: str = "judge",
+) -> Judged:
+    """Replace the selected filters and measure what that does, per target model and image.
+
+    Args:
+        laboratory: Shares and keeps the pieces.
+        models: Target models, each with its edits.
+        samples: HR images to judge on.
+        inputs: Name → degradation; default: the common ones and clean.
+        precision: Precision of the judged networks; default: the common one.
+        name: Name of the pieces.
+    """
+    kinds = dict(inputs or laboratory.inputs)
+    chosen, seed = precision or laboratory.judge_precision, laboratory.common.seed
+    decisive = [{kind: str(degradation) for kind, degradation in kinds.items()}, chosen, seed]
+    edits = {model.seed: [[*edit, fingerprint(each)] for edit, each in edited.items()] for model, edited in models}
+    prints = {sample.name: sample.fingerprint() for sample in samples}
+    items = [(model, edited, sample) for model, edited in models for sample in samples]
+
+    def compute(item: tuple[TargetModel, Mapping[Edit, Selection], Sample]) -> Any:
+        model, edited, sample = item
+        return as_rows(*measure_damage(model.pair, edited, [sample], kinds, seed=seed, precision=chosen))
+
+    results = laboratory.pieces.of(
+        name,
+        items,
+        lambda item: [item[0].identity, edits[item[0].seed], prints[item[2].name], *decisive],
+        compute,
+        title=lambda item: f"{item[0].name}, {item[0].seed}, {item[2].name}",
+    )
+    places = [(model.seed, sample.name) for model, _, sample in items]
+    return from_rows(zip(places, results, strict=True), laboratory.common.resamples)
+
+
+def fingerprint(selection: Selection) -> str:
+    """Return a short hash of which filters are selected."""
+    return digest(selection.indices.sort().values.tolist())
+
+
+def as_rows(damages: Iterable[Damage], qualities: Iterable[Quality]) -> dict[str, Any]:
+    """Return what was measured of one target model on one image as JSON values."""
+    return {
+        "damages": [asdict(each) | {"edit": list(each.edit)} for each in damages],
+        "qualities": [asdict(each) for each in qualities],
+    }
+
+
+def from_rows(results: Iterable[tuple[tuple[int, str], Any]], resamples: int) -> Judged:
+    """Return everything that was measured.
+
+    Args:
+        results: Seed of the target model and name of the image, and what :func:`as_rows` returned for them.
+        resamples: Number of draws of a bootstrap.
+    """
+    damages, qualities = [], []
+    for (seed, image), rows in results:
+        damages += [(seed, Damage(**row | {"edit": Edit(*row["edit"]), "image": image})) for row in rows["damages"]]
+        qualities += [(seed, Quality(**row | {"image": image})) for row in rows["qualities"]]
+    return Judged.of(damages, qualities, resamples)
