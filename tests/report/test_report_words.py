@@ -6,10 +6,20 @@ import json
 import numpy as np
 import pytest
 
+from filterlens.evaluation.statistics import Estimate
 from filterlens.report.build import breakable
 from filterlens.report.curves import curves
 from filterlens.report.findings import find
-from filterlens.report.labels import count, fixed, function_of, listed, significant, unrounded, whole_percent
+from filterlens.report.labels import (
+    count,
+    fixed,
+    function_of,
+    listed,
+    percent_interval,
+    significant,
+    unrounded,
+    whole_percent,
+)
 from filterlens.report.pictures import amplification_for, picture_rows
 from filterlens.report.provenance import completeness, metrics
 from filterlens.report.run_data import read_run
@@ -28,6 +38,10 @@ from filterlens.report.run_data import read_run
         (fixed(-1.5), "−1.50"),
         (whole_percent(0.97), "97 %"),
         (whole_percent(0.9996), "99.96 %"),
+        (percent_interval(Estimate(0.51, 0.48, 0.996)), "51 % [48 %, 99.6 %]"),
+        (percent_interval(Estimate(-0.08, -0.1, 0.0), signs=False), "−8 % [−10, 0]"),
+        (percent_interval(Estimate(0.5)), "50 %"),
+        (percent_interval(Estimate(float("nan"))), "–"),
         (unrounded(0.998), "0.998"),
         (unrounded(1.0), "1.00"),
         (count(151936), "151,936"),

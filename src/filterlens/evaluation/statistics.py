@@ -39,6 +39,12 @@ class Estimate:
     sd: float | None = None
     n: int = 1
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Ends of the interval; the number itself where there is none."""
+        low, high = (self.mean if end is None else end for end in (self.low, self.high))
+        return low, high
+
     def __str__(self) -> str:
         spread = "" if self.sd is None else f" ± {self.sd:.3g}"
         interval = "" if self.low is None or self.high is None else f" [{self.low:.3g}, {self.high:.3g}]"

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +24,12 @@ class Line:
     high: Sequence[float] | None = None
     dashed: bool = False
 
+    @classmethod
+    def of(cls, label: str, x: Sequence[float], estimates: Sequence[Estimate]) -> "Line":
+        """Return the curve of estimates, with their intervals as its band."""
+        low, high = zip(*(each.ends for each in estimates), strict=True)
+        return cls(label, x, [each.mean for each in estimates], low, high)
+
 
 def bars(
     stem: str, title: str, values: Mapping[str, Estimate], ylabel: str, *, log: bool = False, width: float = 5.4
@@ -31,13 +38,8 @@ def bars(
 
     def draw(axes: Axes, theme: Theme) -> None:
         places = range(len(values))
-        means = [each.mean for each in values.values()]
-        spread = [
-            [max(0.0, each.mean - (each.mean if each.low is None else each.low)) for each in values.values()],
-            [max(0.0, (each.mean if each.high is None else each.high) - each.mean) for each in values.values()],
-        ]
-        axes.bar(places, means, 0.7, color=[theme.cycle[place % len(theme.cycle)] for place in places])
-        axes.errorbar(places, means, spread, fmt="none", ecolor=theme.text, elinewidth=1.2, capsize=3)
+        colors = [theme.cycle[place % len(theme.cycle)] for place in places]
+        _bars(axes, theme, places, list(values.values()), width=0.7, color=colors)
         axes.set_xticks(list(places), list(values), rotation=40, ha="right", rotation_mode="anchor")
         axes.grid(axis="y", color=theme.grid, linewidth=0.8)
         axes.set_ylabel(ylabel)
@@ -59,11 +61,8 @@ def grouped_bars(
         for index, name in enumerate(names):
             there = [(place, bars[name]) for place, bars in enumerate(groups.values()) if name in bars]
             places = [place + (index - (len(names) - 1) / 2) * thick for place, _ in there]
-            means = [each.mean for _, each in there]
-            below = [max(0.0, each.mean - (each.mean if each.low is None else each.low)) for _, each in there]
-            above = [max(0.0, (each.mean if each.high is None else each.high) - each.mean) for _, each in there]
-            axes.bar(places, means, 0.92 * thick, color=theme.cycle[index % len(theme.cycle)], label=name)
-            axes.errorbar(places, means, [below, above], fmt="none", ecolor=theme.text, elinewidth=1.2, capsize=3)
+            estimates, color = [each for _, each in there], theme.cycle[index % len(theme.cycle)]
+            _bars(axes, theme, places, estimates, width=0.92 * thick, color=color, label=name)
         axes.set_xticks(range(len(groups)), list(groups))
         axes.grid(axis="y", color=theme.grid, linewidth=0.8)
         axes.set_ylabel(ylabel)
@@ -73,6 +72,15 @@ def grouped_bars(
         for group, bars in groups.items()
     )
     return Panel(stem, title, f"Groups of bars, {ylabel}. {said}.", draw, size=(width, 4.2), legend=True)
+
+
+def _bars(axes: Axes, theme: Theme, places: Sequence[float], estimates: Sequence[Estimate], **style: Any) -> None:
+    """Draw bars with their intervals."""
+    means = [each.mean for each in estimates]
+    below = [max(0.0, each.mean - each.ends[0]) for each in estimates]
+    above = [max(0.0, each.ends[1] - each.mean) for each in estimates]
+    axes.bar(places, means, **style)
+    axes.errorbar(places, means, [below, above], fmt="none", ecolor=theme.text, elinewidth=1.2, capsize=3)
 
 
 def lines(

@@ -49,7 +49,7 @@ def above(estimate: Estimate, level: float = 0.0) -> bool | None:
 
     Without an interval the number itself decides.
     """
-    low, high = (estimate.mean if end is None else end for end in (estimate.low, estimate.high))
+    low, high = estimate.ends
     return True if low > level + ROUNDING else False if high < level - ROUNDING else None
 
 

@@ -3,6 +3,8 @@
 
 import math
 
+from filterlens.evaluation.statistics import Estimate
+
 METHODS = {
     "faig": "FAIG",
     "faig-no-elimination": "FAIG without elimination",
@@ -97,6 +99,15 @@ def whole_percent(part: float) -> str:
     places = 0 if percent <= 99 or percent >= 100 else 2 if percent > 99.9 else 1
     text = f"{percent:.{places}f}"
     return _minus(f"{text if float(text) else '0'} %")
+
+
+def percent_interval(share: Estimate, *, signs: bool = True) -> str:
+    """Write a fraction with its interval as percent: ``51 % [48 %, 55 %]``, or without signs in it; a dash for none."""
+    if math.isnan(share.mean):
+        return significant(None)
+    ends = [whole_percent(end) for end in (share.low, share.high) if end is not None]
+    inside = ", ".join(end if signs else end.removesuffix(" %") for end in ends)
+    return f"{whole_percent(share.mean)} [{inside}]" if ends else whole_percent(share.mean)
 
 
 def times(ratio: float) -> str:

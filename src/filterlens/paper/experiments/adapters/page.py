@@ -21,7 +21,7 @@ from filterlens.paper.experiments.adapters.measure import (
 )
 from filterlens.paper.laboratory import Laboratory
 from filterlens.report.figures import Panel, safe_name
-from filterlens.report.labels import fixed, function_of, method_label, percent_text
+from filterlens.report.labels import fixed, function_of, method_label, percent_interval, percent_text
 
 WAYS = {ADDED: "baseline + adapter", RETRAINED: "baseline + re-trained adapter", REMOVED: "target − function"}
 SMOKE = 500  # steps, below which re-training shows only that it works
@@ -86,7 +86,7 @@ def _half(found: Adapted, what: str, enough: Callable[[float], bool], text: str,
             words.append(f"{numbers} (the target gains nothing, so there is no way to measure)")
             continue
         checks.append(enough(way.mean))
-        words.append(f"{numbers}, {_percent(way)} of the way")
+        words.append(f"{numbers}, {percent_interval(way, signs=False)} of the way")
     failed = f". {reason}" if reason and not all(checks) else ""
     return Claim(text, "filterlens", Verdict.of(checks), "; ".join(words) + failed)
 
@@ -104,13 +104,6 @@ def _retrained(found: Adapted, kinds: Sequence[str]) -> Claim:
         Verdict.of(checks),
         "; ".join(words),
     )
-
-
-def _percent(way: Estimate) -> str:
-    text = f"{100 * way.mean:.0f} %".replace("-", "−")
-    if way.low is None or way.high is None:
-        return text
-    return f"{text} [{100 * way.low:.0f}, {100 * way.high:.0f}]".replace("-", "−")
 
 
 def _tables(found: Adapted, judged: str) -> Iterator[Table]:

@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Sequence
 
 from filterlens.diagnosis.distribution import uniformity
-from filterlens.evaluation.statistics import Estimate, over_seeds
+from filterlens.evaluation.statistics import over_seeds
 from filterlens.paper.experiment import (
     Claim,
     Experiment,
@@ -19,7 +19,7 @@ from filterlens.paper.experiments.distribution import tables
 from filterlens.paper.experiments.distribution.places import places_of
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.settings import Percent, Positive, Settings
-from filterlens.report.labels import function_of, significant, whole_percent
+from filterlens.report.labels import function_of, percent_interval, significant, whole_percent
 
 CERTAIN = 0.05  # probability below which a choice by chance is ruled out
 
@@ -76,9 +76,9 @@ def _sits_behind(view: tables.View, kind: str) -> Claim:
         f"{view.name}: {function_of(kind)} filters sit in the back part of the network",
         "paper, figure of the distribution",
         Verdict.of(checks),
-        f"mean relative depth {depth}, all filters {view.chance:.3g}; {_percent(half)} of them lie in the back half, "
-        f"where {whole_percent(all_half)} of all filters are; the middle half of them lies between the relative depths "
-        f"{start:.2g} and {end:.2g}",
+        f"mean relative depth {depth}, all filters {view.chance:.3g}; {percent_interval(half)} of them lie in the back "
+        f"half, where {whole_percent(all_half)} of all filters are; the middle half of them lies between the relative "
+        f"depths {start:.2g} and {end:.2g}",
     )
 
 
@@ -119,11 +119,6 @@ def _deeper(view: tables.View, blur: str, noise: str) -> Claim:
         Verdict.of([is_above(difference)]),
         f"mean relative depth {first:.3g} against {second:.3g}, difference {difference}",
     )
-
-
-def _percent(share: Estimate) -> str:
-    ends = [whole_percent(end) for end in (share.low, share.high) if end is not None]
-    return f"{whole_percent(share.mean)} [{', '.join(ends)}]" if ends else whole_percent(share.mean)
 
 
 def _specification(laboratory: Laboratory, settings: DistributionSettings) -> dict[str, str]:

@@ -144,13 +144,7 @@ def panels(view: View, kinds: Sequence[str]) -> Iterator[Panel]:
     curves = []
     for kind in kinds:
         every = [places.estimate(each, kind) for each in np.eye(len(numbers))]
-        low, high = ([each.mean if end is None else end for each, end in ends] for ends in _ends(every))
-        curves.append(drawing.Line(function_of(kind), numbers, [each.mean for each in every], low, high))
+        curves.append(drawing.Line.of(function_of(kind), numbers, every))
     curves.append(drawing.Line("all filters", numbers, places.everything.tolist(), dashed=True))
     title = f"{view.name}: share of the found filters per layer"
     yield drawing.lines(f"shares-{view.name}", title, curves, "layer", "share", size=(7.2, 4.2))
-
-
-def _ends(estimates: Sequence[Estimate]) -> Iterator[list[tuple[Estimate, float | None]]]:
-    yield [(each, each.low) for each in estimates]
-    yield [(each, each.high) for each in estimates]

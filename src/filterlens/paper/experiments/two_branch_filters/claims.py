@@ -11,7 +11,7 @@ from filterlens.paper.experiments.two_branch_filters.edits import ALONE, CONSTAN
 from filterlens.paper.experiments.two_branch_filters.study import Study
 from filterlens.paper.experiments.two_branch_filters.swaps import BASELINE, TARGET
 from filterlens.paper.judged import others_of
-from filterlens.report.labels import fixed, function_of, significant, whole_percent
+from filterlens.report.labels import fixed, function_of, percent_interval, significant, whole_percent
 
 OWN = "filterlens"
 IDEA = "the idea of two branches"
@@ -42,8 +42,8 @@ def _sit_there(study: Study) -> Claim:
         checks += [is_above(share, chance), is_above(share, HALF)]
         rest = study.shares.share(key, RESTORATION)
         words.append(
-            f"{function_of(kind)}: {_percent(share)} of the top {study.percent:g} % lie there "
-            f"({significant(times.mean, 2)} times chance), {_percent(rest)} in the restoration branch"
+            f"{function_of(kind)}: {percent_interval(share)} of the top {study.percent:g} % lie there "
+            f"({significant(times.mean, 2)} times chance), {percent_interval(rest)} in the restoration branch"
         )
     return _claim(
         study,
@@ -60,8 +60,8 @@ def _gained_there(study: Study) -> Claim:
         gain, share = (getattr(study.contributions, what)(kind, DEGRADATION) for what in ("gain", "share"))
         checks.append(is_above(gain, HALF))
         words.append(
-            f"{function_of(kind)}: {_percent(gain)} of the fall of the loss is attributed to the degradation branch, "
-            f"{_percent(share)} of the magnitudes"
+            f"{function_of(kind)}: {percent_interval(gain)} of the fall of the loss is attributed to the degradation "
+            f"branch, {percent_interval(share)} of the magnitudes"
         )
     text = "most of what fine-tuning gained is attributed to the degradation branch, all its parameters counted"
     size = float(study.branches.parameters(DEGRADATION).double().mean())
@@ -94,8 +94,8 @@ def _by_gain(study: Study, text: str, edit: str, check: Callable[[Estimate, floa
         levels = [fixed(study.swapped.psnr(each, kind).mean) for each in (edit, BASELINE, TARGET)]
         broken = "" if kept.mean >= 0 else ": further from the target's output than the baseline's is"
         words.append(
-            f"{function_of(kind)}: {_percent(left)} of the gain is left ({levels[0]} dB, where the baseline has "
-            f"{levels[1]} and the target {levels[2]}), P = {_interval(kept)}{broken}"
+            f"{function_of(kind)}: {percent_interval(left)} of the gain is left ({levels[0]} dB, where the baseline "
+            f"has {levels[1]} and the target {levels[2]}), P = {_interval(kept)}{broken}"
         )
     return _claim(study, text, IDEA, checks, words)
 
@@ -142,7 +142,7 @@ def _as_selective_as_one_branch(study: Study) -> Claim:
     for kind in study.learnt:
         edit, others = Edit(FAIG, study.percent, kind), others_of(kind, study.kinds)
         two, one = (judged.selectivity(edit, others) for _, _, judged in study.networks)
-        checks.append((two.mean if two.high is None else two.high) >= (one.mean if one.low is None else one.low))
+        checks.append(two.ends[1] >= one.ends[0])
         words.append(f"{function_of(kind)}: R + P − 1 = {_interval(two)} against {_interval(one)}")
     text = (
         f"the found {study.percent:g} % take their function away as selectively as in the one-branch network of equal "
@@ -187,10 +187,3 @@ def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return text
     return f"{text} [{fixed(estimate.low)}, {fixed(estimate.high)}]"
-
-
-def _percent(share: Estimate) -> str:
-    if share.mean != share.mean:
-        return "–"
-    ends = [whole_percent(end) for end in (share.low, share.high) if end is not None]
-    return f"{whole_percent(share.mean)} [{', '.join(ends)}]" if ends else whole_percent(share.mean)
