@@ -24,6 +24,8 @@ from filterlens.progress import SILENT, Progress
 from filterlens.stopping import told_signals
 from filterlens.training import checkpointing, loop, pauses, start, trainer
 from filterlens.training import validation as validations
+from filterlens.training.checkpointing import AnotherTrainingError
+from filterlens.training.processes import OneProcess
 from filterlens.training.recipe import Recipe
 from tests.training.small import Killed, Killer, small_recipe
 
@@ -317,11 +319,21 @@ def test_a_finished_training_is_not_repeated(straight: Path, noise_images: list[
     assert {path: path.stat().st_mtime_ns for path in straight.glob("*.safetensors")} == before
 
 
+def test_a_training_alone_inside_a_job_of_several_processes_gives_the_same_numbers(
+    tmp_path: Path, noise_images: list[Tensor], straight: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    arguments = {"validation": noise_images[:1], "device": CPU, "data": "random"}
+    loop.train(small_recipe(), noise_images, tmp_path, accelerator=OneProcess(CPU), **arguments)  # type: ignore[arg-type]
+    assert_equal(tmp_path, straight)
+
+
 @pytest.mark.parametrize("step", [5, 7], ids=["interrupted", "between the stages"])
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path, noise_images: list[Tensor], step: int) -> None:
     with pytest.raises(Killed):
         train(tmp_path, noise_images, progress=Killer(step=step))
-    with pytest.raises(UsageError, match="another recipe or other images"):
+    with pytest.raises(AnotherTrainingError, match="another recipe or other images"):
         train(tmp_path, noise_images, small_recipe(seed=1))
 
 

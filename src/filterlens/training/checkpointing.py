@@ -31,7 +31,7 @@ def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
     """Read a training state; None if there is none.
 
     Raises:
-        UsageError: The state belongs to another training.
+        AnotherTrainingError: The state belongs to another training.
         FilterlensError: The file cannot be read, is no training state, or one of a newer version.
     """
     if not path.exists():
@@ -49,7 +49,7 @@ def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
             f"{__version__}. Use that one to go on, or delete the file to start this stage anew."
         )
     if state.get("fingerprint") != fingerprint:
-        raise another_training(path.parent)
+        raise AnotherTrainingError(path.parent)
     return state
 
 
@@ -75,7 +75,7 @@ def resume(path: Path, fingerprint: str, running: Running, iterations: int) -> d
     """Take over a training state, if there is one, and return it; nothing of it is used unless all of it fits.
 
     Raises:
-        UsageError: The state belongs to another training.
+        AnotherTrainingError: The state belongs to another training.
         FilterlensError: It cannot be read, or does not fit the training.
     """
     state = load_state(path, fingerprint)
@@ -115,12 +115,18 @@ def damaged(path: Path, error: Exception) -> FilterlensError:
     )
 
 
-def another_training(folder: Path) -> UsageError:
-    """Build the error for a folder that holds the files of another recipe, other images or another baseline."""
-    return UsageError(
-        f"'{folder}' holds a training with another recipe or other images, or from another baseline. "
-        "Give another --output, or --fresh to start over."
-    )
+class AnotherTrainingError(UsageError):
+    """A folder holds the files of another recipe, other images or another baseline.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"'{folder}' holds a training with another recipe or other images, or from another baseline. "
+            "Give another --output, or --fresh to start over."
+        )
 
 
 def rewind_log(path: Path, stage: str, step: int) -> int:

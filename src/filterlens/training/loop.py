@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training a pair: a baseline on clean inputs, then a target fine-tuned from it on degraded ones."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
 from filterlens.data.patches import PatchBank
@@ -16,6 +16,7 @@ from filterlens.progress import SILENT, Progress
 from filterlens.training.baseline import check_baseline
 from filterlens.training.checkpointing import Log
 from filterlens.training.memory import demand_of
+from filterlens.training.processes import Processes, of_launcher
 from filterlens.training.recipe import Recipe
 from filterlens.training.trainer import Trainer
 from filterlens.training.validation import Validation
@@ -28,6 +29,7 @@ def train(
     *,
     validation: Sequence[Tensor] = (),
     device: torch.device | None = None,
+    accelerator: Processes | None = None,
     precision: str = "fp32",
     baseline: LoadedNetwork | None = None,
     data: str = "not stated",
@@ -46,7 +48,9 @@ def train(
         images: HR training images ``(3, H, W)`` uint8.
         output: Folder for ``baseline.safetensors``, ``target.safetensors``, ``log.jsonl`` and the checkpoints.
         validation: HR images for the PSNR in the log.
-        device: Default: the accelerator's choice.
+        device: Where to train; by default the accelerator's choice.
+        accelerator: The processes that share every batch; by default those of the launcher.
+            :class:`filterlens.training.processes.OneProcess` trains alone inside a job of several.
         precision: ``fp32`` or ``bf16`` (autocast; the weights stay float32).
         baseline: Fine-tune only the target, from this network; it is copied into ``output``.
         data: Written into the cards.
@@ -67,10 +71,7 @@ def train(
         check_baseline(baseline, recipe, Path(output))
     elif recipe.is_foreign:
         raise UsageError(f"{recipe.architecture} cannot be built here. Give the network to start from: --from FILE.")
-    some_unused = recipe.architecture == "dasr" or recipe.is_foreign
-    unused = [DistributedDataParallelKwargs(find_unused_parameters=True)] if some_unused else []
-    on_cpu = device is not None and device.type == "cpu"
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no", kwargs_handlers=unused)
+    accelerator = accelerator or of_launcher(recipe, device)
     if recipe.batch % accelerator.num_processes:
         raise UsageError(f"A batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes.")
     where = accelerator.device if device is None or device.type == "cuda" else device
@@ -92,7 +93,8 @@ def train(
         on_begin=on_begin,
     )
     trainer.output.mkdir(parents=True, exist_ok=True)
-    return trainer.run()
+    with torch.cuda.device(where) if where.type == "cuda" else contextlib.nullcontext():
+        return trainer.run()
 
 
 def fingerprint_of(

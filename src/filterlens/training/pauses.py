@@ -5,9 +5,9 @@ import time
 from typing import NamedTuple
 
 import torch
-from accelerate import Accelerator
 
 from filterlens.stopping import HeldSignals
+from filterlens.training.processes import Processes
 
 SAVE_EVERY = 180.0  # seconds
 ASK_EVERY = 20  # steps on a GPU, where asking waits for it
@@ -33,7 +33,7 @@ class Pauses:
         accelerator: The processes; None is one.
     """
 
-    def __init__(self, held: HeldSignals, accelerator: Accelerator | None = None) -> None:
+    def __init__(self, held: HeldSignals, accelerator: Processes | None = None) -> None:
         self._held = held
         self._others = accelerator if accelerator is not None and accelerator.num_processes > 1 else None
         self._asked = 0

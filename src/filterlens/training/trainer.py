@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -26,10 +25,11 @@ from filterlens.models.user_module import is_factory
 from filterlens.progress import Bar, Progress
 from filterlens.stopping import AbandonedError, HeldSignals
 from filterlens.training.batches import Batches
-from filterlens.training.checkpointing import Log, another_training, load_state, resume, save_state
+from filterlens.training.checkpointing import AnotherTrainingError, Log, load_state, resume, save_state
 from filterlens.training.cuda_graph import CudaGraphRecorder
 from filterlens.training.losses import RestorationLoss, loss_for
 from filterlens.training.pauses import SAVE_EVERY, Pauses
+from filterlens.training.processes import Processes
 from filterlens.training.recipe import Contrast, Recipe, Stage
 from filterlens.training.running import Running
 from filterlens.training.schedule import learning_rate, learning_rate_of_phases
@@ -63,7 +63,7 @@ class Trainer:
     bank: PatchBank
     validation: Validation
     output: Path
-    accelerator: Accelerator
+    accelerator: Processes
     precision: str
     baseline: LoadedNetwork | None
     fingerprint: str
@@ -95,7 +95,7 @@ class Trainer:
         if load_state(self._state_path("target"), self.fingerprint) is None and path.exists():
             loaded = self._read(path)
             if not self._is_of_this_training(loaded.card):
-                raise another_training(self.output)
+                raise AnotherTrainingError(self.output)
 
     def _write_baseline(self, network: nn.Module) -> None:
         if self.baseline is not None:
@@ -115,7 +115,7 @@ class Trainer:
         path = self._weights_path("baseline")
         is_other = path.exists() and self._read(path).card.get("source_sha256") != given.sha256
         if is_other or self._state_path("baseline").exists():
-            raise another_training(self.output)
+            raise AnotherTrainingError(self.output)
         if not path.exists():
             self._copy_given(given)
         self.accelerator.wait_for_everyone()
@@ -131,7 +131,7 @@ class Trainer:
     def _already_trained(self, role: str, path: Path) -> nn.Module:
         loaded = self._read(path)
         if not self._is_of_this_training(loaded.card):
-            raise another_training(self.output)
+            raise AnotherTrainingError(self.output)
         self.progress.note(f"{role}: already trained, {path}")
         return loaded.network
 
