@@ -9,7 +9,7 @@ from filterlens.paper.experiments.branches.experiment import EXPERIMENT as BRANC
 from filterlens.paper.experiments.classification.experiment import EXPERIMENT as CLASSIFICATION
 from filterlens.paper.experiments.distribution.experiment import EXPERIMENT as DISTRIBUTION
 from filterlens.paper.experiments.goal_directed import EXPERIMENT as GOAL_DIRECTED
-from filterlens.paper.experiments.gradients.experiment import EXPERIMENT as GRADIENTS
+from filterlens.paper.experiments.gradients import EXPERIMENT as GRADIENTS
 from filterlens.paper.experiments.masking import EXPERIMENT as MASKING
 from filterlens.paper.experiments.modulation.experiment import EXPERIMENT as MODULATION
 from filterlens.paper.experiments.retraining.page import EXPERIMENT as RETRAINING

@@ -15,10 +15,12 @@ import numpy as np
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
+from filterlens.diagnosis.distribution import overlap
 from filterlens.evaluation.damage import Damage, Edit, Quality, measure_damage
 from filterlens.evaluation.statistics import (
     Array,
     Estimate,
+    Overlap,
     bootstrap,
     pooled_ratio,
     two_level_mean,
@@ -143,7 +145,6 @@ class View:
         name: Name of the pair.
         percent: Share of the filters that was replaced.
         degradations: Those for which filters were found.
-        inputs: Those on which the edits were judged.
         judged: The damage.
         found: The rankings of every target model by name; empty where no table needs them.
     """
@@ -151,9 +152,23 @@ class View:
     name: str
     percent: float
     degradations: Sequence[str]
-    inputs: Sequence[str]
     judged: Judged
     found: Sequence[Mapping[str, Attribution]] = ()
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The inputs on which the edits were judged."""
+        return self.judged.inputs
+
+    @property
+    def matrix(self) -> list[tuple[str, str]]:
+        """Whose filters were replaced, and on which input: the columns of own and cross damage."""
+        return [(masked, kind) for masked in self.degradations for kind in self.inputs]
+
+    @property
+    def heads(self) -> list[str]:
+        """Heads of the columns of :attr:`matrix`."""
+        return [f"{masked} filters, {kind} input" for masked, kind in self.matrix]
 
     def edit(self, method: str, masked: str) -> Edit:
         """Name the replacement of what a method finds for a degradation."""
@@ -170,6 +185,11 @@ class View:
     def selectivity_gain(self, edit: Edit, other: Edit) -> Estimate:
         """Return J of ``edit`` minus J of ``other``, both replaced for the same degradation."""
         return self.judged.selectivity_gain(edit, other, self.others(edit.masked))
+
+    def overlaps(self, edit: Edit, other: Edit) -> list[Overlap]:
+        """Set the filters of two edits against each other, for every target model."""
+        return [overlap(*(each[name].select(masked, percent) for name, percent, masked in (edit, other)))
+                for each in self.found]  # fmt: skip
 
 
 def others_of(own: str, degradations: Sequence[str]) -> list[str]:
