@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command lines whose files are kept: every command that writes for a user, on fixed inputs and small networks.
 
-``python -m tests.fixed.commands FOLDER`` runs them all and leaves what they wrote there. Two versions of filterlens on one
-machine must leave the same bytes (seconds, versions and paths aside); between machines, sums differ in the last digits.
+``python -m tests.fixed.commands FOLDER`` runs them all and leaves what they wrote there. Two versions of filterlens on
+one machine must leave the same bytes (seconds, versions and paths aside); between machines, sums differ in the last
+digits.
 """
 
 import contextlib
@@ -45,7 +46,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "report": ("report", "run"),
     "classify": ("classify", "inputs/low", *RUN, "--csv", "classes.csv", "--whole", *SMALL),
     "restore": ("restore", "inputs/low", "restored", *RUN, "--without", "blur:2", "--percent", "5", "--device", "cpu"),
-    "restore-dialled": ("restore", "inputs/low", "dialled", *RUN, "--without", "noise:0.1", "--strength", "0.5", "--device", "cpu"),
+    "restore-dialled": (
+        "restore", "inputs/low", "dialled", *RUN, "--without", "noise:0.1", "--strength", "0.5", "--device", "cpu",
+    ),
     "degrade": ("degrade", "inputs/images", "degraded", "--degradation", "blur:1+noise:0.05", "--seed", "3"),
     "adapter export": (
         "adapter", "export", *RUN, "--degradation", "blur:2", "--percent", "5", "--output", "blur.safetensors",

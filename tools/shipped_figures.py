@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the README's tables from cards, run folders and results pages; no number is typed by hand.
+"""Write the tables of docs/shipped-pairs.md from cards, run folders and results pages; no number is typed by hand.
 
-python tools/readme_figures.py README.md srresnet-x2=runs/claims-srresnet srcnn-style-x2=runs/claims-srcnn
-python tools/readme_figures.py README.md docs/results/goal-directed.json
+python tools/shipped_figures.py docs/shipped-pairs.md srresnet-x2=runs/claims-srresnet srcnn-style-x2=runs/claims-srcnn
+python tools/shipped_figures.py docs/shipped-pairs.md docs/results/goal-directed.json
 """
 
 import csv
@@ -91,16 +91,16 @@ def _mean(cell: dict[str, float]) -> str:
 
 
 def main() -> None:
-    """Rewrite the part of the README between its markers."""
-    readme, *arguments = sys.argv[1:]
+    """Rewrite the part of the page between its markers."""
+    page, *arguments = sys.argv[1:]
     if arguments[0].endswith(".json"):
-        _replace(Path(readme), GOAL, "\n".join(goal_table(Path(arguments[0]))))
+        _replace(Path(page), GOAL, "\n".join(goal_table(Path(arguments[0]))))
         return
     runs = dict(argument.split("=", 1) for argument in arguments)
-    lines = ["## What it finds", *psnr_table(list(runs))]
+    lines = list(psnr_table(list(runs)))
     for name, run in runs.items():
         lines += damage_table(name, Path(run))
-    _replace(Path(readme), BETWEEN, "\n".join(lines) + "\n")
+    _replace(Path(page), BETWEEN, "\n".join(lines) + "\n")
 
 
 def _replace(path: Path, between: re.Pattern[str], block: str) -> None:
