@@ -5,7 +5,7 @@ from filterlens.paper.experiment import Experiment
 from filterlens.paper.experiments.adapters.page import EXPERIMENT as ADAPTERS
 from filterlens.paper.experiments.baselines.experiment import EXPERIMENT as BASELINES
 from filterlens.paper.experiments.boundary.experiment import EXPERIMENT as BOUNDARY
-from filterlens.paper.experiments.branches.experiment import EXPERIMENT as BRANCHES
+from filterlens.paper.experiments.branches.page import EXPERIMENT as BRANCHES
 from filterlens.paper.experiments.classification.experiment import EXPERIMENT as CLASSIFICATION
 from filterlens.paper.experiments.distribution.experiment import EXPERIMENT as DISTRIBUTION
 from filterlens.paper.experiments.goal_directed import EXPERIMENT as GOAL_DIRECTED

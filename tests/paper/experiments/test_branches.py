@@ -16,16 +16,21 @@ from filterlens.models.complexity import Complexity
 from filterlens.models.dan import DAN
 from filterlens.models.dasr import DASR
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.branches import codes as branch_codes
-from filterlens.paper.experiments.branches import experiment as branches
-from filterlens.paper.experiments.branches import judging, linear_probe, probe
-from filterlens.paper.experiments.branches.claims import claims, sentence
-from filterlens.paper.experiments.branches.codes import Codes, constant_code, true_kernel
-from filterlens.paper.experiments.branches.probe import BASELINE, TRAINED, UNTRAINED, Probed, Question, questions_of
-from filterlens.paper.experiments.branches.results import FLOOR, ONE, TWO, Compared
-from filterlens.paper.experiments.branches.settings import BranchesSettings
-from filterlens.paper.experiments.branches.study import Study
-from filterlens.paper.experiments.branches.tables import columns_table, complexity_table
+from filterlens.paper.experiments.branches import knowledge, measure, page
+from filterlens.paper.experiments.branches.knowledge import (
+    BASELINE,
+    CONSTANT,
+    DELTA,
+    TRAINED,
+    UNTRAINED,
+    Codes,
+    Probed,
+    Question,
+    constant_code,
+    questions_of,
+    true_kernel,
+)
+from filterlens.paper.experiments.branches.measure import FLOOR, ONE, TWO, BranchesSettings, Compared, Study
 from filterlens.paper.peers.arms import Arm, arms_of, settings_of
 from filterlens.paper.peers.networks import trained
 from filterlens.report.figures import LIGHT, png
@@ -44,7 +49,7 @@ def peers(make_laboratory, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outcome(peers):
-    return branches.run(peers, SETTINGS)
+    return page.run(peers, SETTINGS)
 
 
 def row_of(outcome, table, first):
@@ -156,7 +161,7 @@ def test_a_probe_is_at_the_minimum_of_its_loss_and_separates_what_can_be_separat
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(3).repeat(40)
     features = torch.randn(120, 4, generator=generator) + 4 * torch.eye(4)[labels]
-    found = linear_probe.fit(features, labels)
+    found = knowledge.fit(features, labels)
     assert (found.answer(features) == labels).double().mean() > 0.95
     x = (features.double() - features.double().mean(0)) / features.double().std(0)
 
@@ -165,7 +170,7 @@ def test_a_probe_is_at_the_minimum_of_its_loss_and_separates_what_can_be_separat
         scores = x.numpy() @ weights + bias
         scores -= scores.max(1, keepdims=True)
         right = scores[np.arange(120), labels.numpy()] - np.log(np.exp(scores).sum(1))
-        return -right.mean() + linear_probe.DECAY / 2 * (weights**2).sum()
+        return -right.mean() + knowledge.DECAY / 2 * (weights**2).sum()
 
     best = np.concatenate([found.weights.numpy().flatten(), found.bias.numpy()])
     assert check_grad(loss, lambda _: np.zeros(15), best) < 1e-3
@@ -187,13 +192,15 @@ class Blind(nn.Module):
 
 def test_a_probe_tells_what_the_encoder_sees(peers, folders, monkeypatch):
     task = SimpleNamespace(name="noise")
-    monkeypatch.setattr(probe, "encoders_of", lambda model: {TRAINED: Grain(), BASELINE: Blind(), UNTRAINED: Blind()})
+    monkeypatch.setattr(
+        knowledge, "encoders_of", lambda model: {TRAINED: Grain(), BASELINE: Blind(), UNTRAINED: Blind()}
+    )
     network = DASR(features=8, groups=1, blocks=1)
     model = SimpleNamespace(seed=0, pair=SimpleNamespace(network=lambda _: network, target=None))
-    monkeypatch.setattr(probe, "_hash", lambda encoder: type(encoder).__name__)
+    monkeypatch.setattr(knowledge, "_hash", lambda encoder: type(encoder).__name__)
     find, judge = (as_samples(folder) for folder in folders)
     question = Question("noise level", ("clean", "noise:0.2"))
-    found = probe.probed(peers, task, question, [model], find, judge, patch=32, count=4)
+    found = knowledge.probed(peers, task, question, [model], find, judge, patch=32, count=4)
     assert found.chance == 0.5
     assert found.accuracy(TRAINED).mean > 0.9 and found.accuracy(BASELINE).mean == 0.5
     assert found.gain(UNTRAINED).low > 0.3 and found.right[TRAINED].shape == (1, 2)
@@ -212,16 +219,16 @@ def test_kernels_are_asked_for_and_in_noisy_settings_the_noise_too():
 
 def test_the_baselines_encoder_keeps_its_own_running_statistics(peers):
     model = trained(peers, ARMS["dasr"], TASKS["DASR blur"])[0]
-    statistics = {kind: encoder.layers[0].norm.running_mean for kind, encoder in probe.encoders_of(model).items()}
+    statistics = {kind: encoder.layers[0].norm.running_mean for kind, encoder in knowledge.encoders_of(model).items()}
     assert not torch.equal(statistics[TRAINED], statistics[BASELINE])
     assert torch.equal(statistics[UNTRAINED], torch.zeros(8))
 
 
 def test_a_second_run_reads_everything_from_disk(peers, outcome, monkeypatch):
-    monkeypatch.setattr(judging, "psnr", None)
-    monkeypatch.setattr(branch_codes, "_measured", None)
-    monkeypatch.setattr(probe, "fit", None)
-    assert branches.run(peers, SETTINGS).tables == outcome.tables
+    monkeypatch.setattr(measure, "psnr", None)
+    monkeypatch.setattr(knowledge, "_code_distances", None)
+    monkeypatch.setattr(knowledge, "fit", None)
+    assert page.run(peers, SETTINGS).tables == outcome.tables
 
 
 def test_every_table_is_complete_and_every_figure_can_be_drawn(outcome):
@@ -271,13 +278,13 @@ def fabricated(gain=0.0, noise=0.01, seeds=3, name="DAN blur", floor=1.0, spread
 def test_one_branch_matches_where_the_whole_interval_lies_inside_the_margin(gain, spread, matches, no_worse, said):
     compared = fabricated(gain, spread=spread)
     assert (compared.matches, compared.is_no_worse) == (matches, no_worse)
-    assert said in sentence(compared)
+    assert said in page.sentence(compared)
 
 
 def test_one_training_each_decides_nothing():
     compared = fabricated(0.0, seeds=1)
     assert compared.matches is None and compared.is_no_worse is None
-    assert "one training of each does not tell" in sentence(compared)
+    assert "one training of each does not tell" in page.sentence(compared)
 
 
 def test_the_difference_is_paired_over_images_and_seeds():
@@ -291,22 +298,22 @@ def test_the_difference_is_paired_over_images_and_seeds():
 
 def fabricated_codes(estimated=0.1, delta=1.0, constant=0.5, noise=0.001):
     task = TASKS["DAN blur"]
-    distances = estimated + noise * np.random.default_rng(1).standard_normal((2, len(task.tests), 12, 4))
+    distances = estimated + noise * np.random.default_rng(1).standard_normal((2, len(task.tests), 12))
     start = np.ones((2, len(task.tests)))
-    return Codes(task, task.tests, distances, delta * start, constant * start, 500)
+    return Codes(task, task.tests, distances, {DELTA: delta * start, CONSTANT: constant * start}, 500)
 
 
 def fabricated_probe(trained=0.9, baseline=0.5, untrained=0.4):
     values = {TRAINED: trained, BASELINE: baseline, UNTRAINED: untrained}
     noise = 0.01 * np.random.default_rng(2).standard_normal((2, 12))
     right = {kind: value + noise for kind, value in values.items()}
-    return Probed(TASKS["DASR blur"], Question("blur kernel", ("a", "b", "c", "d")), right, 8, 500)
+    return Probed(TASKS["DASR blur"], Question("blur kernel", ("a", "b", "c", "d")), right, 500)
 
 
 def judged(compared=None, codes=None, probes=None, here=None, published=None):
     found = Study([compared or fabricated()], [codes or fabricated_codes()], [probes or fabricated_probe()], {})
     both = [arm(name, peer) for peer in ("dan", "dasr") for name in (peer, f"srresnet as {peer}")]
-    listed = list(claims(found, here or both, published or [(2, both)]))
+    listed = list(page.claims(found, [("here", 2, here or both), *(published or [(page.PUBLISHED, 2, both)])]))
     names = ("matches", "no worse", "cost", "parameters", "delta", "constant", "separates", "bicubic")
     return dict(zip(names, listed, strict=True))
 
@@ -314,8 +321,9 @@ def judged(compared=None, codes=None, probes=None, here=None, published=None):
 UNEQUAL = [arm("dan", "dan"), arm("x", "dan", 150), arm("dasr", "dasr"), arm("y", "dasr")]
 
 
-def sized(dan, dasr):
-    return [arm("dan", "dan", parameters=dan), arm("x", "dan"), arm("dasr", "dasr", parameters=dasr), arm("y", "dasr")]
+def published_x4(dan, dasr):
+    two = [arm("dan", "dan", parameters=dan), arm("dasr", "dasr", parameters=dasr)]
+    return [(page.PUBLISHED, 4, [two[0], arm("x", "dan"), two[1], arm("y", "dasr")])]
 
 
 @pytest.mark.parametrize(
@@ -329,9 +337,9 @@ def sized(dan, dasr):
         ("no worse", {"compared": fabricated(-0.1)}, Verdict.OPEN),
         ("cost", {}, Verdict.HOLDS),
         ("cost", {"here": UNEQUAL}, Verdict.PARTLY),
-        ("parameters", {"published": [(4, sized(4_329_511, 5_837_699))]}, Verdict.HOLDS),
-        ("parameters", {"published": [(4, sized(4_400_000, 5_837_699))]}, Verdict.PARTLY),
-        ("parameters", {"published": [(4, sized(4_400_000, 5_700_000))]}, Verdict.FAILS),
+        ("parameters", {"published": published_x4(4_329_511, 5_837_699)}, Verdict.HOLDS),
+        ("parameters", {"published": published_x4(4_400_000, 5_837_699)}, Verdict.PARTLY),
+        ("parameters", {"published": published_x4(4_400_000, 5_700_000)}, Verdict.FAILS),
         ("delta", {}, Verdict.HOLDS),
         ("delta", {"codes": fabricated_codes(1.1)}, Verdict.FAILS),
         ("constant", {}, Verdict.HOLDS),
@@ -372,12 +380,12 @@ def test_the_evidence_says_the_numbers():
     ],
 )
 def test_branches_that_know_nothing_are_named_with_what_follows(codes, probes, said, not_said):
-    text = branches.knowledge(Study([fabricated()], [codes], [probes], {}))
+    text = page.knowledge(Study([fabricated()], [codes], [probes], {}))
     assert said in text and not_said not in text
 
 
 def test_the_published_row_stands_below_ours():
-    table = columns_table([fabricated(), fabricated(name="DASR blur+noise")])
+    table = page.settings_table([fabricated(), fabricated(name="DASR blur+noise")])
     rows = [row for row in table.rows if "paper" in row[0]]
     assert [row[1:3] for row in rows] == [("26.168 ± 0.009", "26.182 ± 0.011"), ("25.116 ± 0.012", "25.143 ± 0.013")]
     assert [row[0] for row in table.rows[:3]] == ["DAN blur, here, Y", "DAN blur, here, RGB", "DAN blur, paper"]
@@ -386,6 +394,6 @@ def test_the_published_row_stands_below_ours():
 
 def test_the_table_of_costs_sets_every_one_branch_network_against_its_peer():
     here = [arm("dan", "dan", 200), arm("x", "dan", 150), arm("dasr", "dasr", 80), arm("y", "dasr", 100)]
-    table = complexity_table([("here", here)])
+    table = page.complexity_table([("here", 2, here)])
     assert [row[-1] for row in table.rows] == ["100.0 %", "75.0 %", "100.0 %", "125.0 %"]
     assert table.rows[1][4] == pytest.approx(0.15)

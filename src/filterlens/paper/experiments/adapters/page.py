@@ -3,10 +3,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from filterlens.evaluation.statistics import Estimate
 from filterlens.metrics import specification
 from filterlens.paper import drawing
-from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, images_text, targets_text
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, common_rows, images_text
 from filterlens.paper.experiments.adapters.measure import (
     ADDED,
     BASELINE,
@@ -179,10 +178,8 @@ def _panels(found: Adapted) -> Iterator[Panel]:
         for what, label in WAYS.items():
             made = [network for each in found.percents if found.has(network := Network(what, kind, each))]
             if made:
-                gains = [found.gain(network) for network in made]
-                low, high = ([_end(each, end) for each in gains] for end in ("low", "high"))
-                at, means = [network.percent for network in made], [each.mean for each in gains]
-                curves.append(drawing.Line(label, at, means, low, high))
+                at, gains = [network.percent for network in made], [found.gain(network) for network in made]
+                curves.append(drawing.Line.of(label, at, gains))
         whole = found.quality(TARGET, kind).mean - found.quality(BASELINE, kind).mean
         edges = [found.percents[0], found.percents[-1]]
         curves.append(drawing.Line("target", edges, [whole, whole], dashed=True))
@@ -193,11 +190,6 @@ def _panels(found: Adapted) -> Iterator[Panel]:
             "share of the filters in the adapter, %",
             f"PSNR on {kind}, dB above the baseline",
         )
-
-
-def _end(estimate: Estimate, end: str) -> float:
-    value: float | None = getattr(estimate, end)
-    return estimate.mean if value is None else value
 
 
 def _text(settings: AdapterSettings) -> Iterator[str]:
@@ -220,7 +212,7 @@ def _text(settings: AdapterSettings) -> Iterator[str]:
 
 def _specification(laboratory: Laboratory, settings: AdapterSettings) -> dict[str, str]:
     common = laboratory.common
-    pairs = common.pairs[: settings.pairs]
+    rows = common_rows(common, common.pairs[: settings.pairs])
     trained = (
         f"{', '.join(f'{each:g} %' for each in settings.retrained)} of the filters, {settings.iterations} steps of "
         f"{settings.batch} patches, rate {settings.learning_rate:g}, on {'; '.join(map(images_text, common.train))}"
@@ -228,9 +220,9 @@ def _specification(laboratory: Laboratory, settings: AdapterSettings) -> dict[st
         else "nothing"
     )
     return {
-        "target models": targets_text(laboratory.common),
-        "filters": f"found by {method_label(settings.method)} on {images_text(common.find)}",
-        "judged on": "; ".join(f"{name}: {images_text(common.judged_on(name))}" for name in pairs),
+        "target models": rows["target models"],
+        "filters": f"found by {method_label(settings.method)} on {rows['found on']}",
+        "judged on": rows["judged on"],
         "re-trained": trained,
         "precision of the judged networks": laboratory.judge_precision,
         "seed of the noise": str(common.seed),
