@@ -16,7 +16,7 @@ from benchmarks.harness.timing import Timing
 from filterlens.attribution.result import Attribution, load_attributions
 from filterlens.files import read_json
 from filterlens.filters import ranking
-from filterlens.jobs.run_folder import SCORES
+from filterlens.run.folder import SCORES
 
 LAUNCHERS: dict[int, tuple[str, ...]] = {
     1: (),

@@ -16,9 +16,9 @@ from filterlens.errors import FilterlensError
 from filterlens.files import sha256_of
 from filterlens.jobs.calibrate import calibrate_on_images
 from filterlens.jobs.classify import PERCENTS, rankings_of
-from filterlens.jobs.run_folder import SCORES, require_run
 from filterlens.models.pretrained import filters_file
 from filterlens.pair import ModelPair
+from filterlens.run.folder import SCORES, require_run
 
 
 def ship(run: Path, name: str, folder: Path, count: int) -> Path:

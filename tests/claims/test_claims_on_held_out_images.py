@@ -11,7 +11,7 @@ from PIL import Image
 from filterlens import ModelPair
 from filterlens.data.images import center_crop, read_folder, to_uint8
 from filterlens.jobs.attribute import attribute_to_folder
-from filterlens.jobs.mask import mask_to_folder
+from filterlens.jobs.mask import MaskSettings, mask_to_folder
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = [
@@ -39,7 +39,7 @@ def distance(request, tmp_path_factory):
     find = crops(DATA / "val" / "cid22", folder / "find", 5, 256)
     judge = crops(DATA / "eval" / "bsds100", folder / "judge", 10, 256)
     attribute_to_folder(pair, find, ["blur:2", "noise:0.1"], folder / "run", methods=["faig", "ig"])
-    mask_to_folder(folder / "run", judge, percents=[1], pair=pair)
+    mask_to_folder(folder / "run", judge, MaskSettings(percents=[1]), pair=pair)
     torch.set_num_threads(before)
     with (folder / "run" / "damage.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))

@@ -12,8 +12,8 @@ from filterlens.attribution.result import as_scores
 from filterlens.data.images import to_uint8, write_image
 from filterlens.files import LOCK, folder_lock
 from filterlens.jobs.attribute import attribute_to_folder
-from filterlens.jobs.mask import mask_to_folder
-from filterlens.jobs.run_folder import describe_pair
+from filterlens.jobs.mask import MaskSettings, mask_to_folder
+from filterlens.jobs.pairs import describe_pair
 from filterlens.record import RECORD
 from filterlens.report.build import build_report
 from tests.attribution.small_networks import make_pair, photographs
@@ -36,7 +36,7 @@ IMAGES = dict(zip(("one", "two"), photographs(2, 40, 36), strict=True))
 )
 def test_one_or_many_degradations_go_all_the_way_to_the_report(pair, degradations, tmp_path):
     attribute_to_folder(pair, IMAGES, degradations, tmp_path)
-    mask_to_folder(tmp_path, {"three": photographs(1, 40, 36, seed=9)[0]}, percents=[10], pair=pair)
+    mask_to_folder(tmp_path, {"three": photographs(1, 40, 36, seed=9)[0]}, MaskSettings(percents=[10]), pair=pair)
     page = build_report(tmp_path).read_text()
     assert all(degradation in page for degradation in degradations)
     inputs = len({*degradations, "clean"})
@@ -46,7 +46,7 @@ def test_one_or_many_degradations_go_all_the_way_to_the_report(pair, degradation
 
 def test_a_new_ranking_never_stands_beside_an_old_proof(pair, tmp_path):
     attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
-    mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+    mask_to_folder(tmp_path, IMAGES, MaskSettings(percents=[10]), pair=pair)
     build_report(tmp_path)
     (tmp_path / "notes.txt").write_text("the user's own")
     (tmp_path / "pictures" / "holiday.jpg").write_text("sun")
@@ -59,7 +59,7 @@ def test_a_new_ranking_never_stands_beside_an_old_proof(pair, tmp_path):
 
 def test_another_ranking_is_refused_and_says_what_would_go(pair, tmp_path):
     attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
-    mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+    mask_to_folder(tmp_path, IMAGES, MaskSettings(percents=[10]), pair=pair)
     before = contents(tmp_path)
     with pytest.raises(UsageError, match=r"holds a ranking of other settings.*--force.*'pictures', 'damage\.csv'"):
         attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.2"], tmp_path)
@@ -68,7 +68,7 @@ def test_another_ranking_is_refused_and_says_what_would_go(pair, tmp_path):
 
 def test_the_same_ranking_again_is_kept_with_its_proof(pair, tmp_path):
     first, told = attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path), Noting()
-    mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+    mask_to_folder(tmp_path, IMAGES, MaskSettings(percents=[10]), pair=pair)
     before = contents(tmp_path)
     assert attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path, progress=told) == first
     assert contents(tmp_path) == before
@@ -100,12 +100,12 @@ def test_a_strangers_file_among_the_pieces_of_work_stays(pair, tmp_path):
 
 def test_a_table_that_the_user_changed_is_neither_replaced_nor_deleted(pair, tmp_path):
     attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
-    mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+    mask_to_folder(tmp_path, IMAGES, MaskSettings(percents=[10]), pair=pair)
     (tmp_path / "damage.csv").write_text("annotated by hand")
     with pytest.raises(FilterlensError, match=r"'damage\.csv'.*changed since"):
         attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.2"], tmp_path, force=True)
     with pytest.raises(FilterlensError, match=r"'damage\.csv'.*changed since"):
-        mask_to_folder(tmp_path, IMAGES, percents=[20], pair=pair)
+        mask_to_folder(tmp_path, IMAGES, MaskSettings(percents=[20]), pair=pair)
     assert (tmp_path / "damage.csv").read_text() == "annotated by hand"
     assert (tmp_path / "run.json").exists()
 
@@ -114,7 +114,7 @@ def test_strangers_files_in_a_run_are_left_by_mask_and_report(pair, tmp_path):
     attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
     (tmp_path / "mask.json").write_text("a stranger's")
     with pytest.raises(FilterlensError, match=r"'mask\.json'.*did not write it"):
-        mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+        mask_to_folder(tmp_path, IMAGES, MaskSettings(percents=[10]), pair=pair)
     (tmp_path / "report.html").write_text("a letter")
     (tmp_path / "mask.json").unlink()
     with pytest.raises(FilterlensError, match=r"'report\.html'.*did not write it"):
@@ -124,10 +124,10 @@ def test_strangers_files_in_a_run_are_left_by_mask_and_report(pair, tmp_path):
 
 def test_a_run_of_an_earlier_version_can_be_judged_but_not_replaced(pair, tmp_path):
     attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
-    mask_to_folder(tmp_path, IMAGES, percents=[10], pair=pair)
+    mask_to_folder(tmp_path, IMAGES, MaskSettings(percents=[10]), pair=pair)
     build_report(tmp_path)
     (tmp_path / RECORD).unlink()
-    mask_to_folder(tmp_path, IMAGES, percents=[20], pair=pair)
+    mask_to_folder(tmp_path, IMAGES, MaskSettings(percents=[20]), pair=pair)
     build_report(tmp_path)
     with pytest.raises(UsageError, match="earlier version"):
         attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.2"], tmp_path, force=True)
@@ -135,9 +135,9 @@ def test_a_run_of_an_earlier_version_can_be_judged_but_not_replaced(pair, tmp_pa
 
 def test_pictures_of_an_earlier_judging_go_and_no_others(pair, tmp_path):
     attribute_to_folder(pair, IMAGES, ["blur:1", "noise:0.1"], tmp_path)
-    mask_to_folder(tmp_path, {"old": IMAGES["one"]}, percents=[10], pair=pair)
+    mask_to_folder(tmp_path, {"old": IMAGES["one"]}, MaskSettings(percents=[10]), pair=pair)
     (tmp_path / "pictures" / "blur_1" / "old" / "mine.png").write_text("mine")
-    mask_to_folder(tmp_path, {"new": IMAGES["two"]}, percents=[10], pair=pair)
+    mask_to_folder(tmp_path, {"new": IMAGES["two"]}, MaskSettings(percents=[10]), pair=pair)
     listed = {each["file"] for each in json.loads((tmp_path / "pictures.json").read_text())}
     there = {str(path.relative_to(tmp_path)) for path in (tmp_path / "pictures").rglob("*") if path.is_file()}
     assert there == listed | {"pictures/blur_1/old/mine.png"}
@@ -152,7 +152,7 @@ def test_one_bad_image_is_left_out_and_named(pair, tmp_path):
     assert [image["name"] for image in facts["images"]] == ["a", "c"]
     (left,) = json.loads((tmp_path / "run" / "run.json").read_text())["left_out"]
     assert left["name"] == "b" and "b.png" in left["reason"]
-    record = mask_to_folder(tmp_path / "run", images, percents=[10], pair=pair)
+    record = mask_to_folder(tmp_path / "run", images, MaskSettings(percents=[10]), pair=pair).facts
     assert [image["name"] for image in record["left_out"]] == ["b"]
     with pytest.raises(FilterlensError, match=r"b\.png"):
         attribute_to_folder(pair, images, ["blur:1"], tmp_path / "strict", strict=True)

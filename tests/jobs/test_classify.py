@@ -16,10 +16,10 @@ from filterlens.diagnosis.overlap import Reading, input_magnitudes, overlap_scor
 from filterlens.files import read_json, write_json
 from filterlens.jobs.calibrate import calibrate_on_images, calibration_kinds
 from filterlens.jobs.classify import CACHE, classify_images, filters_of_run, rankings_of
-from filterlens.jobs.run_facts import RUN
-from filterlens.jobs.run_folder import SCORES, describe_pair
+from filterlens.jobs.pairs import describe_pair
 from filterlens.models.checkpoints import save_network
 from filterlens.models.srresnet import SRResNet
+from filterlens.run.folder import RUN, SCORES
 from tests.noting import Noting
 
 CPU = torch.device("cpu")
@@ -134,5 +134,5 @@ def test_one_bad_image_loses_no_other_result(run, tmp_path):
     progress = Noting()
     done = classify_images(folder, found.classifier(pair, 10.0, "paper", Reading(nodes=2)), progress)
     assert [each.verdict is None for each in done] == [True, False, True]
-    assert "a-damaged.png" in done[0].error and "10x10 LR pixels is too small" in done[2].error
+    assert "a-damaged.png" in done[0].left_out.reason and "10x10 LR pixels is too small" in done[2].left_out.reason
     assert done[1].seconds > 0 and progress.notes == ["no images, left alone: notes.txt"]

@@ -13,10 +13,10 @@ from filterlens.attribution.quadrature import Quadrature
 from filterlens.data.images import read_image, write_image
 from filterlens.errors import UsageError
 from filterlens.jobs.attribute import attribute_to_folder
-from filterlens.jobs.mask import mask_to_folder
+from filterlens.jobs.mask import MaskSettings, mask_to_folder
 from filterlens.jobs.networks import network_to_run
+from filterlens.jobs.pairs import open_pair, reopen_pair
 from filterlens.jobs.restore import Restorer
-from filterlens.jobs.run_folder import open_pair, reopen_pair
 from filterlens.jobs.transform import restore_folder
 from filterlens.models.foreign import is_installed
 from tests.models.foreign_networks import SCALES, write_pair
@@ -52,7 +52,7 @@ def test_from_two_files_to_the_edited_network(name: str, tmp_path: Path, images:
     assert facts["pair"]["architecture"] == f"spandrel:{name}"
     assert facts["pair"]["scale"] == SCALES.get(name, 2)
     assert facts["completeness_gap"] < 0.02
-    mask_to_folder(run, images, percents=[10], pictures=0, controls=False)
+    mask_to_folder(run, images, MaskSettings(percents=[10], pictures=0, controls=False))
     assert "blur:2" in (run / "damage.csv").read_text()
 
     edited = network_to_run(run=run, without="blur:2", percent=10)

@@ -15,8 +15,8 @@ from filterlens.editing.retrain_settings import settings_for
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import folder_lock, write_json
 from filterlens.filters import Selection
+from filterlens.jobs.pairs import describe_pair
 from filterlens.jobs.retrain import HeldOut, retrain_to_folder
-from filterlens.jobs.run_folder import describe_pair
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.models.srresnet import SRResNet
 from filterlens.pair import ModelPair

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from filterlens.report import layers
 from filterlens.report.figures import LIGHT, png
 from filterlens.report.labels import architecture_label, shortened
-from filterlens.report.run_data import read_run
+from filterlens.run.reading import read_run
 
 
 def drawn(panel):

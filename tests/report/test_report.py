@@ -11,7 +11,7 @@ from filterlens.report.build import build_report
 from filterlens.report.findings import find
 from filterlens.report.labels import significant
 from filterlens.report.pictures import telling_window
-from filterlens.report.run_data import read_run
+from filterlens.run.reading import read_run
 
 
 def test_report_is_one_file_without_external_requests(built):
@@ -52,7 +52,7 @@ def test_the_numbers_of_the_matrix_are_those_of_the_table(built):
     folder, page = built
     judged = read_run(folder).judgement
     for row in judged.damage:
-        if row.method == "faig":
+        if row.edit.method == "faig":
             assert significant(row.distance) in page
 
 

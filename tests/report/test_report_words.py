@@ -22,7 +22,7 @@ from filterlens.report.labels import (
 )
 from filterlens.report.pictures import amplification_for, picture_rows
 from filterlens.report.provenance import completeness, metrics
-from filterlens.report.run_data import read_run
+from filterlens.run.reading import read_run
 
 
 @pytest.mark.parametrize(

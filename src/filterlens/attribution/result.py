@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The result of an attribution: scores per degradation, what decided them, and how exact they are."""
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,12 @@ from filterlens.degradations import Degradation
 from filterlens.errors import FilterlensError, unknown
 from filterlens.files import write_text
 from filterlens.filters import FilterSpace, Selection, check_scores, ranking
+from filterlens.run.rows import write_rows
+from filterlens.run.tables import RankedFilter
 from filterlens.tensors import HEADER, damaged, read_tensors, write_tensors
 from filterlens.version import __version__
 
 _KIND, _REMEDY = "score file", "Run `filterlens attribute` again."
-CSV_HEADER = ("degradation", "layer", "out", "in", "score", "rank")
 
 
 @dataclass(frozen=True)
@@ -103,17 +102,15 @@ class Attribution:
 
     def to_csv(self, path: Path | str) -> None:
         """Write ``degradation,layer,out,in,score,rank`` of every filter, best first; ``in`` of a whole row is ``:``."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(CSV_HEADER)
+        write_rows(Path(path), RankedFilter, self._ranked())
+
+    def _ranked(self) -> Iterator[RankedFilter]:
         for degradation, scores in self.scores.items():
             order = ranking(scores)
             places = zip(self.space.addresses(order), scores[order].tolist(), strict=True)
-            writer.writerows(
-                (degradation, address.layer, address.out_channel, address.column, f"{score:.9g}", rank)
-                for rank, (address, score) in enumerate(places, start=1)
-            )
-        write_text(path, stream.getvalue())
+            for rank, (address, score) in enumerate(places, start=1):
+                into = None if address.row else address.in_channel
+                yield RankedFilter(degradation, address.layer, address.out_channel, into, score, rank)
 
     def save(self, path: Path | str) -> None:
         """Write the scores as safetensors at ``path`` and everything else as JSON beside it (``.json``)."""

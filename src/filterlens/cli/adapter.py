@@ -73,7 +73,7 @@ def export(
     from filterlens.errors import UsageError
     from filterlens.jobs.adapter import check_file_name, checked_file
     from filterlens.jobs.adapter_export import found_adapter, retrained_adapter
-    from filterlens.jobs.run_folder import Moved
+    from filterlens.jobs.pairs import Moved
 
     check_file_name(output, [".safetensors"])
     if pair is not None and method is not None:

@@ -87,9 +87,8 @@ def attribute(
     from filterlens.degradations import parse_degradations
     from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.attribute import attribute_to_folder
+    from filterlens.jobs.pairs import open_pair
     from filterlens.jobs.processes import processes_of_this_job
-    from filterlens.jobs.readable import complain
-    from filterlens.jobs.run_folder import open_pair
 
     parse_degradations(degradation)  # a typo fails before anything is loaded
     methods = list(METHODS) if method and "all" in method else known_methods(method or ["faig"])
@@ -142,7 +141,7 @@ def attribute(
         f"{output / 'filters.csv'}\nNext: filterlens mask {output} --images DIR"
     )
     result(value, text, json)
-    complain(facts.get("left_out", ()), "Ranked")
+    image_options.complain_of(facts, "Ranked")
 
 
 def _span(numbers: list[int]) -> str:

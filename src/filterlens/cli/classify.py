@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from filterlens.cli import image_options, network_options, options
-from filterlens.cli.console import Terminal, error, result
+from filterlens.cli.console import Terminal, result
 from filterlens.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def classify(
     from filterlens.errors import unknown
     from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.classify import classify_images, filters_of_run, shipped_filters
-    from filterlens.jobs.run_folder import Moved
+    from filterlens.jobs.pairs import Moved
 
     if pair and run:
         raise UsageError("Give either --pair or --run, not both.")
@@ -86,6 +86,7 @@ def classify(
             thresholds = "paper"
     classifier = found.classifier(opened, percent, thresholds, reading)
     done = classify_images(images, classifier, terminal, strict=strict, recursive=recursive)
+    failed = [each.left_out for each in done if each.left_out is not None]
     names = tuple(classifier.selections)
     if csv is not None:
         _write_csv(csv, done, names, force)
@@ -95,14 +96,10 @@ def classify(
         "threshold_set": thresholds,
         "thresholds": dict(classifier.thresholds),
         "images": [_entry(each) for each in done if each.verdict is not None],
-        "failures": [{"image": str(each.path), "error": each.error} for each in done if each.verdict is None],
+        "failures": image_options.described(failed),
     }
     result(value, _table(done, names), json)
-    failed = [each for each in done if each.verdict is None]
-    for each in failed:
-        error(image_options.named(each.path, each.error))
-    if failed:
-        raise typer.Exit(1)
+    image_options.complain(failed)
 
 
 def _entry(done: "Classified") -> dict[str, Any]:
@@ -133,8 +130,8 @@ def _check_table(path: Path, force: bool) -> None:
 
 
 def _write_csv(path: Path, done: "list[Classified]", names: tuple[str, ...], force: bool) -> None:
-    from filterlens.jobs.run_folder import write_table
     from filterlens.record import Record
+    from filterlens.run.rows import write_table
 
     header = ["image", "label", "confidence", "unseen", *(f"overlap {name}" for name in names)]
     judged = [(each.path, each.verdict) for each in done if each.verdict is not None]

@@ -8,7 +8,7 @@ import typer
 
 from filterlens.cli import options
 from filterlens.cli.console import Terminal, result
-from filterlens.cli.matrix import own_cross_matrix
+from filterlens.cli.mask import own_cross_matrix
 
 
 def demo(
@@ -26,9 +26,9 @@ def demo(
     from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.demo import run_demo
 
-    record = run_demo(
+    judging = run_demo(
         output, pair=pair, seed=seed, device=str(resolve_device(device)), precision=precision, progress=Terminal()
     )
-    matrix = own_cross_matrix(output / "damage.csv", "faig", 1)
-    text = f"{matrix}\nDone in {record['seconds']:.0f} s. Open {record['report']} in a browser."
-    result(record, text, json)
+    matrix = own_cross_matrix(judging.damage, "faig", 1)
+    text = f"{matrix}\nDone in {judging.facts['seconds']:.0f} s. Open {judging.facts['report']} in a browser."
+    result(judging.facts, text, json)

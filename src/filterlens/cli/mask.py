@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """``filterlens mask``."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from filterlens.cli import image_options, network_options, options
 from filterlens.cli.console import Terminal, result
-from filterlens.cli.matrix import own_cross_matrix
+
+if TYPE_CHECKING:
+    from filterlens.run.tables import DamageSummary
 
 
 def mask(
@@ -35,28 +38,43 @@ def mask(
     per image, networks.csv and pictures. Best on images that were not used to find the filters.
     """
     from filterlens.execution.hardware import resolve_device
-    from filterlens.jobs.mask import mask_to_folder
-    from filterlens.jobs.readable import complain
-    from filterlens.jobs.run_folder import DAMAGE, Moved
+    from filterlens.jobs.mask import MaskSettings, mask_to_folder
+    from filterlens.jobs.pairs import Moved
+    from filterlens.run.folder import DAMAGE
 
-    percents = percent or [1, 3, 5, 10]
-    record = mask_to_folder(
+    given = {"percents": percent} if percent else {}
+    settings = MaskSettings.of(
+        {**given, "controls": controls, "pictures": pictures, "precision": precision, "strict": strict}
+    )
+    judging = mask_to_folder(
         run,
         images,
-        percents=percents,
+        settings,
         architecture=architecture,
         moved=Moved(baseline, target),
-        strict=strict,
         device=str(resolve_device(device)),
-        precision=precision,
-        controls=controls,
-        pictures=pictures,
         progress=Terminal(),
     )
+    facts = judging.facts
     value = {"run": str(run), "damage": str(run / DAMAGE)} | {
-        key: record[key] for key in ("methods", "percents", "held_out", "seconds", "left_out") if key in record
+        key: facts[key] for key in ("methods", "percents", "held_out", "seconds", "left_out") if key in facts
     }
-    matrix = own_cross_matrix(run / DAMAGE, record["methods"][0], min(percents))
+    matrix = own_cross_matrix(judging.damage, facts["methods"][0], min(settings.percents))
     text = f"{matrix}\n{run / DAMAGE}\nNext: filterlens report {run}"
     result(value, text, json)
-    complain(record.get("left_out", ()), "Judged")
+    image_options.complain_of(facts, "Judged")
+
+
+def own_cross_matrix(damage: "Sequence[DamageSummary]", method: str, percent: float) -> str:
+    """Lay out the rows of one method at one percentage for the terminal."""
+    rows = [row for row in damage if (row.edit.method, row.edit.percent) == (method, percent)]
+    lines = [
+        f"The top {percent:g} % of the filters by {method}, replaced by the baseline's:",
+        f"  {'filters for':<16} {'input':<16} {'':<6} {'distance':>9}  removed / kept",
+    ]
+    for row in sorted(rows, key=lambda row: row.edit.masked):
+        share = row.removal if row.is_own else row.preservation
+        effect = "" if share is None else f"{'removed' if row.is_own else 'kept   '} {share:7.1%}"
+        kind = "own" if row.is_own else "cross"
+        lines.append(f"  {row.edit.masked:<16} {row.input:<16} {kind:<6} {row.distance:9.3f}  {effect}")
+    return "\n".join(lines)

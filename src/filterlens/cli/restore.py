@@ -91,7 +91,7 @@ def restore(
     from filterlens.execution.hardware import resolve_device, resolve_precision
     from filterlens.jobs.adapter import adapted_network
     from filterlens.jobs.networks import network_to_run
-    from filterlens.jobs.run_folder import Moved
+    from filterlens.jobs.pairs import Moved
     from filterlens.jobs.transform import restore_folder
 
     if sum(choice is not None for choice in (pair, model, run)) > 1:

@@ -66,8 +66,8 @@ def retrain(
     stopped. Writes the network as a checkpoint and, beside it, a JSON file with PSNR before and after.
     """
     from filterlens.editing.retrain_settings import settings_for
+    from filterlens.jobs.pairs import Moved
     from filterlens.jobs.retrain import retrain_to_folder
-    from filterlens.jobs.run_folder import Moved
 
     settings = settings_for(
         degradation, iterations=iterations, learning_rate=learning_rate, batch=batch, patch=patch, seed=seed,

@@ -3,53 +3,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.evaluation.statistics import LEVEL, RESAMPLES, Estimate, Overlap, overlap_by_chance
+from filterlens.run.tables import LayerShare
 
 if TYPE_CHECKING:  # the report reads shares from a table and needs no torch
     from filterlens.filters import Selection
-
-
-@dataclass(frozen=True)
-class LayerShare:
-    """How much of a selection lies in one layer.
-
-    Attributes:
-        layer: Module name.
-        position: Relative depth of the layer, 0 (first) to 1 (last).
-        filters: How many filters the layer has.
-        selected: How many of them are selected.
-        share: ``selected`` over the size of the selection.
-    """
-
-    layer: str
-    position: float
-    filters: int
-    selected: int
-    share: float
-
-
-class Placed(Protocol):
-    """What the depth of a selection is computed from: a :class:`LayerShare`, or a row of ``distribution.csv``."""
-
-    @property
-    def position(self) -> float:
-        """Relative depth of the layer."""
-        ...
-
-    @property
-    def filters(self) -> int:
-        """How many filters the layer has."""
-        ...
-
-    @property
-    def share(self) -> float:
-        """Of the selection."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -78,12 +41,12 @@ def distribution(selection: "Selection") -> list[LayerShare]:
     ]
 
 
-def depth_of(rows: Iterable[Placed]) -> float:
+def depth_of(rows: Iterable[LayerShare]) -> float:
     """Return the mean relative depth from the shares per layer; 0 is the first layer, 1 the last."""
     return sum(row.share * row.position for row in rows)
 
 
-def chance_depth(rows: Sequence[Placed]) -> float:
+def chance_depth(rows: Sequence[LayerShare]) -> float:
     """Return the mean relative depth of all filters: what a selection by chance has on average."""
     return sum(row.position * row.filters for row in rows) / max(1, sum(row.filters for row in rows))
 

@@ -2,8 +2,8 @@
 """The own/cross damage matrix: what replacing filters does to their own function and to every other."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import NamedTuple
 
 import torch
@@ -19,57 +19,10 @@ from filterlens.metrics import psnr, ssim
 from filterlens.pair import ModelPair
 from filterlens.pixels import require_finite
 from filterlens.progress import SILENT, Progress
+from filterlens.run.tables import Damage, DamageSummary, Edit, NetworkQuality, Quality
 
-
-class Edit(NamedTuple):
-    """One substitution: the top ``percent`` % that ``method`` ranks for the degradation ``masked``."""
-
-    method: str
-    percent: float
-    masked: str
-
-
-@dataclass(frozen=True)
-class Damage:
-    """What one edit did to one image of one input.
-
-    Attributes:
-        edit: Which filters were replaced.
-        input: Degradation of the input.
-        image: Name of the image.
-        distance: Function distance to the target's output (true gray).
-        distance_reference: The same in the reference implementation's metric (blue).
-        psnr: Of the edited output against the truth, in dB.
-        ssim: Of the same.
-        residual: ‖E − B‖² where the edit's own degradation is the input, else ‖E − T‖².
-        scale: ‖T − B‖²; 1 − residual / scale is removal or preservation.
-    """
-
-    edit: Edit
-    input: str
-    image: str
-    distance: float
-    distance_reference: float
-    psnr: float
-    ssim: float
-    residual: float
-    scale: float
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the input carries the degradation whose filters were replaced."""
-        return self.edit.masked == self.input
-
-
-@dataclass(frozen=True)
-class Quality:
-    """PSNR (dB) and SSIM of an unedited network on one image of one input."""
-
-    network: str
-    input: str
-    image: str
-    psnr: float
-    ssim: float
+__all__ = ["Damage", "Edit", "Keeper", "Quality", "measure_damage", "summarise_damage", "summarise_quality"]
+_MEANS = {field.name for field in fields(Damage)} & {field.name for field in fields(DamageSummary)} - {"edit", "input"}
 
 
 class Keeper(NamedTuple):
@@ -100,10 +53,10 @@ def measure_damage(
         selections: Edit → filters to replace.
         samples: HR images to judge on.
         inputs: Name → degradation of the inputs.
-        resampler: Of the down-sampling.
+        resampler: Interpolation of the down-sampling.
         multiple: Images are cut to multiples of the scale and of this.
-        seed: Of the noise.
-        precision: In which the networks run.
+        seed: Seed of the noise.
+        precision: Precision in which the networks run.
         keeper: Receives pictures, or None.
         progress: Where the bar goes.
 
@@ -165,3 +118,34 @@ def _equal_selections(selections: Mapping[Edit, Selection]) -> list[tuple[list[E
         key = selection.mask.numpy().tobytes()
         groups.setdefault(key, ([], selection))[0].append(edit)
     return list(groups.values())
+
+
+def summarise_damage(damages: Iterable[Damage]) -> list[DamageSummary]:
+    """Average over images, keeping the order of edits and inputs; removal and preservation are pooled over pixels."""
+    cells: dict[tuple[Edit, str], list[Damage]] = {}
+    for damage in damages:
+        cells.setdefault((damage.edit, damage.input), []).append(damage)
+    return [_cell(edit, name, rows) for (edit, name), rows in cells.items()]
+
+
+def _cell(edit: Edit, name: str, rows: list[Damage]) -> DamageSummary:
+    means = {column: _mean([getattr(row, column) for row in rows]) for column in _MEANS}
+    whole = sum(row.scale for row in rows)
+    ratio = 1 - sum(row.residual for row in rows) / whole if whole else None
+    own = edit.masked == name
+    return DamageSummary(edit, name, **means, removal=ratio if own else None, preservation=None if own else ratio)
+
+
+def summarise_quality(qualities: Iterable[Quality]) -> list[NetworkQuality]:
+    """Average over images: one row per network and input."""
+    cells: dict[tuple[str, str], list[Quality]] = {}
+    for quality in qualities:
+        cells.setdefault((quality.network, quality.input), []).append(quality)
+    return [
+        NetworkQuality(*key, psnr=_mean([row.psnr for row in rows]), ssim=_mean([row.ssim for row in rows]))
+        for key, rows in cells.items()
+    ]
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

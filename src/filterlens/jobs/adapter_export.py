@@ -14,10 +14,10 @@ from filterlens.degradations import parse_degradations
 from filterlens.editing.adapter import Adapter
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.filters import Selection
-from filterlens.jobs.run_facts import require_run
-from filterlens.jobs.run_folder import SCORES, STAYED, Moved, checkpoint_of, open_pair, provenance, reopen_pair
+from filterlens.jobs.pairs import STAYED, Moved, checkpoint_of, open_pair, reopen_pair
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
+from filterlens.run.folder import SCORES, provenance, require_run
 
 FOUND, RETRAINED = "found filters", "re-trained filters"
 _KEPT = (
@@ -45,7 +45,7 @@ def found_adapter(
         run: Run folder of ``filterlens attribute``.
         pair: Instead, a shipped pair with the rankings beside it (the top 5 %).
         method: Whose ranking of the run; default: the first one's.
-        architecture: Of a run of the user's own code; see :func:`filterlens.jobs.run_folder.reopen_pair`.
+        architecture: Of a run of the user's own code; see :func:`filterlens.jobs.pairs.reopen_pair`.
         moved: Where the run's checkpoints lie now.
 
     Raises:

@@ -16,10 +16,10 @@ from filterlens.editing.adapter_file import VALUES
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.files import whole_file
 from filterlens.jobs.adapter import AdapterUse, check_file_name, exists_already, load_base, put_on
-from filterlens.jobs.run_folder import provenance
 from filterlens.models import file_kinds
 from filterlens.models.checkpoints import read_content
 from filterlens.models.file_kinds import kind_of
+from filterlens.run.folder import provenance
 from filterlens.tensors import write_tensors
 
 SAFETENSORS, PICKLED = (".safetensors",), (".pth", ".pt", ".ckpt")

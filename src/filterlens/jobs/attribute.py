@@ -17,31 +17,32 @@ from filterlens.attribution.methods import attribute_with
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.attribution.result import Attribution, save_attributions
 from filterlens.data.samples import Images, Sample
+from filterlens.data.usable import readable
 from filterlens.degradations import parse_degradations
 from filterlens.diagnosis.distribution import distribution
 from filterlens.errors import FilterlensError
 from filterlens.files import folder_lock, write_json
+from filterlens.jobs.pairs import describe_pair
 from filterlens.jobs.processes import Alone, Processes
-from filterlens.jobs.readable import readable
-from filterlens.jobs.run_facts import RUN
-from filterlens.jobs.run_folder import (
-    DISTRIBUTION,
-    FILTERS,
-    PARTIAL,
-    RESULTS_OF,
-    SCORES,
-    SCORES_AS_TEXT,
-    describe_pair,
-    open_run_folder,
-    placed,
-    provenance,
-    refuse_strangers,
-    write_table,
-)
 from filterlens.jobs.shared_runner import SharedRunner, identity_of
 from filterlens.models.receptive_field import receptive_field
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.run.folder import (
+    DISTRIBUTION,
+    FILTERS,
+    PARTIAL,
+    RESULTS_OF,
+    RUN,
+    SCORES,
+    SCORES_AS_TEXT,
+    open_run_folder,
+    placed,
+    provenance,
+    refuse_strangers,
+)
+from filterlens.run.rows import write_rows
+from filterlens.run.tables import SelectionShare
 from filterlens.version import __version__
 
 PERCENTS = (1.0, 3.0, 5.0, 10.0)
@@ -200,8 +201,7 @@ def _write(output: Path, found: Sequence[Attribution], facts: dict[str, Any]) ->
     """Write the run folder; ``run.json`` comes last, so that a folder that has one is whole."""
     save_attributions(output / SCORES, found)
     found[0].to_csv(output / FILTERS)
-    header = ("method", "degradation", "percent", "layer", "position", "filters", "selected", "share")
-    write_table(output / DISTRIBUTION, header, _distribution_rows(found))
+    write_rows(output / DISTRIBUTION, SelectionShare, _distribution(found))
     write_json(output / RUN, facts)
 
 
@@ -242,18 +242,9 @@ def _note_small(described: Sequence[dict[str, Any]], field: int, scale: int, pro
         )
 
 
-def _distribution_rows(attributions: Iterable[Attribution]) -> Iterator[tuple[object, ...]]:
+def _distribution(attributions: Iterable[Attribution]) -> Iterator[SelectionShare]:
     for each in attributions:
         for degradation in each.degradations:
             for percent in PERCENTS:
-                for entry in distribution(each.select(degradation, percent)):
-                    yield (
-                        each.method,
-                        degradation,
-                        percent,
-                        entry.layer,
-                        entry.position,
-                        entry.filters,
-                        entry.selected,
-                        entry.share,
-                    )
+                for share in distribution(each.select(degradation, percent)):
+                    yield SelectionShare(each.method, degradation, percent, share)

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from filterlens.ahead import ahead
 from filterlens.attribution.result import Attribution, load_attributions
-from filterlens.data.failures import failure_of
 from filterlens.data.images import read_image, to_float
 from filterlens.data.listing import find_images
 from filterlens.data.samples import Sample
+from filterlens.data.usable import LeftOut, failure_of
 from filterlens.degradations import Degradation
 from filterlens.diagnosis.calibration import Calibration
 from filterlens.diagnosis.classify import Classifier, Verdict
@@ -26,12 +26,12 @@ from filterlens.errors import FilterlensError
 from filterlens.files import sha256_of
 from filterlens.filters import ranking
 from filterlens.jobs.calibrate import calibrate_on_images
-from filterlens.jobs.run_facts import require_run
-from filterlens.jobs.run_folder import SCORES, STAYED, Moved, places_of, reopen_pair
+from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
 from filterlens.models.pretrained import filters_file
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import Record
+from filterlens.run.folder import SCORES, places_of, require_run
 
 PERCENTS = (0.5, 1.0, 2.0, 3.0, 5.0)
 CACHE = "classify.safetensors"
@@ -40,18 +40,18 @@ CALIBRATION_PATCHES = 16  # of a run's own images, each with every degradation: 
 
 @dataclass(frozen=True)
 class Classified:
-    """What became of one image: a verdict, or an error in one line.
+    """The result for one image: a verdict, or why there is none.
 
     Attributes:
-        path: Of the image.
+        path: The image's file.
         verdict: None where it failed.
-        error: Why.
+        left_out: Why it failed.
         seconds: From the image in memory to its verdict.
     """
 
     path: Path
     verdict: Verdict | None
-    error: str = ""
+    left_out: LeftOut | None = None
     seconds: float = 0.0
 
 
@@ -84,7 +84,7 @@ def filters_of_run(
         run: A folder of ``filterlens attribute``.
         percent: What must be calibrated.
         device: Where to compute.
-        architecture: Of a run of the user's own code; see :func:`filterlens.jobs.run_folder.reopen_pair`.
+        architecture: Of a run of the user's own code; see :func:`filterlens.jobs.pairs.reopen_pair`.
         moved: Where the run's checkpoints lie now.
         calibrated: Whether a calibration is wanted; without one the paper's thresholds remain.
         progress: Where bar and notes go.
@@ -179,7 +179,7 @@ def _classify_one(path: Path, image: Tensor | FilterlensError, classifier: Class
         failure = failure_of(error, path)
         if strict:
             raise failure from error
-        return Classified(path, None, str(failure))
+        return Classified(path, None, LeftOut(path.name, str(failure), str(path)))
     return Classified(path, verdict, seconds=time.perf_counter() - began)
 
 

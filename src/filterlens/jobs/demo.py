@@ -3,13 +3,12 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
 from filterlens.errors import UsageError
 from filterlens.jobs.attribute import attribute_to_folder
-from filterlens.jobs.mask import mask_to_folder
+from filterlens.jobs.mask import Judging, MaskSettings, mask_to_folder
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import Record, listed
@@ -32,7 +31,7 @@ def run_demo(
     device: str = "cpu",
     precision: str = "auto",
     progress: Progress = SILENT,
-) -> dict[str, Any]:
+) -> Judging:
     """Degrade, attribute, mask and report with a shipped pair and four free photographs.
 
     Args:
@@ -45,7 +44,7 @@ def run_demo(
         progress: Where bars and notes go.
 
     Returns:
-        Paths and seconds.
+        Paths and seconds, and the rows of ``damage.csv``.
     """
     from filterlens.report.build import build_report
 
@@ -73,14 +72,14 @@ def run_demo(
         progress=progress,
     )
     progress.note(f"replace them by the baseline's and judge on {' and '.join(name for name, *_ in JUDGE)}")
-    mask_to_folder(
+    judging = mask_to_folder(
         output,
         output / "images" / "judge",
-        percents=PERCENTS,
+        MaskSettings(percents=PERCENTS, precision=precision),
         pair=loaded,
         device=device,
-        precision=precision,
         progress=progress,
     )
     report = build_report(output)
-    return {"run": str(output), "report": str(report), "seconds": round(time.monotonic() - started, 1)}
+    facts = {"run": str(output), "report": str(report), "seconds": round(time.monotonic() - started, 1)}
+    return Judging(facts, judging.damage)

@@ -8,9 +8,9 @@ from torch import nn
 from filterlens.attribution.result import load_attributions
 from filterlens.editing.dial import modulate
 from filterlens.errors import UsageError, unknown
-from filterlens.jobs.run_facts import require_run
-from filterlens.jobs.run_folder import SCORES, STAYED, Moved, reopen_pair
+from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
 from filterlens.pair import ModelPair
+from filterlens.run.folder import SCORES, require_run
 
 
 def network_to_run(
@@ -31,7 +31,7 @@ def network_to_run(
         pair: Name of a shipped pair; the default is ``srresnet-x2``.
         model: One checkpoint.
         architecture: Of that checkpoint (see :func:`filterlens.models.checkpoints.load_network`), or of a run of the
-            user's own code (see :func:`filterlens.jobs.run_folder.reopen_pair`).
+            user's own code (see :func:`filterlens.jobs.pairs.reopen_pair`).
         network: ``target`` or ``baseline`` of the pair.
         run: A run folder, whose pair is used.
         without: Degradation whose top filters are dialled to ``strength``; needs ``run``.

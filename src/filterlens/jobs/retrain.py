@@ -23,14 +23,14 @@ from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, write_json
 from filterlens.filters import FilterSpace, Selection
+from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
 from filterlens.jobs.retrained_files import Place
-from filterlens.jobs.run_facts import require_run
-from filterlens.jobs.run_folder import SCORES, STAYED, Moved, provenance, reopen_pair
 from filterlens.jobs.train import HELD_OUT_EVERY
 from filterlens.jobs.training_images import ReadImages, read_images, said_of
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import check_output_folder
+from filterlens.run.folder import SCORES, provenance, require_run
 from filterlens.training.validation import CROP, psnr_per_degradation
 
 WEIGHTS = "retrained.safetensors"
@@ -102,7 +102,7 @@ def retrain_to_folder(
         found_for: Degradation whose filters are trained; by default the one that they are trained on.
         validation: Folder of HR images for the PSNR; None holds out every 20th training image.
         output: A ``.safetensors`` file, or a folder for ``retrained.safetensors``; by default the run folder.
-        architecture: Of a run of the user's own code; see :func:`filterlens.jobs.run_folder.reopen_pair`.
+        architecture: Of a run of the user's own code; see :func:`filterlens.jobs.pairs.reopen_pair`.
         moved: Where the run's checkpoints lie now.
         device: ``auto``, ``cpu``, ``cuda``.
         precision: ``auto``, ``fp32`` or ``bf16``.

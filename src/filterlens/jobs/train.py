@@ -12,13 +12,13 @@ from filterlens.errors import FilterlensError
 from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, write_json
 from filterlens.jobs.processes import processes_of_this_job
-from filterlens.jobs.run_folder import provenance
 from filterlens.jobs.training_folder import FRESH, NAMES, SETTINGS, place_of, record_of, take_place
 from filterlens.jobs.training_images import read_images, said_of
 from filterlens.models.checkpoints import load_network
 from filterlens.models.user_module import is_factory
 from filterlens.progress import SILENT, Progress
 from filterlens.record import check_output_folder
+from filterlens.run.folder import provenance
 from filterlens.training.baseline import check_baseline
 from filterlens.training.recipe import Recipe, load_recipe
 

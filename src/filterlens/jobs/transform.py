@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.ahead import ahead
-from filterlens.data.failures import failure_of
 from filterlens.data.images import crop_to_multiple, pixel_limit, read_image, to_float, to_uint8
 from filterlens.data.listing import find_images, shown
 from filterlens.data.memory import READING
 from filterlens.data.pictures import WEBP, Picture, check_writable, read_picture, write_picture
+from filterlens.data.usable import LeftOut, failure_of
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.errors import FilterlensError, UsageError, first_line
 from filterlens.execution.hardware import is_out_of_memory
@@ -30,14 +30,6 @@ _WRITING = 20.0  # bytes a pixel of an output: in float32, as levels, and as Pil
 
 
 @dataclass(frozen=True)
-class Failure:
-    """An image that could not be worked on, and why in one line."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True)
 class Batch:
     """What became of a folder.
 
@@ -49,7 +41,7 @@ class Batch:
 
     files: list[Path] = field(default_factory=list)
     kept: list[Path] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[LeftOut] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -261,9 +253,9 @@ def _tell(notes: Sequence[str], progress: Progress) -> None:
         progress.note(note)
 
 
-def _add(done: Batch, tasks: Sequence[Task], plan: Plan, failures: Sequence[Failure]) -> None:
+def _add(done: Batch, tasks: Sequence[Task], plan: Plan, failures: Sequence[LeftOut]) -> None:
     bad = {failure.path for failure in failures}
-    done.files.extend(task.target for task in tasks if task.source not in bad)
+    done.files.extend(task.target for task in tasks if str(task.source) not in bad)
     done.kept.extend(task.target for task in plan.kept)
     known = {failure.path for failure in done.failures}
     done.failures.extend(failure for failure in failures if failure.path not in known)
@@ -286,9 +278,9 @@ def _each_image(
     title: str,
     progress: Progress,
     strict: bool,
-) -> list[Failure]:
+) -> list[LeftOut]:
     """Read ahead, change, and write behind; an image that cannot be used stops nothing, unless strict."""
-    failures: list[Failure] = []
+    failures: list[LeftOut] = []
 
     def prepare(task: Task) -> _Prepared[Item]:
         try:
@@ -299,7 +291,7 @@ def _each_image(
     def fail(task: Task, error: FilterlensError) -> None:
         if strict or isinstance(error, UsageError):
             raise error
-        failures.append(Failure(task.source, str(error)))
+        failures.append(LeftOut(task.source.name, str(error), str(task.source)))
 
     def write(task: Task, picture: Picture, digest: str) -> None:
         with outputs.writing(task, digest):

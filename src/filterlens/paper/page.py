@@ -12,11 +12,11 @@ from pydantic import BaseModel, field_validator
 
 from filterlens.evaluation.statistics import Estimate
 from filterlens.files import read_checked, whole_file, write_json, write_text
-from filterlens.jobs.run_folder import write_table
 from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict
 from filterlens.record import Record
 from filterlens.report.figures import LIGHT, png
 from filterlens.report.labels import significant
+from filterlens.run.rows import write_table
 
 FIGURES, INDEX = "figures", "index.md"
 MARKS = {Verdict.HOLDS: "✔", Verdict.PARTLY: "◐", Verdict.FAILS: "✘", Verdict.OPEN: "?"}

@@ -10,7 +10,6 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from filterlens.files import write_text
-from filterlens.jobs.run_facts import RUN
 from filterlens.record import Record
 from filterlens.report import curves, findings, layers, pictures, provenance, tables
 from filterlens.report.figures import FIGURES, save
@@ -24,8 +23,9 @@ from filterlens.report.labels import (
     percent_text,
     significant,
 )
-from filterlens.report.records import RunData
-from filterlens.report.run_data import TOP_TEN, mask_command, read_run
+from filterlens.run.folder import RUN, mask_command
+from filterlens.run.reading import TOP_TEN, RunData, read_run
+from filterlens.run.tables import RankedFilter
 
 PAGE = "report.html"
 TEMPLATES = ("template.html.j2", "macros.html.j2", "method.html.j2")
@@ -73,6 +73,7 @@ def render(run: RunData, record: Record) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "address": address,
         "breakable": breakable,
         "count": count,
         "fixed": fixed,
@@ -122,6 +123,14 @@ def context(run: RunData, record: Record) -> dict[str, Any]:
 def breakable(name: str) -> Markup:
     """Escape a degradation's name and let its line break after a comma or plus, but nowhere else."""
     return Markup(re.sub(r"([,+])", r"\1<wbr>", str(escape(name))))
+
+
+def address(ranked: RankedFilter) -> str:
+    """Return a filter as PyTorch writes it, for example ``body.3.conv1.weight[17, 4]``."""
+    from filterlens.filters import FilterAddress  # imports torch, which nothing else of the report needs
+
+    into = ranked.in_channel
+    return str(FilterAddress(ranked.layer, ranked.out_channel, into or 0, into is None))
 
 
 def _resource(name: str) -> str:

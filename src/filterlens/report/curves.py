@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from filterlens.report.figures import MARKERS, Panel, Theme, safe_name
 from filterlens.report.labels import method_label
-from filterlens.report.records import Judgement, RunData
+from filterlens.run.reading import Judgement, RunData
+from filterlens.run.tables import Edit
 
 Line = tuple[str, list[float], list[float]]
 
@@ -40,12 +41,12 @@ def _whose(others: list[str]) -> str:
 
 
 def _own(judged: Judgement, method: str, percent: float, name: str) -> float | None:
-    row = judged.own(method, percent, name)
+    row = judged.own(Edit(method, percent, name))
     return row.distance if row else None
 
 
 def _cross(judged: Judgement, method: str, percent: float, name: str) -> float | None:
-    rows = judged.cross_on(method, percent, name)
+    rows = judged.cross_on(Edit(method, percent, name))
     return sum(row.distance for row in rows) / len(rows) if rows else None
 
 

@@ -15,7 +15,8 @@ from filterlens.report.labels import (
     unrounded,
     whole_percent,
 )
-from filterlens.report.records import Damage, Judgement, RunData
+from filterlens.run.reading import Judgement, RunData
+from filterlens.run.tables import DamageSummary, Edit
 
 MOST = 0.5
 """A function counts as removed, or as kept, from this R or P on."""
@@ -43,8 +44,10 @@ def find(run: RunData) -> tuple[Finding, ...]:
     judged = run.judgement
     if judged is None:
         return ()
-    percent = min((row.percent for row in judged.damage if row.method == run.method), default=judged.percents[0])
-    owns = [row for d in run.degradations if (row := judged.own(run.method, percent, d))]
+    percent = min(
+        (row.edit.percent for row in judged.damage if row.edit.method == run.method), default=judged.percents[0]
+    )
+    owns = [row for d in run.degradations if (row := judged.own(Edit(run.method, percent, d)))]
     if not owns:
         return (_held_out(judged),)
     found = [*_functions(run, judged, owns), *_specificity(judged, owns), *_methods(run, judged, owns)]
@@ -87,7 +90,7 @@ def _share(run: RunData, percent: float) -> str:
     return f"{percent_text(percent)} of the filters ({count(replaced)} of {count(run.filters)})"
 
 
-def _functions(run: RunData, judged: Judgement, owns: list[Damage]) -> list[Finding]:
+def _functions(run: RunData, judged: Judgement, owns: list[DamageSummary]) -> list[Finding]:
     """R on the own and P on the other degradations: a sentence each, or one summary for many degradations."""
     if len(owns) <= 2:
         return [_function(run, judged, own) for own in owns if own.removal is not None]
@@ -95,50 +98,50 @@ def _functions(run: RunData, judged: Judgement, owns: list[Damage]) -> list[Find
     if not single:
         return []
     good = sum(finding.verdict == "holds" for _, finding in single)
-    numbers = "; ".join(f"{own.masked} R = {fixed(own.removal)}{_lowest(judged, own)}" for own, _ in single)
-    percent = percent_text(owns[0].percent)
+    numbers = "; ".join(f"{own.edit.masked} R = {fixed(own.removal)}{_lowest(judged, own)}" for own, _ in single)
+    percent = percent_text(owns[0].edit.percent)
     return [
         Finding(
             "holds" if good == len(single) else "fails",
             f"For {good} of {len(single)} degradations, {percent} of the filters carry the function.",
-            f"Replacing {_share(run, owns[0].percent)} that {method_label(run.method)} ranks for one degradation: "
+            f"Replacing {_share(run, owns[0].edit.percent)} that {method_label(run.method)} ranks for one degradation: "
             f"{numbers}.",
         )
     ]
 
 
-def _lowest(judged: Judgement, own: Damage) -> str:
+def _lowest(judged: Judgement, own: DamageSummary) -> str:
     kept = [row.preservation for row in _others(judged, own) if row.preservation is not None]
     return f", lowest P = {fixed(min(kept))}" if kept else ""
 
 
-def _others(judged: Judgement, own: Damage) -> tuple[Damage, ...]:
-    return judged.cross(own.method, own.percent, own.masked)
+def _others(judged: Judgement, own: DamageSummary) -> tuple[DamageSummary, ...]:
+    return judged.cross(own.edit)
 
 
-def _function(run: RunData, judged: Judgement, own: Damage) -> Finding:
+def _function(run: RunData, judged: Judgement, own: DamageSummary) -> Finding:
     removal = own.removal if own.removal is not None else float("nan")
-    function, percent = function_of(own.masked), percent_text(own.percent)
+    function, percent = function_of(own.edit.masked), percent_text(own.edit.percent)
     kept = [row for row in _others(judged, own) if row.preservation is not None]
     preserved = all((row.preservation or 0) >= MOST for row in kept)
     carried = "carry" if removal >= MOST else "carry only a part of"
     headline = f"{percent} of the filters {carried} the {function}"
     headline += "." if preserved else ", but not it alone."
     detail = (
-        f"Replacing {_share(run, own.percent)} that {method_label(own.method)} ranks for {own.masked} "
+        f"Replacing {_share(run, own.edit.percent)} that {method_label(own.edit.method)} ranks for {own.edit.masked} "
         f"{_removed(removal, function)}{''.join(f' and {_kept(row)}' for row in kept)}{_later(judged, own)}."
     )
     return Finding("holds" if removal >= MOST and preserved else "fails", headline, detail)
 
 
-def _later(judged: Judgement, own: Damage) -> str:
+def _later(judged: Judgement, own: DamageSummary) -> str:
     """Say at which larger proportion the function is gone, where it is not at the smallest."""
-    larger = (judged.own(own.method, percent, own.masked) for percent in judged.percents if percent > own.percent)
+    larger = (judged.own(own.edit._replace(percent=each)) for each in judged.percents if each > own.edit.percent)
     steps = [row for row in larger if row and row.removal is not None]
     if (own.removal or 0) >= MOST or not steps:
         return ""
     enough = next((row for row in steps if (row.removal or 0) >= MOST), steps[-1])
-    return f"; at {percent_text(enough.percent)}, R = {unrounded(enough.removal)}"
+    return f"; at {percent_text(enough.edit.percent)}, R = {unrounded(enough.removal)}"
 
 
 def _removed(removal: float, function: str) -> str:
@@ -151,7 +154,7 @@ def _removed(removal: float, function: str) -> str:
     return f"removes {only}{whole_percent(removal)} of the {function} {value}"
 
 
-def _kept(row: Damage) -> str:
+def _kept(row: DamageSummary) -> str:
     kept = row.preservation or 0.0
     value, function = f"(P = {unrounded(kept)})", function_of(row.input)
     if kept < 0:
@@ -159,13 +162,9 @@ def _kept(row: Damage) -> str:
     return f"keeps {'only ' if kept < MOST else ''}{whole_percent(kept)} of the {function} on {row.input} {value}"
 
 
-def _specificity(judged: Judgement, owns: list[Damage]) -> list[Finding]:
+def _specificity(judged: Judgement, owns: list[DamageSummary]) -> list[Finding]:
     """Compare own with the largest cross damage on the same input, because other inputs have another scale."""
-    pairs = [
-        (own, max(others, key=lambda row: row.distance))
-        for own in owns
-        if (others := judged.cross_on(own.method, own.percent, own.input))
-    ]
+    pairs = [(own, max(others, key=lambda row: row.distance)) for own in owns if (others := judged.cross_on(own.edit))]
     if not pairs:
         return []
     failing = [own.input for own, cross in pairs if cross.distance >= own.distance]
@@ -175,27 +174,28 @@ def _specificity(judged: Judgement, owns: list[Damage]) -> list[Finding]:
         else "The damage is specific: each degradation suffers most from its own filters."
     )
     sentences = "; ".join(_ratio(own, cross) for own, cross in pairs)
-    detail = f"Distance from the target's output at {percent_text(owns[0].percent)}: {sentences}."
+    detail = f"Distance from the target's output at {percent_text(owns[0].edit.percent)}: {sentences}."
     return [Finding("fails" if failing else "holds", headline, detail)]
 
 
-def _ratio(own: Damage, cross: Damage) -> str:
+def _ratio(own: DamageSummary, cross: DamageSummary) -> str:
     numbers = f"{significant(own.distance)} against {significant(cross.distance)}"
     relation = f" ({times(own.distance / cross.distance)})" if cross.distance > 0 else ""
-    return f"on {own.input}, its own filters {numbers} of those for {cross.masked}{relation}"
+    return f"on {own.input}, its own filters {numbers} of those for {cross.edit.masked}{relation}"
 
 
-def _methods(run: RunData, judged: Judgement, owns: list[Damage]) -> list[Finding]:
+def _methods(run: RunData, judged: Judgement, owns: list[DamageSummary]) -> list[Finding]:
     """Compare own damage with every other method that was judged, and with random filters."""
     name = method_label(run.method)
     sentences, beaten = [], False
     for own in owns:
-        rivals = [r for m in run.judged_methods if m != run.method and (r := judged.own(m, own.percent, own.masked))]
+        others = [own.edit._replace(method=method) for method in run.judged_methods if method != run.method]
+        rivals = [row for edit in others if (row := judged.own(edit))]
         if not rivals:
             continue
         best = max(rivals, key=lambda row: row.distance)
         beaten = beaten or best.distance > own.distance
-        sentences.append(_contest(judged, own, best, [row for row in rivals if row.method == "random"]))
+        sentences.append(_contest(judged, own, best, [row for row in rivals if row.edit.method == "random"]))
     if not sentences:
         return []
     headline = (
@@ -203,24 +203,24 @@ def _methods(run: RunData, judged: Judgement, owns: list[Damage]) -> list[Findin
         if beaten
         else f"No other method finds filters that matter more than those of {name}."
     )
-    percent = percent_text(owns[0].percent)
+    percent = percent_text(owns[0].edit.percent)
     detail = f"Own damage at {percent} – {'; '.join(sentences)}."
     return [Finding("fails" if beaten else "holds", headline, detail)]
 
 
-def _contest(judged: Judgement, own: Damage, best: Damage, chance: list[Damage]) -> str:
-    ours = f"{method_label(own.method)} {significant(own.distance)}"
-    theirs = f"{method_label(best.method)} {significant(best.distance)}"
-    text = f"{own.masked}: {ours}, next {theirs}"
+def _contest(judged: Judgement, own: DamageSummary, best: DamageSummary, chance: list[DamageSummary]) -> str:
+    ours = f"{method_label(own.edit.method)} {significant(own.distance)}"
+    theirs = f"{method_label(best.edit.method)} {significant(best.distance)}"
+    text = f"{own.edit.masked}: {ours}, next {theirs}"
     if best.distance > own.distance:
-        text = f"{own.masked}: {theirs}{_price(judged, own, best)} beats {ours}"
+        text = f"{own.edit.masked}: {theirs}{_price(judged, own, best)} beats {ours}"
     for row in chance:
         less = f", {times(own.distance / row.distance)} less" if 0 < row.distance < own.distance else ""
         text += f", random filters {significant(row.distance)}{less}"
     return text
 
 
-def _price(judged: Judgement, own: Damage, best: Damage) -> str:
+def _price(judged: Judgement, own: DamageSummary, best: DamageSummary) -> str:
     """Say what the winner costs elsewhere, because a network broken everywhere has a large own damage too."""
     theirs, ours = _others(judged, best), _others(judged, own)
     if not theirs or not ours:

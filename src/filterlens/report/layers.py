@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from filterlens.diagnosis import distribution
 from filterlens.report.figures import Panel, Theme, safe_name
 from filterlens.report.labels import percent_text, shortened
-from filterlens.report.records import LayerShare, RunData
+from filterlens.run.reading import RunData
+from filterlens.run.tables import LayerShare
 
 MANY = 60
 """Layers from which on a dashed line would be a tangle, and strips would touch."""
@@ -40,7 +41,7 @@ def maps(run: RunData) -> list[Panel]:
 
 def _shares(run: RunData) -> dict[str, list[LayerShare]]:
     chosen = [row for row in run.distribution if row.method == run.method and row.percent == run.percent]
-    found = {name: [row for row in chosen if row.degradation == name] for name in run.degradations}
+    found = {name: [row.within for row in chosen if row.degradation == name] for name in run.degradations}
     return {name: sorted(rows, key=lambda row: row.position) for name, rows in found.items() if rows}
 
 
@@ -75,7 +76,7 @@ def _map(run: RunData, number: int, name: str, selected: int) -> Panel:
     ticks = [
         (
             row_of[f.layer],
-            (f.out_channel * size_of[f.layer].in_channels + f.in_channel + 0.5) / size_of[f.layer].filters,
+            (f.out_channel * size_of[f.layer].in_channels + (f.in_channel or 0) + 0.5) / size_of[f.layer].filters,
         )
         for f in run.top.get(name, ())
         if f.rank <= selected and f.layer in row_of

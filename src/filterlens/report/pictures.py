@@ -3,6 +3,7 @@
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,7 +13,8 @@ from PIL import Image
 from filterlens.errors import FilterlensError
 from filterlens.report.figures import data_address
 from filterlens.report.labels import percent_text
-from filterlens.report.records import Judgement, Picture, RunData
+from filterlens.run.facts import Picture
+from filterlens.run.reading import Judgement, RunData
 
 WHOLE = 400
 """Longest side of an embedded picture, in pixels."""
@@ -77,7 +79,7 @@ def _row(run: RunData, judged: Judgement, image: str, name: str) -> PictureRow |
     target = next((picture for picture in chosen if picture.what == "target"), None)
     if target is None:
         return None
-    pixels = {picture: _read(picture) for picture in chosen}
+    pixels = {picture: _read(run.folder / picture.file) for picture in chosen}
     reference = pixels[target]
     own = next((p for p in chosen if p.masked == name), None)
     other = own or next((p for p in chosen if p.what in ("baseline", "truth")), target)
@@ -105,20 +107,20 @@ def _chosen(run: RunData, judged: Judgement, image: str, name: str) -> list[Pict
     return before + own + others[:3] + control[:1] + [by_what[what] for what in ("truth",) if what in by_what]
 
 
-def _read(picture: Picture) -> Pixels:
+def _read(path: Path) -> Pixels:
     """Return the picture as ``(H, W, 3)`` in [0, 1]."""
     try:
-        with Image.open(picture.path) as image:
+        with Image.open(path) as image:
             return np.asarray(image.convert("RGB"), dtype=np.float32) / np.float32(255)
     except (OSError, ValueError) as error:
-        raise FilterlensError(f"Cannot read the picture '{picture.path}': {error}.") from error
+        raise FilterlensError(f"Cannot read the picture '{path}': {error}.") from error
 
 
 def _difference(pixels: Pixels, reference: Pixels, picture: Picture) -> Pixels:
     """Return the absolute difference ``(H, W)``, mean over the channels."""
     if pixels.shape != reference.shape:
         sizes = f"{pixels.shape[1]}×{pixels.shape[0]} instead of {reference.shape[1]}×{reference.shape[0]}"
-        raise FilterlensError(f"The picture '{picture.path}' has another size than the target's: {sizes}.")
+        raise FilterlensError(f"The picture '{picture.file}' has another size than the target's: {sizes}.")
     difference: Pixels = np.abs(pixels - reference).mean(axis=2)
     return difference
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from filterlens.report.labels import count, listed, method_label, significant, whole_percent
-from filterlens.report.records import RunData
+from filterlens.run.reading import RunData
 
 Facts = tuple[tuple[str, str], ...]
 

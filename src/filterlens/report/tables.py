@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from filterlens.report.labels import fixed, method_label, percent_text, significant
-from filterlens.report.records import Damage, Judgement, RunData
+from filterlens.run.reading import Judgement, RunData
+from filterlens.run.tables import DamageSummary, Edit
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,12 @@ class Measure:
     """What a matrix shows: its text per cell, and the number by which the best own cell is found (None: no best)."""
 
     name: str
-    text: Callable[[Damage], str]
-    rank: Callable[[Damage], float | None]
+    text: Callable[[DamageSummary], str]
+    rank: Callable[[DamageSummary], float | None]
 
 
-def _effect(row: Damage) -> float | None:
-    return row.removal if row.own else row.preservation
+def _effect(row: DamageSummary) -> float | None:
+    return row.removal if row.is_own else row.preservation
 
 
 MEASURES = {
@@ -87,9 +88,12 @@ def matrices(run: RunData, measure: Measure) -> tuple[Matrix, ...]:
 def _group(
     judged: Judgement, measure: Measure, methods: tuple[str, ...], percent: float, masked: str, inputs: tuple[str, ...]
 ) -> Group:
-    table = {method: [judged.find(method, percent, masked, each) for each in inputs] for method in methods}
+    table = {method: [judged.find(Edit(method, percent, masked), each) for each in inputs] for method in methods}
     owns = [
-        rank for rows in table.values() for row in rows if row and row.own and (rank := measure.rank(row)) is not None
+        rank
+        for rows in table.values()
+        for row in rows
+        if row and row.is_own and (rank := measure.rank(row)) is not None
     ]
     best = max(owns) if len(owns) > 1 else None
     return Group(
@@ -105,7 +109,7 @@ def _group(
     )
 
 
-def _cell(measure: Measure, row: Damage | None, own: bool, best: float | None) -> Cell:
+def _cell(measure: Measure, row: DamageSummary | None, own: bool, best: float | None) -> Cell:
     if row is None:
         return Cell("–", own, False)
     return Cell(measure.text(row), own, own and best is not None and measure.rank(row) == best)

@@ -14,7 +14,7 @@ from filterlens.execution.hardware import resolve_precision
 from filterlens.filters import ROWS
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.classify import filters_of_run, shipped_filters
-from filterlens.jobs.run_folder import open_pair
+from filterlens.jobs.pairs import open_pair
 from filterlens.jobs.studio.studio import Studio
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress

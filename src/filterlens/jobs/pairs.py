@@ -1,70 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a run folder: names, tables, and what is recorded of every job."""
+"""The pair that a command works with: one that ships, two checkpoints, or that of a run folder."""
 
-import csv
-import io
-import os
-import platform
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from filterlens.editing.weights_hash import weights_hash
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.files import sha256_of, write_text
+from filterlens.files import sha256_of
 from filterlens.filters import ROWS
-from filterlens.jobs.run_facts import RUN, require_run
 from filterlens.models.user_module import is_factory, not_named
 from filterlens.pair import ModelPair
-from filterlens.record import Record, listed
-from filterlens.version import __version__
+from filterlens.run.folder import RUN, placed, places_of, require_run
 
-SCORES, SCORES_AS_TEXT, FILTERS = "scores.safetensors", "scores.json", "filters.csv"
-DISTRIBUTION, DAMAGE, DAMAGE_PER_IMAGE = "distribution.csv", "damage.csv", "damage_per_image.csv"
-PARTIAL, NETWORKS = "partial", "networks.csv"
 ROLES = ("baseline", "target")
-RESULTS_OF = ("attribute", "mask", "report", "classify")  # a new ranking replaces what these made of the old one
-RUN_JOBS = (*RESULTS_OF, "demo", "retrain")
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV, whole or not at all; None becomes an empty cell, floats keep six significant digits."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    write_text(path, stream.getvalue())
-
-
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def provenance() -> dict[str, Any]:
-    """Return versions, time and command: what every job records."""
-    return {
-        "filterlens": __version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "versions": {"python": platform.python_version(), **_versions("torch", "numpy", "pillow", "safetensors")},
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
 
 
 def describe_pair(pair: ModelPair, run: Path | None = None) -> dict[str, Any]:
@@ -196,23 +146,6 @@ def _checkpoint_of(run: Path, facts: dict[str, Any], role: str, moved: Path | No
     return next((place for place in there if sha256_of(place) == entry["sha256"]), there[0])
 
 
-def places_of(entry: Mapping[str, Any], run: Path) -> list[Path]:
-    """Return where a recorded file may lie: as it was named, its absolute place, and its place seen from the run."""
-    named = [Path(entry[key]) for key in ("path", "absolute") if entry.get(key)]
-    beside = [run / entry["relative"]] if entry.get("relative") else []
-    return list(dict.fromkeys([*named, *beside]))
-
-
-def placed(path: Path | str, run: Path) -> dict[str, str]:
-    """Say where a file lies, absolutely and seen from the run, so that either may move with the other."""
-    absolute = Path(path).resolve()
-    try:
-        relative = {"relative": Path(os.path.relpath(absolute, run.resolve())).as_posix()}
-    except ValueError:  # another drive
-        relative = {}
-    return {"absolute": str(absolute)} | relative
-
-
 def _check_same_weights(run: Path, role: str, entry: Mapping[str, Any], pair: ModelPair) -> None:
     """Accept a file of the same bytes, or of the same weights in another wrapping."""
     if pair.facts[role]["sha256"] == entry["sha256"]:
@@ -223,76 +156,3 @@ def _check_same_weights(run: Path, role: str, entry: Mapping[str, Any], pair: Mo
             f"The {role} '{pair.facts[role]['path']}' changed since '{run}' was made (its hash differs). "
             f"Give the old file with --{role}, or run `filterlens attribute` again."
         )
-
-
-def refuse_strangers(run: Path) -> None:
-    """Refuse a folder for a new ranking that holds files and is no run, before anything is written into it.
-
-    Raises:
-        UsageError: There are such files; or the path is a file.
-        FilterlensError: It holds a ``run.json`` that is none of ours.
-    """
-    record = Record(run, "attribute")
-    if (run / RUN).exists():
-        require_run(run)
-        return
-    others = [name for name in record.names if name not in record.of_jobs(*RUN_JOBS)]
-    if strangers := [*record.strangers({PARTIAL}), *others]:
-        raise UsageError(
-            f"'{run}' is no run folder and not empty: {listed(strangers)}. "
-            f"Give a new folder, for example {run / 'run'}."
-        )
-
-
-def open_run_folder(
-    run: Path, made_of: str, *, force: bool, replace_other: bool = False
-) -> tuple[Record, dict[str, Any] | None]:
-    """Look at the folder of a new ranking before anything is computed.
-
-    Args:
-        run: Where it goes.
-        made_of: Hash of everything that decides the ranking.
-        force: Replace the ranking, and what was made from it.
-        replace_other: Replace another ranking, but keep this very one.
-
-    Returns:
-        The folder's record, and ``run.json`` where the folder holds this very ranking already.
-
-    Raises:
-        UsageError: The folder holds another ranking.
-        FilterlensError: A file of the run was changed since it was written.
-    """
-    record = Record(run, "attribute")
-    if not (run / RUN).exists():
-        return record, None
-    facts = require_run(run)
-    if facts.get("made_of") == made_of and not force and record.is_ours(RUN) and record.is_ours(SCORES):
-        return record, facts
-    if RUN not in record.names:
-        raise UsageError(
-            f"'{run}' holds a run of an earlier version, which kept no record of its files, so none is removed. "
-            "Give another folder, or delete it yourself."
-        )
-    results = record.of_jobs(*RESULTS_OF)
-    if not (force or replace_other):
-        going = dict.fromkeys(PurePosixPath(name).parts[0] for name in results if (run / name).exists())
-        raise UsageError(
-            f"'{run}' holds a ranking of other settings (for {', '.join(facts['settings']['degradations'])}). Give "
-            f"another --output; or --force, which deletes {listed(going, most=len(going))} there."
-        )
-    record.check(name for name in results if (run / name).exists())
-    return record, None
-
-
-def run_record(run: Path, job: str, adopted: Iterable[str] = ()) -> Record:
-    """Return the record of a finished run for a job that goes on with it.
-
-    Args:
-        run: The folder.
-        job: The command.
-        adopted: Its own files, which in a run of an earlier version, that kept no record, count as ours.
-    """
-    record = Record(run, job)
-    if RUN not in record.names:
-        record.adopt(adopted)
-    return record

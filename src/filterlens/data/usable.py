@@ -1,23 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a folder that can be used, and those that cannot, with the reason: one bad file ends no batch."""
+"""The images of a job that can be used, and those that are left out, with the reason: one bad file ends no batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from filterlens.data.samples import Images, Sample, as_samples
 from filterlens.errors import FilterlensError, UsageError
+from filterlens.execution.hardware import is_out_of_memory
 from filterlens.progress import Progress
-from filterlens.record import listed
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """An image that could not be used, and why."""
+    """An image that could not be used, and why in one line."""
 
     name: str
     reason: str
     path: str | None = None
+
+    @property
+    def message(self) -> str:
+        """The reason, with the image before it where it does not name it."""
+        place = self.path or self.name
+        return self.reason if place in self.reason else f"{place}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,20 @@ def readable(
     return Readable(samples, described, tuple(left_out))
 
 
-def complain(left_out: Sequence[dict[str, Any]], done: str) -> None:
-    """Raise after the work is done where images were left out, so that a script notices.
+def failure_of(error: Exception, path: Path) -> FilterlensError:
+    """Return what is wrong with an image as an error for its user.
+
+    Args:
+        error: What was raised while the image was read or worked on.
+        path: Of the image.
 
     Raises:
-        FilterlensError: Names them.
+        Exception: The error itself, where it is a fault of the program.
     """
-    if left_out:
-        names = listed(each["name"] for each in left_out)
-        raise FilterlensError(f"{done}, but without {names}: see the notes above, or left_out in the run's record.")
+    if isinstance(error, FilterlensError):
+        return error
+    if is_out_of_memory(error):
+        return FilterlensError(f"Out of memory at '{path}'. Free memory, or cut it into parts.")
+    if isinstance(error, OSError):
+        return FilterlensError(f"Cannot read image '{path}': {error.strerror or error}.")
+    raise error

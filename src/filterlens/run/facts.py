@@ -1,18 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the JSON files of a run folder must say; whoever reads one checks it here first, as folders come from others."""
+"""What the JSON files of a run folder must say. Folders come from others: nothing is believed before it is checked."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, RootModel
 
-from filterlens.errors import FilterlensError
-from filterlens.files import read_checked
 from filterlens.record import is_inside
-
-RUN, MASK, PICTURES = "run.json", "mask.json", "pictures.json"
-ATTRIBUTE = "filterlens attribute"
-_AGAIN = f"Run `{ATTRIBUTE}` again, into another folder."
 
 
 class _Facts(BaseModel):
@@ -125,8 +118,8 @@ def _inside(name: str) -> str:
     return name
 
 
-class PictureFacts(_Facts):
-    """A picture of the judging."""
+class Picture(_Facts):
+    """A picture of the judging: what it shows, for which image and input, and with which filters replaced."""
 
     image: str
     input: str
@@ -137,38 +130,5 @@ class PictureFacts(_Facts):
     file: Annotated[str, AfterValidator(_inside)]
 
 
-class PicturesFacts(RootModel[list[PictureFacts]]):
+class PicturesFacts(RootModel[list[Picture]]):
     """``pictures.json``."""
-
-
-def require_run(run: Path) -> dict[str, Any]:
-    """Return ``run.json`` of a run folder, checked.
-
-    Raises:
-        FilterlensError: It is no run folder, or the file does not say what it must.
-    """
-    if not (run / RUN).is_file():
-        raise FilterlensError(f"'{run}' is no run folder: '{run / RUN}' is missing. `{ATTRIBUTE}` makes one.")
-    facts: dict[str, Any] = read_checked(run / RUN, RunFacts, _AGAIN)
-    return facts
-
-
-def mask_facts(run: Path) -> dict[str, Any]:
-    """Return ``mask.json`` of a run folder, checked; errors as in :func:`require_run`."""
-    facts: dict[str, Any] = read_checked(run / MASK, MaskFacts, f"Run `filterlens mask {run}` again.")
-    return facts
-
-
-def picture_facts(run: Path) -> list[dict[str, Any]]:
-    """Return ``pictures.json`` of a run folder, checked: every file lies inside, also when links are followed.
-
-    Raises:
-        FilterlensError: As in :func:`require_run`, or a picture lies elsewhere.
-    """
-    remedy = f"Run `filterlens mask {run}` again."
-    entries: list[dict[str, Any]] = read_checked(run / PICTURES, PicturesFacts, remedy)
-    home = run.resolve()
-    for entry in entries:
-        if not (run / entry["file"]).resolve().is_relative_to(home):
-            raise FilterlensError(f"'{run / PICTURES}': the picture '{entry['file']}' lies outside the run. {remedy}")
-    return entries
