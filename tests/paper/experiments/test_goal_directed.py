@@ -5,7 +5,7 @@ from filterlens.evaluation.damage import Damage, Edit
 from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments import goal_directed
 from filterlens.paper.experiments.goal_directed import FAIG, GOAL, ONE_SHOT, GoalDirectedSettings
-from filterlens.paper.judged import Judged
+from filterlens.paper.judged import Judged, View
 
 SETTINGS = GoalDirectedSettings(pairs=1, percents=(5.0,), crops=2, steps=4)
 KINDS = ("blur:1", "noise:0.1")
@@ -50,16 +50,16 @@ def fabricated(shares):
                 edit = Edit(method, 5.0, masked)
                 for image in ("a", "b"):
                     damages.append((0, Damage(edit, kind, image, 0.0, 0.0, 30.0, 0.9, 1 - share, 1.0)))
-    return Judged.of(damages, (), 50)
+    return View("tiny", 5.0, KINDS, Judged.of(damages, (), 50))
 
 
 @pytest.mark.parametrize(
     ("shares", "verdict"),
     [((0.96, 0.99, 0.91), Verdict.HOLDS), ((0.96, 0.99, 0.5), Verdict.PARTLY), ((0.9, 0.9, 0.5), Verdict.FAILS)],
 )
-def test_the_goal_is_reached_only_when_all_three_numbers_are(laboratory, shares, verdict):
-    judged = fabricated({GOAL: shares, FAIG: (0.9, 0.8, -1.0)})
-    claims = list(goal_directed._goals(laboratory, SETTINGS, "tiny", judged))
+def test_the_goal_is_reached_only_when_all_three_numbers_are(shares, verdict):
+    view = fabricated({GOAL: shares, FAIG: (0.9, 0.8, -1.0)})
+    claims = list(goal_directed._goals(view, SETTINGS))
     assert [claim.verdict for claim in claims] == [verdict, verdict]
     assert "FAIG −1.00" in claims[0].evidence
 
@@ -68,9 +68,9 @@ def test_the_goal_is_reached_only_when_all_three_numbers_are(laboratory, shares,
     ("faig", "verdict"),
     [((0.9, 0.8, -1.0), Verdict.HOLDS), ((0.96, 0.8, 0.95), Verdict.PARTLY), ((1.0, 1.0, 1.0), Verdict.FAILS)],
 )
-def test_being_more_selective_than_faig_can_fail(laboratory, faig, verdict):
-    judged = fabricated({GOAL: (0.96, 0.99, 0.91), FAIG: faig})
-    assert goal_directed._against_faig(laboratory, SETTINGS, "tiny", judged).verdict == verdict
+def test_being_more_selective_than_faig_can_fail(faig, verdict):
+    view = fabricated({GOAL: (0.96, 0.99, 0.91), FAIG: faig})
+    assert goal_directed._against_faig(view).verdict == verdict
 
 
 def test_one_shot_has_a_label_of_its_own():

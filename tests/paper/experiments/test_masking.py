@@ -10,7 +10,7 @@ from filterlens.evaluation.function_distance import function_distance, removal
 from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments import masking
 from filterlens.paper.experiments.masking import MaskingSettings
-from filterlens.paper.judged import Judged, judge, selections_of
+from filterlens.paper.judged import Judged, View, judge, selections_of
 
 METHODS = ("faig", "ig", "change-relative", "random")
 SETTINGS = MaskingSettings(percents=(5.0,), methods=METHODS)
@@ -64,7 +64,7 @@ def test_a_second_run_reads_everything_from_disk(laboratory, outcome, monkeypatc
 
 
 def fabricated(distances):
-    """Own and cross damage by method: method → (own, cross)."""
+    """Build a view in which method → (own damage, cross damage)."""
     damages = []
     for method, (own, cross) in distances.items():
         for kind in ("blur:1", "noise:0.1"):
@@ -72,19 +72,18 @@ def fabricated(distances):
                 edit = Edit(method, 1.0, kind)
                 value = own if seen == kind else cross
                 damages.append((0, Damage(edit, seen, "a", value, value, 30.0, 0.9, 0.1, 1.0)))
-    return Judged.of(damages, (), 100)
+    return View("tiny", 1.0, ("blur:1", "noise:0.1"), Judged.of(damages, (), 100))
 
 
 @pytest.mark.parametrize(
     ("own", "verdict"),
     [((4, 3, 2, 1), Verdict.HOLDS), ((3, 4, 2, 1), Verdict.PARTLY), ((1, 2, 3, 4), Verdict.FAILS)],
 )
-def test_the_claim_of_the_order_can_hold_and_fail(laboratory, own, verdict):
-    judged = fabricated({method: (value, 0) for method, value in zip(METHODS, own, strict=True)})
-    claim = masking._order(laboratory, MaskingSettings(percents=(1.0,), methods=METHODS), "tiny", judged)
-    assert claim.verdict == verdict
+def test_the_claim_of_the_order_can_hold_and_fail(own, verdict):
+    view = fabricated({method: (value, 0) for method, value in zip(METHODS, own, strict=True)})
+    assert masking._order(view).verdict == verdict
 
 
 @pytest.mark.parametrize(("cross", "verdict"), [(1, Verdict.HOLDS), (2, Verdict.FAILS)])
-def test_the_claim_of_specific_filters_can_hold_and_fail(laboratory, cross, verdict):
-    assert masking._own_above_cross(laboratory, "tiny", fabricated({"faig": (4, cross)})).verdict == verdict
+def test_the_claim_of_specific_filters_can_hold_and_fail(cross, verdict):
+    assert masking._own_above_cross(fabricated({"faig": (4, cross)})).verdict == verdict

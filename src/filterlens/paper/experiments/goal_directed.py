@@ -2,6 +2,7 @@
 """Our own ranking against the paper's: which few filters take one function away and leave everything else?"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -12,22 +13,11 @@ from filterlens.attribution.mask_optimisation import Schedule
 from filterlens.attribution.result import Attribution
 from filterlens.data.images import center_crop
 from filterlens.editing.dial import substituted
-from filterlens.evaluation.damage import Edit
 from filterlens.metrics import psnr
 from filterlens.paper import drawing
-from filterlens.paper.experiment import (
-    Cell,
-    Claim,
-    Experiment,
-    Outcome,
-    Table,
-    Verdict,
-    images_text,
-    is_above,
-    targets_text,
-)
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, common_rows, is_above
 from filterlens.paper.images import evenly
-from filterlens.paper.judged import INTERVALS, Judged, judge, others_of, selections_of
+from filterlens.paper.judged import INTERVALS, View, judge, selections_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.settings import Percent, Positive, Settings
 from filterlens.report.figures import Panel, safe_name
@@ -36,7 +26,6 @@ from filterlens.report.labels import function_of, method_label, unrounded
 FAIG, GOAL, ONE_SHOT, CLEAN = "faig", "goal-directed", "goal-one-shot", "clean"
 LABELS = {ONE_SHOT: "goal-directed, one shot"}
 SIDE = 160  # HR pixels of the pictures
-Found = Mapping[str, Attribution]
 
 
 class GoalDirectedSettings(Settings):
@@ -63,7 +52,7 @@ class GoalDirectedSettings(Settings):
     kept_clean: Annotated[float, Field(gt=0, le=1)] = 0.90
 
     def goal(self, own: str, kind: str) -> float:
-        """Return what removal (own input) or preservation shall reach."""
+        """Return the goal of removal (own input) or preservation."""
         return self.removal if kind == own else self.kept_clean if kind == CLEAN else self.kept
 
 
@@ -73,24 +62,25 @@ def run(laboratory: Laboratory, settings: GoalDirectedSettings) -> Outcome:
     claims: list[Claim] = []
     panels: list[Panel] = []
     for name in laboratory.common.pairs[: settings.pairs]:
-        models = laboratory.targets(name)
-        found = [rankings(laboratory, settings, model) for model in models]
-        edited = [
-            (model, selections_of(each, settings.percents, laboratory.common.degradations))
-            for model, each in zip(models, found, strict=True)
-        ]
-        judged = judge(laboratory, edited, evenly(laboratory.judging(name), settings.judge_images))
-        methods = list(found[0])
-        tables += [_table(laboratory, settings, name, methods, judged, percent) for percent in settings.percents]
-        tables.append(_choices(laboratory, name, models, found))
-        claims += _goals(laboratory, settings, name, judged)
-        claims.append(_against_faig(laboratory, settings, name, judged))
-        panels += _bars(laboratory, settings, name, methods, judged)
-        panels += _pictures(laboratory, settings, models[0], found[0])
+        models, view = laboratory.targets(name), _view(laboratory, settings, name)
+        tables += [_table(replace(view, percent=percent), settings) for percent in settings.percents]
+        tables.append(_choices(view, models))
+        claims += [*_goals(view, settings), _against_faig(view)]
+        panels += [*_bars(view), *_pictures(laboratory, view, models[0])]
     return Outcome(tuple(claims), tuple(tables), tuple(panels), _TEXT, _specification(laboratory, settings))
 
 
-def rankings(laboratory: Laboratory, settings: GoalDirectedSettings, model: TargetModel) -> Found:
+def _view(laboratory: Laboratory, settings: GoalDirectedSettings, name: str) -> View:
+    models, degradations = laboratory.targets(name), laboratory.common.degradations
+    found = [rankings(laboratory, settings, model) for model in models]
+    edited = [
+        (model, selections_of(each, settings.percents, degradations)) for model, each in zip(models, found, strict=True)
+    ]
+    judged = judge(laboratory, edited, evenly(laboratory.judging(name), settings.judge_images))
+    return View(name, settings.percents[0], degradations, judged, found)
+
+
+def rankings(laboratory: Laboratory, settings: GoalDirectedSettings, model: TargetModel) -> Mapping[str, Attribution]:
     """Return the rankings of one target model, ours last."""
     common = laboratory.common
     found = laboratory.attribute(model, (FAIG, "faig-no-elimination", "random"), laboratory.finding)
@@ -110,129 +100,99 @@ def rankings(laboratory: Laboratory, settings: GoalDirectedSettings, model: Targ
     return found
 
 
-def _table(
-    laboratory: Laboratory,
-    settings: GoalDirectedSettings,
-    name: str,
-    methods: Sequence[str],
-    judged: Judged,
-    percent: float,
-) -> Table:
-    kinds = laboratory.common.degradations
-    heads = [f"{masked} filters, {kind} input" for masked in kinds for kind in laboratory.inputs]
+def _table(view: View, settings: GoalDirectedSettings) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (
-            _label(method),
-            *(judged.share(Edit(method, percent, masked), kind) for masked in kinds for kind in laboratory.inputs),
-        )
-        for method in methods
+        (_label(method), *(view.judged.share(view.edit(method, masked), kind) for masked, kind in view.matrix))
+        for method in view.found[0]
     ]
-    goals = [unrounded(settings.goal(masked, kind)) for masked in kinds for kind in laboratory.inputs]
+    goals = [unrounded(settings.goal(masked, kind)) for masked, kind in view.matrix]
     return Table(
-        f"share-{name}-{percent:g}",
-        f"{name}, {percent:g} %: removal of the own function, preservation of the rest, on unseen images",
-        ("method", *heads),
+        f"share-{view.name}-{view.percent:g}",
+        f"{view.name}, {view.percent:g} %: removal of the own function, preservation of the rest, on unseen images",
+        ("method", *view.heads),
         (*rows, ("goal at 1 %", *goals)),
         "1 is ideal. Preservation on clean inputs is measured by how far apart baseline and target are there, which is "
         "little: it falls far below 0 when an edit disturbs clean images more than going back to the baseline would.",
     )
 
 
-def _choices(laboratory: Laboratory, name: str, models: Sequence[TargetModel], found: Sequence[Found]) -> Table:
+def _choices(view: View, models: Sequence[TargetModel]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for model, each in zip(models, found, strict=True):
-        choices = each[GOAL].settings["chosen_on_held_out_crops"]
-        for kind, choice in choices.items():
+    for model, each in zip(models, view.found, strict=True):
+        for kind, choice in each[GOAL].settings["chosen_on_held_out_crops"].items():
             rows.append((str(model.seed), kind, ", ".join(f"{key} {value}" for key, value in choice.items())))
     return Table(
-        f"choices-{name}",
-        f"{name}: what the method chose on held-out crops of the discovery images",
+        f"choices-{view.name}",
+        f"{view.name}: what the method chose on held-out crops of the discovery images",
         ("target model", "function", "choice"),
         tuple(rows),
     )
 
 
-def _goals(laboratory: Laboratory, settings: GoalDirectedSettings, name: str, judged: Judged) -> Iterator[Claim]:
-    percent = settings.percents[0]
-    for masked in laboratory.common.degradations:
-        shares = {kind: judged.share(Edit(GOAL, percent, masked), kind).mean for kind in laboratory.inputs}
-        plain = {kind: judged.share(Edit(FAIG, percent, masked), kind).mean for kind in laboratory.inputs}
-        checks = [share >= settings.goal(masked, kind) for kind, share in shares.items()]
-        words = [
-            f"{'removed' if kind == masked else f'kept on {kind}'} {unrounded(share)} "
-            f"(goal {unrounded(settings.goal(masked, kind))}; FAIG {unrounded(plain[kind])})"
-            for kind, share in shares.items()
-        ]
+def _goals(view: View, settings: GoalDirectedSettings) -> Iterator[Claim]:
+    for masked in view.degradations:
+        checks, words = [], []
+        for kind in view.inputs:
+            goal = settings.goal(masked, kind)
+            share, plain = (view.judged.share(view.edit(method, masked), kind).mean for method in (GOAL, FAIG))
+            checks.append(share >= goal)
+            words.append(
+                f"{'removed' if kind == masked else f'kept on {kind}'} {unrounded(share)} (goal {unrounded(goal)}; "
+                f"FAIG {unrounded(plain)})"
+            )
         yield Claim(
-            f"{name}: {percent:g} % of the filters, put back, take {function_of(masked)} away and nothing else",
+            f"{view.name}: {view.percent:g} % of the filters, put back, take {function_of(masked)} away and nothing "
+            "else",
             "filterlens, goal",
             Verdict.of(checks),
             "; ".join(words),
         )
 
 
-def _against_faig(laboratory: Laboratory, settings: GoalDirectedSettings, name: str, judged: Judged) -> Claim:
-    percent, degradations = settings.percents[0], laboratory.common.degradations
+def _against_faig(view: View) -> Claim:
     checks, words = [], []
-    for masked in degradations:
-        ours, theirs = Edit(GOAL, percent, masked), Edit(FAIG, percent, masked)
-        for others, where in ((others_of(masked, degradations), "other degradations"), ([CLEAN], "clean inputs")):
-            gain = judged.selectivity_gain(ours, theirs, others)
-            checks.append(is_above(gain))
-            words.append(
-                f"{function_of(masked)} against {where}: {unrounded(judged.selectivity(ours, others).mean)}, FAIG "
-                f"{unrounded(judged.selectivity(theirs, others).mean)}"
-            )
+    for masked in view.degradations:
+        ours, theirs = view.edit(GOAL, masked), view.edit(FAIG, masked)
+        for others, where in ((view.others(masked), "other degradations"), ([CLEAN], "clean inputs")):
+            checks.append(is_above(view.judged.selectivity_gain(ours, theirs, others)))
+            mine, faigs = (unrounded(view.judged.selectivity(edit, others).mean) for edit in (ours, theirs))
+            words.append(f"{function_of(masked)} against {where}: {mine}, FAIG {faigs}")
     return Claim(
-        f"{name}: at {percent:g} % our ranking is more selective than FAIG (removal + preservation − 1; whole interval "
-        "of the paired difference above 0)",
+        f"{view.name}: at {view.percent:g} % our ranking is more selective than FAIG (removal + preservation − 1; "
+        "whole interval of the paired difference above 0)",
         "filterlens",
         Verdict.of(checks),
         "; ".join(words),
     )
 
 
-def _bars(
-    laboratory: Laboratory, settings: GoalDirectedSettings, name: str, methods: Sequence[str], judged: Judged
-) -> Iterator[Panel]:
-    percent, degradations = settings.percents[0], laboratory.common.degradations
-    for masked in degradations:
-        values = {
-            _label(method): judged.selectivity(Edit(method, percent, masked), others_of(masked, degradations))
-            for method in methods
-        }
-        title = f"{name}, {percent:g} %: {function_of(masked)} taken away alone"
-        yield drawing.bars(f"selective-{name}-{safe_name(masked)}", title, values, "removal + preservation − 1")
+def _bars(view: View) -> Iterator[Panel]:
+    for masked in view.degradations:
+        values = {_label(method): view.selectivity(view.edit(method, masked)) for method in view.found[0]}
+        title = f"{view.name}, {view.percent:g} %: {function_of(masked)} taken away alone"
+        yield drawing.bars(f"selective-{view.name}-{safe_name(masked)}", title, values, "removal + preservation − 1")
 
 
-def _pictures(
-    laboratory: Laboratory, settings: GoalDirectedSettings, model: TargetModel, found: Found
-) -> Iterator[Panel]:
+def _pictures(laboratory: Laboratory, view: View, model: TargetModel) -> Iterator[Panel]:
     """Show what taking one function away does to inputs that do not need it."""
-    percent, pair = settings.percents[0], model.pair
-    sample = laboratory.judging(model.name)[0]
+    pair, sample = model.pair, laboratory.judging(model.name)[0]
     truth = center_crop(sample.truth(pair.scale), SIDE).to(pair.device)
-    for masked in laboratory.common.degradations:
-        for kind in laboratory.inputs:
-            if kind == masked:
-                continue
-            lowered = laboratory.inputs[kind].apply(truth, pair.scale, seed=laboratory.common.seed)
-            with torch.no_grad():
-                shown = {"target": pair.run(pair.target, lowered)} | {
-                    f"without, {_label(method)}": pair.run(
-                        substituted(pair, found[method].select(masked, percent)), lowered
-                    )
-                    for method in (FAIG, GOAL)
-                }
-            rows = [
-                (f"{text}, {float(psnr(image, truth, crop=pair.scale)):.2f} dB", image) for text, image in shown.items()
-            ]
-            yield drawing.pictures(
-                f"pictures-{model.name}-{safe_name(masked)}-{safe_name(kind)}",
-                f"{model.name}, {kind} input '{sample.name}': {function_of(masked)} filters replaced",
-                rows,
-                alt=f"Output of the target and of the networks without {function_of(masked)} on a {kind} input.",
-            )
+    for masked, kind in view.matrix:
+        if kind == masked:
+            continue
+        lowered = laboratory.inputs[kind].apply(truth, pair.scale, seed=laboratory.common.seed)
+        networks = {"target": pair.target} | {
+            f"without, {_label(method)}": substituted(pair, view.found[0][method].select(masked, view.percent))
+            for method in (FAIG, GOAL)
+        }
+        with torch.no_grad():
+            shown = {text: pair.run(vector, lowered) for text, vector in networks.items()}
+        yield drawing.pictures(
+            f"pictures-{model.name}-{safe_name(masked)}-{safe_name(kind)}",
+            f"{model.name}, {kind} input '{sample.name}': {function_of(masked)} filters replaced",
+            [(f"{text}, {float(psnr(image, truth, crop=pair.scale)):.2f} dB", image) for text, image in shown.items()],
+            alt=f"Output of the target and of the networks without {function_of(masked)} on a {kind} input.",
+        )
 
 
 def _label(method: str) -> str:
@@ -240,12 +200,7 @@ def _label(method: str) -> str:
 
 
 def _specification(laboratory: Laboratory, settings: GoalDirectedSettings) -> dict[str, str]:
-    common = laboratory.common
-    chosen = common.pairs[: settings.pairs]
-    return {
-        "target models": targets_text(laboratory.common),
-        "found on": images_text(common.find),
-        "judged on": "; ".join(f"{name}: {images_text(common.judged_on(name))}" for name in chosen),
+    return common_rows(laboratory.common, laboratory.common.pairs[: settings.pairs]) | {
         "our ranking": f"{settings.crops} crops of 64x64 LR pixels, {settings.steps} steps of refinement",
         "removal, preservation": "squared distances of unrounded outputs, pooled over all pixels of all images",
         "intervals": INTERVALS,

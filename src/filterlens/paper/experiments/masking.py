@@ -10,9 +10,9 @@ from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE
 from filterlens.evaluation.statistics import Estimate
 from filterlens.metrics import specification
 from filterlens.paper import drawing
-from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, images_text, targets_text
-from filterlens.paper.judged import Judged, judge, selections_of
-from filterlens.paper.laboratory import Laboratory, TargetModel
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, common_rows
+from filterlens.paper.judged import View, judge, selections_of
+from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.published import MASKING, TEST_SETS
 from filterlens.paper.settings import Percent, Settings
 from filterlens.report.figures import Panel, safe_name
@@ -45,107 +45,91 @@ def run(laboratory: Laboratory, settings: MaskingSettings) -> Outcome:
     claims: list[Claim] = []
     panels: list[Panel] = []
     for name in laboratory.common.pairs:
-        models, judging = laboratory.targets(name), laboratory.judging(name)
-        ways = {HELD_OUT: laboratory.finding} | ({SAME: judging} if settings.same_images else {})
+        ways = {HELD_OUT: laboratory.finding} | ({SAME: laboratory.judging(name)} if settings.same_images else {})
         for way, finding in ways.items():
-            judged = _judged(laboratory, settings, models, finding, judging)
-            tables += _tables(laboratory, settings, name, way, judged)
+            view = _view(laboratory, settings, name, finding)
+            tables += _tables(view, settings, way)
             if way == HELD_OUT:
-                tables.insert(0, _networks(laboratory, name, judged))
-                claims += [_order(laboratory, settings, name, judged), _own_above_cross(laboratory, name, judged)]
-                panels += _panels(laboratory, settings, name, judged)
-            elif claim := _same_as_held_out(laboratory, name, judged):
-                claims.append(claim)
-    return Outcome(tuple(claims), tuple(tables), tuple(panels), _TEXT, _specification(laboratory, settings))
+                tables.insert(0, _networks(laboratory, view))
+                claims += [_order(view), _own_above_cross(view)]
+                panels += _panels(view, settings)
+            elif laboratory.common.judged_on(name).set == TEST_SETS.get(name):
+                claims += _size_as_published(view)
+    return Outcome(tuple(claims), tuple(tables), tuple(panels), _TEXT, _specification(laboratory))
 
 
-def _judged(
-    laboratory: Laboratory,
-    settings: MaskingSettings,
-    models: Sequence[TargetModel],
-    finding: Sequence[Sample],
-    judging: Sequence[Sample],
-) -> Judged:
+def _view(laboratory: Laboratory, settings: MaskingSettings, name: str, finding: Sequence[Sample]) -> View:
+    degradations = laboratory.common.degradations
     edited = []
-    for model in models:
+    for model in laboratory.targets(name):
         found = laboratory.attribute(model, settings.methods, finding)
-        edited.append((model, selections_of(found, settings.percents, laboratory.common.degradations)))
-    return judge(laboratory, edited, judging)
+        edited.append((model, selections_of(found, settings.percents, degradations)))
+    return View(name, min(settings.percents), degradations, judge(laboratory, edited, laboratory.judging(name)))
 
 
-def _tables(laboratory: Laboratory, settings: MaskingSettings, name: str, way: str, judged: Judged) -> Iterator[Table]:
+def _tables(view: View, settings: MaskingSettings, way: str) -> Iterator[Table]:
     where = "found on other images than judged" if way == HELD_OUT else "found and judged on the same images"
-    kinds = laboratory.common.degradations
     note = "Mean ± sd over target models, [95 % bootstrap interval over images]. Larger: more of the function is gone."
     for metric, reference in (("true gray", False), ("reference metric (blue)", True)):
         columns = ["method"]
-        for kind in kinds:
+        for kind in view.degradations:
             for percent in settings.percents:
                 columns.append(f"{kind}, {percent:g} %")
-                if reference and (name, kind, percent) in MASKING:
+                if reference and (view.name, kind, percent) in MASKING:
                     columns.append("paper")
-        rows = [
-            tuple(_own_row(judged, name, method, kinds, settings.percents, reference=reference))
+        rows = [tuple(_own_row(view, method, settings.percents, reference=reference)) for method in settings.methods]
+        stem = f"own-{view.name}-{way}-{'reference' if reference else 'gray'}"
+        yield Table(stem, f"{view.name}, own damage x 1000, {metric}; {where}", tuple(columns), tuple(rows), note)
+    for stem, title, value, note in (
+        ("share", "removal of the own function, preservation of the rest", view.judged.share,
+         "Own input: share removed; other inputs: share kept. 1 is ideal; both fall when a network merely breaks."),
+        ("cross", "own and cross damage x 1000, true gray", view.judged.distance,
+         "Columns with the own input hold own damage, all others cross damage."),
+    ):  # fmt: skip
+        cells: list[tuple[Cell, ...]] = [
+            (method_label(method), *(value(view.edit(method, masked), kind) for masked, kind in view.matrix))
             for method in settings.methods
         ]
-        stem = f"own-{name}-{way}-{'reference' if reference else 'gray'}"
-        yield Table(stem, f"{name}, own damage x 1000, {metric}; {where}", tuple(columns), tuple(rows), note)
-    percent = min(settings.percents)
-    heads = tuple(f"{masked} filters, {kind} input" for masked in kinds for kind in laboratory.inputs)
-    note = "Own input: share removed; other inputs: share kept. 1 is ideal; both fall when a network merely breaks."
-    for title, stem, value in (
-        ("removal of the own function, preservation of the rest", "share", judged.share),
-        ("own and cross damage x 1000, true gray", "cross", judged.distance),
-    ):
-        cells: list[tuple[Cell, ...]] = []
-        for method in settings.methods:
-            row = [value(Edit(method, percent, masked), kind) for masked in kinds for kind in laboratory.inputs]
-            cells.append((method_label(method), *row))
-        yield Table(
-            f"{stem}-{name}-{way}",
-            f"{name}, {percent:g} %: {title}; {where}",
-            ("method", *heads),
-            tuple(cells),
-            note if stem == "share" else "Columns with the own input hold own damage, all others cross damage.",
-        )
+        head = f"{view.name}, {view.percent:g} %: {title}; {where}"
+        yield Table(f"{stem}-{view.name}-{way}", head, ("method", *view.heads), tuple(cells), note)
 
 
-def _networks(laboratory: Laboratory, name: str, judged: Judged) -> Table:
+def _networks(laboratory: Laboratory, view: View) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (network, *(judged.quality(network, kind) for kind in laboratory.inputs)) for network in ("baseline", "target")
+        (network, *(view.judged.quality(network, kind) for kind in view.inputs)) for network in ("baseline", "target")
     ]
-    note = f"Mean over images ({specification(laboratory.targets(name)[0].pair.scale)}), ± sd over target models."
-    title = f"{name}: PSNR in dB of both networks on the judged images"
-    return Table(f"networks-{name}", title, ("network", *laboratory.inputs), tuple(rows), note, digits=4)
+    scale = laboratory.targets(view.name)[0].pair.scale
+    note = f"Mean over images ({specification(scale)}), ± sd over target models."
+    title = f"{view.name}: PSNR in dB of both networks on the judged images"
+    return Table(f"networks-{view.name}", title, ("network", *view.inputs), tuple(rows), note, digits=4)
 
 
-def _own_row(
-    judged: Judged, name: str, method: str, kinds: Sequence[str], percents: Sequence[float], *, reference: bool
-) -> Iterator[Cell]:
+def _own_row(view: View, method: str, percents: Sequence[float], *, reference: bool) -> Iterator[Cell]:
     yield method_label(method)
-    for kind in kinds:
+    for kind in view.degradations:
         for percent in percents:
-            yield judged.distance(Edit(method, percent, kind), kind, reference=reference)
-            if reference and (name, kind, percent) in MASKING:
-                published = MASKING[name, kind, percent].get(method)
+            yield view.judged.distance(Edit(method, percent, kind), kind, reference=reference)
+            if reference and (view.name, kind, percent) in MASKING:
+                published = MASKING[view.name, kind, percent].get(method)
                 yield None if published is None else str(published)
 
 
-def _panels(laboratory: Laboratory, settings: MaskingSettings, name: str, judged: Judged) -> Iterator[Panel]:
-    percent = min(settings.percents)
-    for kind in laboratory.common.degradations:
-        values = {
-            method_label(method): judged.distance(Edit(method, percent, kind), kind) for method in settings.methods
-        }
-        title = f"{name}: own damage on {kind}, {percent:g} % replaced"
-        yield drawing.bars(f"own-{name}-{safe_name(kind)}", title, values, "distance × 10³")
+def _panels(view: View, settings: MaskingSettings) -> Iterator[Panel]:
+    for kind in view.degradations:
+        values = {method_label(method): _damage(view, method, kind) for method in settings.methods}
+        title = f"{view.name}: own damage on {kind}, {view.percent:g} % replaced"
+        yield drawing.bars(f"own-{view.name}-{safe_name(kind)}", title, values, "distance × 10³")
 
 
-def _order(laboratory: Laboratory, settings: MaskingSettings, name: str, judged: Judged) -> Claim:
-    percent = min(settings.percents)
+def _damage(view: View, method: str, masked: str, kind: str | None = None) -> Estimate:
+    """Return own damage, or cross damage on another input, in true gray."""
+    return view.judged.distance(view.edit(method, masked), kind or masked)
+
+
+def _order(view: View) -> Claim:
     checks, words = [], []
-    for kind in laboratory.common.degradations:
-        means = {method: judged.distance(Edit(method, percent, kind), kind).mean for method in ORDER}
+    for kind in view.degradations:
+        means = {method: _damage(view, method, kind).mean for method in ORDER}
         steps = [means[better] > means[worse] for better, worse in pairwise(ORDER)]
         checks += steps
         written = " ".join(
@@ -154,61 +138,52 @@ def _order(laboratory: Laboratory, settings: MaskingSettings, name: str, judged:
         )
         words.append(f"{kind}: {method_label(ORDER[0])} {means[ORDER[0]]:.3g} {written}")
     return Claim(
-        f"{name}: at {percent:g} % FAIG destroys its own function more than IG, IG more than the changed filters, "
-        "those more than random ones",
+        f"{view.name}: at {view.percent:g} % FAIG destroys its own function more than IG, IG more than the changed "
+        "filters, those more than random ones",
         "paper, tables 1 and 2",
         Verdict.of(checks),
         "; ".join(words) + " (own damage x 1000, true gray, unseen images)",
     )
 
 
-def _own_above_cross(laboratory: Laboratory, name: str, judged: Judged) -> Claim:
+def _own_above_cross(view: View) -> Claim:
     checks, words = [], []
-    for masked in laboratory.common.degradations:
-        edit = Edit("faig", min(each.percent for each in judged.edits), masked)
-        own = judged.distance(edit, masked).mean
-        for kind in laboratory.common.degradations:
+    for masked in view.degradations:
+        own = _damage(view, "faig", masked).mean
+        for kind in view.degradations:
             if kind != masked:
-                cross = judged.distance(edit, kind).mean
+                cross = _damage(view, "faig", masked, kind).mean
                 checks.append(own > 3 * cross)
                 words.append(f"{function_of(masked)} filters: own {own:.3g}, on {kind} {cross:.3g}")
     return Claim(
-        f"{name}: the filters found by FAIG destroy their own function and hardly the other one (own above 3 × cross)",
+        f"{view.name}: the filters found by FAIG destroy their own function and hardly the other one "
+        "(own above 3 × cross)",
         "paper, section 4",
         Verdict.of(checks),
         "; ".join(words),
     )
 
 
-def _same_as_held_out(laboratory: Laboratory, name: str, judged: Judged) -> Claim | None:
-    if laboratory.common.judged_on(name).set != TEST_SETS.get(name):
-        return None
-    percent = min(each.percent for each in judged.edits)
+def _size_as_published(view: View) -> Iterator[Claim]:
     words, checks = [], []
-    for kind in laboratory.common.degradations:
-        published = MASKING.get((name, kind, percent), {}).get("faig")
-        if published is None:
-            continue
-        ours: Estimate = judged.distance(Edit("faig", percent, kind), kind, reference=True)
-        checks.append(0.5 <= ours.mean / published.mean <= 2)
-        words.append(f"{kind}: {ours.mean:.3g} here, {published} in the paper")
-    if not words:
-        return None
-    return Claim(
-        f"{name}: FAIG's own damage at {percent:g} % is of the published size (within a factor of two), "
-        "found and judged on the same images, reference metric",
-        "paper, tables 1 and 2",
-        Verdict.of(checks),
-        "; ".join(words) + "; other networks, trained shorter; the same test set",
-    )
+    for kind in view.degradations:
+        published = MASKING.get((view.name, kind, view.percent), {}).get("faig")
+        if published is not None:
+            ours = view.judged.distance(view.edit("faig", kind), kind, reference=True)
+            checks.append(0.5 <= ours.mean / published.mean <= 2)
+            words.append(f"{kind}: {ours.mean:.3g} here, {published} in the paper")
+    if words:
+        yield Claim(
+            f"{view.name}: FAIG's own damage at {view.percent:g} % is of the published size (within a factor of two), "
+            "found and judged on the same images, reference metric",
+            "paper, tables 1 and 2",
+            Verdict.of(checks),
+            "; ".join(words) + "; other networks, trained shorter; the same test set",
+        )
 
 
-def _specification(laboratory: Laboratory, settings: MaskingSettings) -> dict[str, str]:
-    common = laboratory.common
-    return {
-        "target models": targets_text(laboratory.common),
-        "found on": images_text(common.find),
-        "judged on": "; ".join(f"{name}: {images_text(common.judged_on(name))}" for name in common.pairs),
+def _specification(laboratory: Laboratory) -> dict[str, str]:
+    return common_rows(laboratory.common) | {
         "distance": f"{FUNCTION_DISTANCE}; reference: {REFERENCE_DISTANCE}",
         "removal, preservation": "squared distances of unrounded outputs, pooled over all pixels of all images",
     }
