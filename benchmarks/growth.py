@@ -17,7 +17,7 @@ from benchmarks.harness.timing import alternate
 from benchmarks.power_law import exponent
 from filterlens import FAIG, ModelPair, Quadrature
 from filterlens.data.photographs import photograph
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 
 KINDS = ("blur:2", "noise:0.1", "poisson:200", "blur:1", "noise:0.05", "blur:3", "poisson:50", "noise:0.2")
 WIDTHS = (32, 48, 64, 96)

@@ -17,7 +17,7 @@ from filterlens.cli.main import main
 from filterlens.data.photographs import photograph, square
 from filterlens.editing.adapter import Adapter
 from filterlens.models.checkpoints import save_network
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 
 OPTIONS = {"scale": 2, "features": 8, "blocks": 1}

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from filterlens import FAIG, FilterlensError, ModelPair, UsageError
 from filterlens.models.checkpoints import save_network
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from tests.attribution.small_networks import photographs
 from tests.odd_networks import Plain, Recomputed, ends
 

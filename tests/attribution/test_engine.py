@@ -9,8 +9,7 @@ from torch import nn
 from filterlens import FAIG, FilterlensError, InputIG, ModelPair
 from filterlens.attribution.engine import Engine
 from filterlens.attribution.objective import SquaredDistance
-from filterlens.models.srcnn_style import SRCNNStyle
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRCNNStyle, SRResNet
 from tests.attribution.small_networks import make_pair, photographs
 
 LOSS = SquaredDistance().loss

@@ -11,7 +11,7 @@ from filterlens.attribution import per_sample
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.attribution.per_sample import patch_magnitudes, per_sample_gradients
 from filterlens.degradations import Degradation
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 from tests.attribution.small_networks import Curved, make_pair, photographs
 

@@ -11,7 +11,7 @@ from torch import nn
 from filterlens import FAIG, ModelPair, Taylor, UsageError
 from filterlens.attribution.path import rounding_on_path
 from filterlens.attribution.quadrature import Quadrature
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from tests.noting import Noting
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.convolutions import Replay, convolutions_of
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 
 IMAGES = torch.rand(1, 3, 12, 10)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from filterlens.cli.main import main
 from filterlens.data.photographs import photograph, square
 from filterlens.models.checkpoints import save_network
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 
 
 class Outcome(NamedTuple):

@@ -15,7 +15,7 @@ from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilt
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.filters import Selection
 from filterlens.models.checkpoints import load_network, save_network
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 from tests.training.small import Killed, Killer
 

@@ -11,7 +11,7 @@ from torch import nn
 from filterlens import FilterlensError, UsageError
 from filterlens.execution.blending import blended, windows
 from filterlens.jobs.restore import Restorer
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from tests.execution.test_tiling import Pooled
 from tests.jobs.test_restore import CPU, Counting, image
 

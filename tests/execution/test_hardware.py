@@ -74,7 +74,7 @@ def test_an_apple_gpu_computes_in_float32_and_sums_in_float32(monkeypatch: pytes
 @pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no Apple GPU")
 def test_a_network_runs_on_an_apple_gpu_as_on_a_cpu() -> None:
     from filterlens.jobs.restore import Restorer
-    from filterlens.models.srresnet import SRResNet
+    from filterlens.models.one_branch import SRResNet
 
     network, image = SRResNet(2, 8, 1).double(), torch.rand(1, 3, 40, 50)
     here, there = (Restorer(network, torch.device(name), tile=30)(image).float() for name in ("cpu", "mps"))

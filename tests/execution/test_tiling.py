@@ -10,8 +10,7 @@ from torch import nn
 
 from filterlens import UsageError
 from filterlens.execution.tiling import Tiling, tiling_of
-from filterlens.models.srcnn_style import SRCNNStyle
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRCNNStyle, SRResNet
 
 SIDES = st.integers(1, 300)
 TILINGS = st.builds(Tiling, halo=st.integers(0, 24), multiple=st.sampled_from([1, 2, 4, 8]))

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from filterlens import Adapter, FilterlensError, ModelPair, Selection, UsageError, adapt, load_network
 from filterlens.jobs.adapter_merge import merge_adapters
 from filterlens.models.checkpoints import save_network
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 
 OPTIONS = {"scale": 2, "features": 8, "blocks": 2}
 

@@ -18,7 +18,7 @@ from filterlens.jobs.calibrate import calibrate_on_images, calibration_kinds
 from filterlens.jobs.classify import CACHE, classify_images, filters_of_run, rankings_of
 from filterlens.jobs.pairs import describe_pair
 from filterlens.models.checkpoints import save_network
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.run.folder import RUN, SCORES
 from tests.noting import Noting
 

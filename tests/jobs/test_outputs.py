@@ -11,7 +11,7 @@ from filterlens import FilterlensError, UsageError
 from filterlens.data.images import read_image
 from filterlens.jobs.fingerprint import network_fingerprint
 from filterlens.jobs.transform import degrade_folder, restore_folder
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from tests.jobs.test_transform import written
 from tests.noting import Noting
 

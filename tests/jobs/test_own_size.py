@@ -14,7 +14,12 @@ from filterlens.cli.main import app
 from filterlens.data.images import read_image, write_image
 from filterlens.models.architectures import build
 
-CODE = "from filterlens.models.dncnn import DnCNN\n\ndef build(width=8):\n    return DnCNN(features=width, layers=3)\n"
+CODE = """
+from filterlens.models.one_branch import DnCNN
+
+def build(width=8):
+    return DnCNN(features=width, layers=3)
+"""
 
 
 @pytest.fixture

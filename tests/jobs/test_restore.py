@@ -10,8 +10,7 @@ from torch import nn
 
 from filterlens import FilterlensError, UsageError
 from filterlens.jobs.restore import Restorer
-from filterlens.models.srcnn_style import SRCNNStyle
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRCNNStyle, SRResNet
 from tests.execution.test_tiling import Pooled, Reducing
 
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from filterlens.filters import Selection
 from filterlens.jobs.pairs import describe_pair
 from filterlens.jobs.retrain import HeldOut, retrain_to_folder
 from filterlens.models.checkpoints import load_network, save_network
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 from filterlens.stopping import told_signals
 from tests.training.small import Killed, Killer

@@ -20,7 +20,7 @@ from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.shared_runner import SharedRunner, identity_of
 from filterlens.models.checkpoints import save_network
 from filterlens.models.dan import DAN
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 from filterlens.progress import Silent
 from tests.attribution.small_networks import make_pair, photographs

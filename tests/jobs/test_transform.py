@@ -15,7 +15,7 @@ from torch import nn
 from filterlens import FilterlensError
 from filterlens.data.images import read_image, to_float, to_uint8
 from filterlens.jobs.transform import degrade_folder, restore_folder
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from tests.noting import Noting
 
 CPU = torch.device("cpu")

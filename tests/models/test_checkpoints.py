@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network, save_network
-from filterlens.models.recognition import recognise
+from filterlens.models.identify import recognise
 
 SMALL = {"scale": 2, "features": 8, "blocks": 2}
 

@@ -123,7 +123,7 @@ def test_a_crafted_pickle_is_refused_and_not_run(tmp_path: Path, suffix: str) ->
 
 
 def test_without_spandrel_the_error_names_the_extra(unrecognised: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("filterlens.models.identification.is_installed", lambda: False)
+    monkeypatch.setattr("filterlens.models.identify.is_installed", lambda: False)
     with pytest.raises(FilterlensError, match=r'no architecture known here.*pip install "filterlens\[archs\]"'):
         load_network(unrecognised)
     with pytest.raises(FilterlensError, match=r'spandrel:SwinIR\. To read it: pip install "filterlens\[archs\]"'):
@@ -134,7 +134,7 @@ def test_a_broken_spandrel_is_one_line(unrecognised: Path, tmp_path: Path, monke
     (tmp_path / "spandrel").mkdir()
     (tmp_path / "spandrel" / "__init__.py").write_text("raise OSError('libfoo is missing')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("filterlens.models.identification.is_installed", lambda: True)
+    monkeypatch.setattr("filterlens.models.identify.is_installed", lambda: True)
     monkeypatch.setattr(foreign, "spandrel", foreign.spandrel.__wrapped__)
     for name in [each for each in sys.modules if each.partition(".")[0] == "spandrel"]:
         monkeypatch.delitem(sys.modules, name)

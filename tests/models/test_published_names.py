@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from filterlens.errors import FilterlensError
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network
-from filterlens.models.recognition import recognise
+from filterlens.models.identify import recognise
 from tests.models.published import PublishedDAN, PublishedDASR
 from tests.models.two_branches import SMALL
 

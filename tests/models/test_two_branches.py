@@ -10,7 +10,7 @@ from filterlens.attribution import per_sample
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.execution.rematerialise import rematerialised
-from filterlens.models.receptive_field import receptive_field
+from filterlens.models.complexity import receptive_field
 from filterlens.pair import ModelPair
 from tests.models.two_branches import random_network
 

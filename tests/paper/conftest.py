@@ -6,7 +6,7 @@ import torch
 
 from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.settings import Common, ImageChoice

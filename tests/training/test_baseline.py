@@ -14,8 +14,7 @@ from torch import Tensor
 from filterlens.errors import UsageError
 from filterlens.jobs.train import train_to_folder
 from filterlens.models.checkpoints import LoadedNetwork, load_network, save_network
-from filterlens.models.srcnn_style import SRCNNStyle
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRCNNStyle, SRResNet
 from filterlens.progress import SILENT, Progress
 from filterlens.training.loop import train
 from filterlens.training.recipe import Recipe

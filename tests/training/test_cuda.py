@@ -10,7 +10,7 @@ from torch import Tensor
 
 from filterlens.data.patches import PatchBank
 from filterlens.degradations import Mixture
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.training import loop
 from filterlens.training.batches import Batch, Batches
 from filterlens.training.cuda_graph import CudaGraphRecorder

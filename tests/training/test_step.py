@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from filterlens.models.checkpoints import load_network
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.training import loop, trainer
 from filterlens.training.batches import Batch
 from filterlens.training.losses import RestorationLoss

@@ -25,7 +25,7 @@ from filterlens.files import folder_lock, write_json
 from filterlens.jobs.pairs import describe_pair
 from filterlens.jobs.processes import Alone, Processes
 from filterlens.jobs.shared_runner import SharedRunner, identity_of
-from filterlens.models.receptive_field import receptive_field
+from filterlens.models.complexity import receptive_field
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.run.folder import (

@@ -13,9 +13,7 @@ from filterlens.errors import UsageError, unknown
 from filterlens.models.bounded import Bounded
 from filterlens.models.dan import DAN
 from filterlens.models.dasr import DASR
-from filterlens.models.dncnn import DnCNN
-from filterlens.models.srcnn_style import SRCNNStyle
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import DnCNN, SRCNNStyle, SRResNet
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "srresnet": SRResNet,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from filterlens.errors import FilterlensError, first_line
 from filterlens.files import sha256_of
 from filterlens.models.file_kinds import SAFETENSORS, kind_of
-from filterlens.models.identification import network_of
+from filterlens.models.identify import network_of
 from filterlens.models.pickles import read_pickled
 from filterlens.models.weight_sets import choice, weight_sets
 from filterlens.tensors import HEADER, write_tensors

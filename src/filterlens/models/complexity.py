@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network costs: parameters, and multiply-adds per LR pixel as PyTorch's counter sees them."""
+"""What a network costs and sees, measured on itself: parameters, multiply-adds per LR pixel, receptive field."""
 
 import copy
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from filterlens.errors import UsageError
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 
-SIDE = 128
+SIDE = 128  # LR pixels of the image on which multiply-adds are counted
+WIDTH, HEIGHT = 257, 8  # LR pixels of the strip on which the receptive field is measured
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class Complexity:
 
     Attributes:
         parameters: Trainable numbers.
-        multiply_adds: Per LR pixel: of every convolution, those with predicted kernels included, and of every matrix
-            product. Activations, norms, sums and interpolation are not counted, border pixels like all others.
+        multiply_adds: Multiply-adds per LR pixel in every convolution, those with predicted kernels included, and in
+            every matrix product. Activations, norms, sums and interpolation are not counted; border pixels are,
+            like all others.
     """
 
     parameters: int
@@ -51,3 +53,24 @@ def matched_blocks(multiply_adds: float, scale: int, features: int = 64) -> int:
         raise UsageError(f"{multiply_adds} multiply-adds per pixel are not legal: more than 0.")
     one, two = (complexity(SRResNet(scale, features, blocks)).multiply_adds for blocks in (1, 2))
     return max(1, round(1 + (multiply_adds - one) / (two - one)))
+
+
+def receptive_field(network: nn.Module) -> int | None:
+    """Return the width of the receptive field in LR pixels; None where an output sees the whole input, or none of it.
+
+    Measured as the extent of non-zero input gradients of one central output pixel, on a thin strip in float64 (in
+    float32 the product of many small weights would vanish). Works for any network that takes such a strip.
+    """
+    generator = torch.Generator().manual_seed(0)
+    strip = torch.rand(1, 3, HEIGHT, WIDTH, generator=generator, dtype=torch.float64).requires_grad_(True)
+    probe = copy.deepcopy(network).to("cpu", torch.float64).eval().requires_grad_(False)
+    with torch.enable_grad():
+        try:
+            output = probe(strip.clone())  # some networks write into it
+        except Exception:  # one that takes no such strip, such as one of a fixed size
+            return None
+        row, column = output.shape[-2] // 2, output.shape[-1] // 2
+        (gradient,) = torch.autograd.grad(output[..., row, column].sum(), strip)
+    seen = gradient.abs().sum((0, 1, 2)).nonzero().flatten()
+    width = int(seen.max() - seen.min()) + 1
+    return None if width >= WIDTH - 1 else width

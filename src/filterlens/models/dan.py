@@ -10,7 +10,7 @@ from scipy.fft import idctn
 from torch import Tensor, nn
 
 from filterlens.errors import UsageError
-from filterlens.models.upsampling import shuffle_steps
+from filterlens.models.one_branch import shuffle_steps
 
 REDUCTION = 16
 SLOPE = 0.2

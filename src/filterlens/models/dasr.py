@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DASR, a two-branch network: an encoder of the degradation, and a restorer whose blocks adapt to what it says."""
+"""DASR, a two-branch network: an encoder of the degradation, and a restorer that adapts to its representation."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from filterlens.models.upsampling import shuffle_steps
+from filterlens.models.one_branch import shuffle_steps
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB, in [0, 1]
 REDUCTION = 8
@@ -30,7 +30,7 @@ class DegradationEncoder(nn.Module):
 
     Args:
         features: Channels of the first layer; the representation has four times as many.
-        rgb_range: What 1 in an image is inside.
+        rgb_range: Value inside the network of a 1 in an image.
 
     Attributes:
         dimension: Numbers in a representation.
@@ -112,8 +112,11 @@ class Group(nn.Module):
         return x + change
 
 
-class Restorer(nn.Module):
-    """The restoration branch: an image from the LR image and the representation of its degradation."""
+class DegradationAwareNetwork(nn.Module):
+    """The restoration branch, DASR's degradation-aware SR network: from the LR image to the HR image.
+
+    Its blocks adapt to the representation of the image's degradation.
+    """
 
     mean: Tensor
 
@@ -154,7 +157,7 @@ class DASR(nn.Module):
         features: Channels of the restorer and of the encoder's first layers.
         groups: Groups of blocks.
         blocks: Degradation-aware blocks per group.
-        rgb_range: What 1 in an image is inside; the published weights work on 0 to 255.
+        rgb_range: Value inside the network of a 1 in an image; the published weights work on 0 to 255.
     """
 
     def __init__(
@@ -163,7 +166,7 @@ class DASR(nn.Module):
         super().__init__()
         self.scale = scale
         self.encoder = DegradationEncoder(features, rgb_range)
-        self.restorer = Restorer(scale, features, groups, blocks, rgb_range)
+        self.restorer = DegradationAwareNetwork(scale, features, groups, blocks, rgb_range)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map LR ``(B, 3, H, W)`` in [0, 1] to HR ``(B, 3, H·scale, W·scale)``."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from filterlens.models.dan import DAN, ConditionalBlock
 from filterlens.models.dasr import DASR
-from filterlens.models.srcnn_style import SRCNNStyle
+from filterlens.models.one_branch import SRCNNStyle
 
 RGB = 3
 CHAIN_GAIN = 0.3

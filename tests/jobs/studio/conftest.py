@@ -7,7 +7,7 @@ import torch
 from filterlens.diagnosis.found_filters import FoundFilters
 from filterlens.filters import ranking
 from filterlens.jobs.studio.studio import Studio
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 
 

@@ -8,7 +8,7 @@ from filterlens.editing.adapter import Adapter
 from filterlens.jobs.studio import opening
 from filterlens.jobs.studio.opening import open_studio
 from filterlens.models.checkpoints import save_network
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 
 
 @pytest.fixture

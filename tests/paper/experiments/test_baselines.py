@@ -10,7 +10,7 @@ from filterlens.evaluation.damage import Damage, Edit
 from filterlens.evaluation.function_distance import function_distance
 from filterlens.filters import Selection
 from filterlens.models.checkpoints import load_network
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.baselines import experiment as baselines

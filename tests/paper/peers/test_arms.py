@@ -6,7 +6,7 @@ from filterlens.degradations import Degradation, GaussianBlur
 from filterlens.degradations.ranges import BlurRange, NoiseRange, parse_range
 from filterlens.errors import UsageError
 from filterlens.models.complexity import complexity
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from filterlens.paper.peers.arms import arms_of, both_arms, gaussian8, published_arms, settings_of
 from filterlens.paper.peers.settings import PeerSettings
 from filterlens.paper.published import BRANCHES, PEER_QUALITY
