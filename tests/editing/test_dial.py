@@ -7,7 +7,7 @@ import torch
 from filterlens import Adapter, FilterlensError, ModelPair, Selection, UsageError, adapt, modulate, substitute
 from filterlens.editing.dial import dialled, filter_strengths, modulated, substituted
 from filterlens.filters import FilterSpace
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from tests.attribution.small_networks import Linear, make_pair
 
 

@@ -14,7 +14,7 @@ import torch
 from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
 from filterlens.models.checkpoints import save_network
-from filterlens.models.srresnet import SRResNet
+from filterlens.models.one_branch import SRResNet
 from tests.cli.test_train import RECIPE
 from tests.fixed.commands import INPUTS, KEPT, options, run_all
 
