@@ -13,7 +13,7 @@ from benchmarks.harness.record import Row, numbers
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.terminal import note
 from benchmarks.harness.timing import Timing
-from filterlens.jobs.restore import TILE_ON_CPU
+from filterlens.execution.tiled_network import TILE_ON_CPU
 
 WHOLE = 0  # what --tile takes for "never"
 SMALL = 256

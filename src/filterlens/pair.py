@@ -14,7 +14,8 @@ from torch.func import functional_call
 
 from filterlens.arguments import real_number, whole_number
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.execution.hardware import autocast, is_out_of_memory
+from filterlens.execution.hardware import autocast
+from filterlens.execution.memory import is_out_of_memory
 from filterlens.execution.rematerialise import Container, containers_of
 from filterlens.execution.tiling import Tiling, tiling_of
 from filterlens.filters import ROWS, FilterSpace

@@ -10,10 +10,10 @@ from torch import nn
 
 from filterlens import FilterlensError, UsageError
 from filterlens.execution.blending import blended, windows
-from filterlens.jobs.restore import Restorer
+from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.models.one_branch import SRResNet
+from tests.execution.test_tiled_network import CPU, Counting, image
 from tests.execution.test_tiling import Pooled
-from tests.jobs.test_restore import CPU, Counting, image
 
 
 class Whole(nn.Module):
@@ -64,11 +64,11 @@ def test_blending_is_not_used_unless_asked_for():
     network, x = Pooled().double(), image(40, 50)
     with torch.no_grad():
         whole = network(x)
-    torch.testing.assert_close(Restorer(network, CPU, tile=20)(x), whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(TiledNetwork(network, CPU, tile=20)(x), whole, rtol=0, atol=1e-12)
     notes = []
-    restorer = Restorer(network, CPU, tile=20, blend=5, note=notes.append)
-    assert not torch.allclose(restorer(x), whole)
-    restorer(x)
+    tiled = TiledNetwork(network, CPU, tile=20, blend=5, note=notes.append)
+    assert not torch.allclose(tiled(x), whole)
+    tiled(x)
     assert len(notes) == 1 and "seams are blended" in notes[0]
 
 
@@ -76,21 +76,21 @@ def test_exact_tiles_are_exact_even_where_blending_is_allowed():
     torch.manual_seed(0)
     network, x = SRResNet(2, 8, 2).double(), image(61, 47)
     with torch.no_grad():
-        torch.testing.assert_close(Restorer(network, CPU, tile=31, blend=8)(x), network(x), rtol=0, atol=1e-12)
+        torch.testing.assert_close(TiledNetwork(network, CPU, tile=31, blend=8)(x), network(x), rtol=0, atol=1e-12)
 
 
 def test_blended_tiles_become_smaller_where_memory_runs_out():
     counting = Counting(Pooled().double(), limit=2500, error=MemoryError())
-    restorer = Restorer(counting, CPU, blend=8)
-    assert restorer(image(90, 100)).shape[-1] == 100 * restorer.scale
+    tiled = TiledNetwork(counting, CPU, blend=8)
+    assert tiled(image(90, 100)).shape[-1] == 100 * tiled.scale
     assert max(counting.pixels) <= 2500
-    tight = Restorer(Counting(Pooled().double(), limit=1050, error=MemoryError()), CPU, blend=16)
-    with pytest.raises(FilterlensError, match="even in the smallest tiles"):
+    tight = TiledNetwork(Counting(Pooled().double(), limit=1050, error=MemoryError()), CPU, blend=20)
+    with pytest.raises(FilterlensError, match="even in tiles of 1600"):
         tight(image(90, 100))
 
 
 def test_overlaps_that_are_not_legal_are_refused():
     with pytest.raises(UsageError, match="An overlap of -1 pixels"):
-        Restorer(Pooled(), CPU, blend=-1)
+        TiledNetwork(Pooled(), CPU, blend=-1)
     with pytest.raises(UsageError, match="An overlap of 11 LR pixels does not suit tiles of 20: from 1 to 10"):
         blended(Whole(), image(40, 50), scale=2, most_pixels=400, overlap=11)

@@ -1,22 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Devices and precisions by name."""
 
-import math
-from pathlib import Path
-
 import pytest
 import torch
 
 from filterlens.errors import UsageError
-from filterlens.execution.hardware import (
-    autocast,
-    is_out_of_memory,
-    memory_available,
-    memory_for_activations,
-    resolve_device,
-    resolve_precision,
-    widest_float,
-)
+from filterlens.execution.hardware import autocast, resolve_device, resolve_precision, widest_float
+from filterlens.execution.memory import memory_for_activations
 
 CPU = torch.device("cpu")
 
@@ -34,20 +24,6 @@ def test_every_process_of_a_launcher_gets_a_gpu_of_its_own(monkeypatch: pytest.M
         monkeypatch.setenv("LOCAL_RANK", rank)
         assert {resolve_device("auto"), resolve_device("cuda")} == {torch.device(expected)}
         assert resolve_device("cuda:1") == torch.device("cuda:1") and resolve_device("cpu") == CPU
-
-
-def test_processes_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    import psutil
-
-    class Free:
-        available = 6 * 2**30
-
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
-    assert memory_for_activations(CPU) == 3 * 2**30
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    assert memory_for_activations(CPU) == 2**30
-    Free.available = 100 * 2**30
-    assert memory_for_activations(CPU) == 4 * 2**30
 
 
 def test_an_apple_gpu_is_taken_by_name_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,31 +49,12 @@ def test_an_apple_gpu_computes_in_float32_and_sums_in_float32(monkeypatch: pytes
 
 @pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no Apple GPU")
 def test_a_network_runs_on_an_apple_gpu_as_on_a_cpu() -> None:
-    from filterlens.jobs.restore import Restorer
+    from filterlens.execution.tiled_network import TiledNetwork
     from filterlens.models.one_branch import SRResNet
 
     network, image = SRResNet(2, 8, 1).double(), torch.rand(1, 3, 40, 50)
-    here, there = (Restorer(network, torch.device(name), tile=30)(image).float() for name in ("cpu", "mps"))
+    here, there = (TiledNetwork(network, torch.device(name), tile=30)(image).float() for name in ("cpu", "mps"))
     torch.testing.assert_close(here, there, rtol=1e-3, atol=1e-3)
-
-
-def test_memory_is_what_machine_container_and_limits_leave(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import psutil
-
-    class Free:
-        available = 8 * 2**30
-
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
-    monkeypatch.setattr("filterlens.execution.hardware._left_of_limits", lambda: math.inf)
-    monkeypatch.setattr("filterlens.execution.hardware._CONTAINERS", ((tmp_path, ("memory.max", "memory.current")),))
-    assert memory_available() == 8 * 2**30
-    for name, text in (("max", "max"), ("current", f"{3 << 30}"), ("stat", f"anon 5\ninactive_file {1 << 30}\n")):
-        (tmp_path / f"memory.{name}").write_text(text)
-    assert memory_available() == 8 * 2**30
-    (tmp_path / "memory.max").write_text(f"{4 << 30}")
-    assert memory_available() == 2 * 2**30
-    monkeypatch.setattr("filterlens.execution.hardware._left_of_limits", lambda: 5.0)
-    assert memory_available() == 5
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "meta", "cuda:x"])
@@ -131,31 +88,3 @@ def test_autocast_computes_in_bf16_and_leaves_the_weights_as_they_are() -> None:
     with autocast(CPU, "fp32"):
         assert layer(torch.rand(1, 3, 8, 8)).dtype == torch.float32
     assert layer.weight.dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-        MemoryError(),
-        RuntimeError("CUDA error: out of memory"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:117] data. DefaultCPUAllocator: not enough memory: 8 bytes."),
-    ],
-)
-def test_every_way_to_run_out_of_memory_is_recognised(error: BaseException) -> None:
-    assert is_out_of_memory(error)
-
-
-def test_what_the_cpu_allocator_really_raises_is_recognised() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**60, dtype=torch.uint8)
-    assert is_out_of_memory(caught.value)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [RuntimeError("CUDA error: device-side assert triggered"), ValueError("out of memory"), KeyboardInterrupt()],
-)
-def test_other_errors_are_not_taken_for_it(error: BaseException) -> None:
-    assert not is_out_of_memory(error)

@@ -9,8 +9,8 @@ from torch import nn
 from filterlens.data.images import to_float
 from filterlens.data.photographs import photograph, square
 from filterlens.execution.near_tiling import HALOS, TOLERANCE, near_tiling_of
+from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.execution.tiling import Tiling, tiling_of
-from filterlens.jobs.restore import Restorer
 from tests.execution.test_tiling import Pooled
 
 CPU = torch.device("cpu")
@@ -94,7 +94,7 @@ def test_a_network_that_refuses_strips_has_none():
 def test_a_photograph_in_tiles_is_the_photograph_whole_and_the_user_is_told(network):
     notes = []
     picture = to_float(square(photograph("coffee"), 240, 60, 180))
-    tiled = Restorer(network, CPU, tile=160, note=notes.append)
+    tiled = TiledNetwork(network, CPU, tile=160, note=notes.append)
     counted = []
     tiled._network.register_forward_hook(lambda module, inputs, output: counted.append(inputs[0].shape[-2:].numel()))
     torch.testing.assert_close(tiled(picture), network(picture).detach(), rtol=0, atol=TOLERANCE)
@@ -102,5 +102,5 @@ def test_a_photograph_in_tiles_is_the_photograph_whole_and_the_user_is_told(netw
     assert len(notes) == 1
     assert "agree with the whole image to" in notes[0]
     assert "--tile 0" in notes[0]
-    Restorer(network, CPU, tile=0, note=notes.append)(picture)
+    TiledNetwork(network, CPU, tile=0, note=notes.append)(picture)
     assert len(notes) == 1

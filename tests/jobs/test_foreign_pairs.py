@@ -12,11 +12,11 @@ from filterlens import load_network
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.data.images import read_image, write_image
 from filterlens.errors import UsageError
+from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.mask import MaskSettings, mask_to_folder
 from filterlens.jobs.networks import network_to_run
 from filterlens.jobs.pairs import open_pair, reopen_pair
-from filterlens.jobs.restore import Restorer
 from filterlens.jobs.transform import restore_folder
 from filterlens.models.foreign import is_installed
 from tests.models.foreign_networks import SCALES, write_pair
@@ -73,7 +73,7 @@ def test_tiles_are_exact_near_or_refused_also_where_sizes_are_asked_for(name: st
     x = torch.rand(1, 3, 133, 147, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         whole = network(x)
-    tiled = Restorer(network, torch.device("cpu"), tile=120)(x)
+    tiled = TiledNetwork(network, torch.device("cpu"), tile=120)(x)
     torch.testing.assert_close(tiled, whole, rtol=1e-4, atol=1e-4)
 
 

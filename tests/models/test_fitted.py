@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from filterlens import FAIG, FilterlensError, FilterSpace, ModelPair, Quadrature
-from filterlens.jobs.restore import Restorer
+from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.models.fitted import Needs, fitted, padded, scale_and_needs
 
 
@@ -170,7 +170,7 @@ def test_a_padded_network_is_never_cut_into_wrong_tiles(strided):
     x = torch.rand(1, 3, 93, 107, dtype=torch.float64)
     with torch.no_grad():
         whole = strided[0](x)
-    torch.testing.assert_close(Restorer(strided[0], torch.device("cpu"), tile=48)(x), whole)
+    torch.testing.assert_close(TiledNetwork(strided[0], torch.device("cpu"), tile=48)(x), whole)
 
 
 def test_a_padded_network_has_the_same_scores_with_little_memory(strided):

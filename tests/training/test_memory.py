@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_fits_into_8_gib(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_memory_of", lambda _: 8 << 30)
+    monkeypatch.setattr(memory, "memory_in_all", lambda _: 8 << 30)
     demand_of(load_recipe(name)).check(CPU)
 
 
@@ -31,7 +31,7 @@ def test_every_shipped_recipe_fits_into_8_gib(name: str, monkeypatch: pytest.Mon
 def test_what_cannot_fit_is_refused_with_the_setting_and_the_limit(
     changes: dict[str, int], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_memory_of", lambda _: 16 << 30)
+    monkeypatch.setattr(memory, "memory_in_all", lambda _: 16 << 30)
     with pytest.raises(UsageError, match=words) as caught:
         demand_of(small_recipe(**changes)).check(CPU)
     assert "but cpu has 16 GiB" in str(caught.value)

@@ -5,26 +5,22 @@ Losses are sums over output pixels, so a large image is computed in exact tiles 
 cannot be exact (attention over the whole image), activations are computed again in the backward pass instead of kept.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
-from filterlens.execution.hardware import (
-    is_out_of_memory,
-    memory_for_activations,
-    release_memory,
-    widened,
-    widest_float,
-)
+from filterlens.execution.bounded import Fallback, Portions, TileLimit, joined
+from filterlens.execution.hardware import widened, widest_float
+from filterlens.execution.memory import memory_for_activations
 from filterlens.execution.rematerialise import rematerialised
 from filterlens.execution.tiling import Tile, Tiling
 from filterlens.pair import ModelPair
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Result = TypeVar("Result")
 
 PROBE = 32
 OVERHEAD = 1.5  # of the kept activations: gradients in flight and the buffers of the convolutions
@@ -51,24 +47,16 @@ class Engine:
     ) -> None:
         self.pair = pair
         self.precision = precision
-        self._note = note
         self._memory = memory_for_activations(pair.device) if memory is None else memory
-        self._most_pixels: int | None = None
+        self._limit = TileLimit(math.nan, lambda: pair.tiling, pair.device, fallback=_fallback, note=note)
 
     def output(self, vector: Tensor, inputs: Tensor) -> Tensor:
         """Return F(vector, inputs): LR ``(1, 3, h, w)`` → HR ``(1, 3, h·s, w·s)``."""
-        scale = self.pair.scale
-        height, width = inputs.shape[-2:]
-        whole = inputs.new_empty((*inputs.shape[:-2], height * scale, width * scale))
-
-        def fill(tiles: Sequence[Tile], keep: bool) -> Tensor:
-            for tile in tiles:
-                part = self.pair.run(vector, tile.window(inputs), self.precision)
-                tile.place(whole, scale).copy_(tile.core(part, scale))
-            return whole
-
+        tiles = self._tiles(inputs)
         with torch.no_grad():
-            return self._within_memory(inputs, fill)
+            *_, last = joined(tiles, lambda window: self.pair.run(vector, window, self.precision), inputs)
+        assert last.picture is not None
+        return last.picture
 
     def loss(self, vector: Tensor, inputs: Tensor, reference: Tensor, loss: Loss) -> Tensor:
         """Return the loss of F(vector, inputs), a float64 scalar on the device; no gradient."""
@@ -87,63 +75,23 @@ class Engine:
         Returns:
             A float64 scalar and ``(parameters,)`` in the weights' type, both on the device; nothing waits for them.
         """
-        pair, scale = self.pair, self.pair.scale
+        pair, tiles = self.pair, self._tiles(inputs)
+        value = torch.zeros((), dtype=widest_float(pair.device), device=pair.device)
+        gradient: Tensor | None = None
+        for tile in tiles:
+            too_large = tile.pixels > self._limit.most
+            of_tile = partial(_loss_of_core, loss, tile, reference, pair.scale)
+            with tiles.fitting(), rematerialised(pair.blocks, enabled=too_large):
+                part, more = pair.differentiate(vector, tile.window(inputs), of_tile, self.precision)
+                gradient = more if gradient is None else gradient.add_(more)
+                value += part
+        assert gradient is not None
+        return value, gradient
 
-        def add_up(tiles: Sequence[Tile], keep: bool) -> tuple[Tensor, Tensor]:
-            value, total = torch.zeros((), dtype=widest_float(pair.device), device=pair.device), None
-            with rematerialised(pair.blocks, enabled=not keep):
-                for tile in tiles:
-                    target = tile.place(reference, scale)
-
-                    def of_core(output: Tensor, tile: Tile = tile, target: Tensor = target) -> Tensor:
-                        return loss(tile.core(output, scale), target)
-
-                    part, gradient = pair.differentiate(vector, tile.window(inputs), of_core, self.precision)
-                    value += part
-                    total = gradient if total is None else total.add_(gradient)
-            assert total is not None
-            return value, total
-
-        return self._within_memory(inputs, add_up)
-
-    def _within_memory(self, inputs: Tensor, compute: Callable[[Sequence[Tile], bool], Result]) -> Result:
-        """Compute on tiles that fit; after an out-of-memory error, on tiles of half the size."""
-        height, width = inputs.shape[-2:]
-        pixels = height * width
-        while True:
-            most = self._pixels_that_fit(inputs)
-            tiles, keep = self._whole(height, width), True
-            if pixels > most:
-                tiling = self.pair.tiling
-                if tiling is not None:
-                    tiles = tiling.split(height, width, max(most, self._least(tiling)))
-                else:
-                    keep = False
-            try:
-                return compute(tiles, keep)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                largest = max(tile.pixels for tile in tiles)
-            self._shrink(largest, keep)
-
-    def _shrink(self, largest: int, kept: bool) -> None:
-        """Halve the largest tile, or give up."""
-        release_memory(self.pair.device)
-        tiling = self.pair.tiling
-        if (tiling is None and not kept) or (tiling is not None and largest <= self._least(tiling)):
-            raise FilterlensError(
-                f"Out of memory on {self.pair.device}, even in the smallest parts ({largest} LR pixels). "
-                "Use smaller images, --precision bf16, or --device cpu."
-            )
-        self._most_pixels = largest // 2
-        how = "in tiles of half the size" if tiling is not None else "computing activations twice instead of keeping"
-        self._note(f"out of memory at {largest} LR pixels: going on {how}")
-
-    def _pixels_that_fit(self, inputs: Tensor) -> int:
-        if self._most_pixels is None:
-            self._most_pixels = int(self._memory / OVERHEAD / self.bytes_per_pixel(inputs))
-        return self._most_pixels
+    def _tiles(self, inputs: Tensor) -> Portions[Tile]:
+        if math.isnan(self._limit.most):  # not known before the first input
+            self._limit.most = int(self._memory / OVERHEAD / self.bytes_per_pixel(inputs))
+        return self._limit.tiles(inputs)
 
     def bytes_per_pixel(self, inputs: Tensor) -> float:
         """Measure how much a backward pass keeps per LR pixel, by counting it on two small pieces of the input."""
@@ -171,11 +119,12 @@ class Engine:
         del output
         return sum(storages.values())
 
-    @staticmethod
-    def _least(tiling: Tiling) -> int:
-        """LR pixels of the smallest tile that is worth its halo."""
-        return max(LEAST_PIXELS, (tiling.least + tiling.margin) ** 2)
 
-    @staticmethod
-    def _whole(height: int, width: int) -> list[Tile]:
-        return Tiling(0).split(height, width, height * width)
+def _loss_of_core(loss: Loss, tile: Tile, reference: Tensor, scale: int, output: Tensor) -> Tensor:
+    return loss(tile.core(output, scale), tile.place(reference, scale))
+
+
+def _fallback(tiling: Tiling | None, pixels: int) -> Fallback:
+    if tiling is None:
+        return Fallback(pixels - 1, "computing activations twice instead of keeping them")
+    return Fallback(max(LEAST_PIXELS, (tiling.least + tiling.margin) ** 2))  # smaller ones are not worth their halo

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gradients of every sample of a batch alone, and with them FAIG for many small patches."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -10,8 +11,10 @@ from torch.func import functional_call, grad, vmap
 from filterlens.arguments import is_whole
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.attribution.quadrature import Quadrature
-from filterlens.errors import UsageError
-from filterlens.execution.hardware import autocast, is_out_of_memory, memory_for_activations
+from filterlens.errors import FilterlensError, UsageError
+from filterlens.execution.bounded import Portions
+from filterlens.execution.hardware import autocast
+from filterlens.execution.memory import is_out_of_memory, memory_for_activations
 from filterlens.pair import ModelPair
 
 TRUTH = SquaredDistance()
@@ -85,16 +88,12 @@ def patch_magnitudes(
     if not is_whole(size) or size < 1:
         raise UsageError(f"A chunk of {size} patches is not legal: 1 or more.")
     magnitudes = torch.empty(len(inputs), len(pair.space), dtype=pair.dtype)
-    done = 0
-    while done < len(inputs):
-        part = slice(done, done + size)
-        try:
+    patches = [range(first, min(first + size, len(inputs))) for first in range(0, len(inputs), size)]
+    chunks = Portions(patches, partial(_halved, pair.device), pair.device)
+    for each in chunks:
+        with chunks.fitting():
+            part = slice(each.start, each.stop)
             magnitudes[part] = _magnitudes(pair, inputs[part], references[part], objective, quadrature, precision)
-            done += size
-        except Exception as error:
-            if size == 1 or not is_out_of_memory(error):
-                raise
-            size //= 2
     return magnitudes
 
 
@@ -140,6 +139,15 @@ def _all_at_once(
     inputs = inputs.clone(memory_format=torch.channels_last)  # some networks write into it
     gradients: Tensor = vmap(grad(loss), in_dims=(None, 0, 0))(vector, inputs, references)
     return gradients
+
+
+def _halved(device: torch.device, chunks: Sequence[range]) -> list[range]:
+    size = len(chunks[0]) // 2
+    if not size:
+        raise FilterlensError(
+            f"Out of memory on {device}, even with one patch at a time. Use --precision bf16, or --device cpu."
+        )
+    return [chunk[first : first + size] for chunk in chunks for first in range(0, len(chunk), size)]
 
 
 def _check_shapes(pair: ModelPair, inputs: Tensor, references: Tensor) -> None:

@@ -104,7 +104,7 @@ def _one_line(failure: Exception) -> str:
         return failure.message
     if isinstance(failure, OSError):
         return f"{failure.filename or ''}: {failure.strerror or failure}. Free the disk or choose another place."
-    from filterlens.execution.hardware import (
+    from filterlens.execution.memory import (
         is_out_of_memory,  # imports torch, which a failed command may not have needed
     )
 

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from filterlens.errors import FilterlensError
-from filterlens.execution.hardware import memory_available
+from filterlens.execution.memory import memory_available
 
 READING = 24.0  # bytes a pixel: as Pillow unpacks it, as an array, and as float32 colours
 _ALWAYS = 256 << 20  # bytes for which nobody asks the system

@@ -8,7 +8,7 @@ from typing import Any
 
 from filterlens.data.samples import Images, Sample, as_samples
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.execution.hardware import is_out_of_memory
+from filterlens.execution.memory import is_out_of_memory
 from filterlens.progress import Progress
 
 

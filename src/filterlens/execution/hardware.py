@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine is good at: which device, and whether bfloat16 is fast on it."""
+"""Where to compute and in which precision: the device, and whether bfloat16 is fast on it."""
 
 import contextlib
-import math
 import os
 import warnings
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,13 +12,6 @@ from filterlens.errors import UsageError, unknown
 
 Precision = Literal["auto", "fp32", "bf16"]
 PRECISIONS = ("auto", "fp32", "bf16")
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
-_GROUPS = Path("/sys/fs/cgroup")
-_CONTAINERS = (
-    (_GROUPS, ("memory.max", "memory.current")),
-    (_GROUPS / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")),
-)
-MOST_ON_CPU = 4 * 2**30  # beyond it, a larger piece is no faster
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -100,71 +91,8 @@ def widened(values: torch.Tensor) -> torch.Tensor:
     return values.to(widest_float(values.device))
 
 
-def release_memory(device: torch.device) -> None:
-    """Give what PyTorch holds in reserve of a GPU's memory back to it."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()
-
-
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
     """Return the context in which a network computes in ``precision``; its weights stay as they are."""
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
-
-
-def memory_for_activations(device: torch.device) -> float:
-    """Return how many bytes a computation may keep: what is free, less a reserve, and at most 4 GiB on a CPU.
-
-    Processes that a launcher started on this machine share what its memory has free.
-    """
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return 0.8 * free
-    import psutil
-
-    share = 0.5 / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(share * float(psutil.virtual_memory().available), MOST_ON_CPU)
-
-
-def memory_available() -> float:
-    """Return how many bytes of main memory are left to this process: by the machine, its container and its limits."""
-    import psutil
-
-    return min(float(psutil.virtual_memory().available), _left_of_container(), _left_of_limits())
-
-
-def _left_of_container() -> float:
-    """What the control group (a container, a batch job) leaves; its file cache counts as free."""
-    for folder, names in _CONTAINERS:
-        try:
-            most, used = (int((folder / name).read_text()) for name in names)
-            facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            return float(max(0, most - used + int(facts.get("inactive_file", 0))))
-        except (OSError, ValueError):  # no such version of control groups, or "max"
-            continue
-    return math.inf
-
-
-def _left_of_limits() -> float:
-    """What ``ulimit -v`` leaves."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return math.inf
-    import psutil
-
-    most, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return math.inf if most == resource.RLIM_INFINITY else max(0.0, float(most - psutil.Process().memory_info().vms))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is a device's, a library's or the CPU allocator's way to say that memory ran out.
-
-    Leave the ``except`` block before trying again with less: the error's frames keep their tensors alive.
-    """
-    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

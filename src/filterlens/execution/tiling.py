@@ -37,6 +37,11 @@ class Tile:
     rows: Span
     columns: Span
 
+    @classmethod
+    def whole(cls, height: int, width: int) -> "Tile":
+        """Return a whole LR image as one tile."""
+        return cls(Span(0, height, 0, height), Span(0, width, 0, width))
+
     def window(self, images: Tensor) -> Tensor:
         """Cut what the network must see out of LR images ``(…, h, w)``; a view."""
         return images[..., self.rows.first : self.rows.last, self.columns.first : self.columns.last]
@@ -88,11 +93,15 @@ class Tiling:
         Raises:
             UsageError: Even the smallest tile with its halo is larger.
         """
-        if height * width <= most_pixels:
-            return [Tile(Span(0, height, 0, height), Span(0, width, 0, width))]
+        return self.cut(Tile.whole(height, width), height, width, most_pixels)
+
+    def cut(self, tile: Tile, height: int, width: int, most_pixels: int) -> list[Tile]:
+        """Partition the core of one tile of an LR image ``(height, width)``; as :meth:`split`."""
+        if tile.pixels <= most_pixels:
+            return [tile]
         fitting = [
             (down.total * across.total, down, across)
-            for down, across in product(self._cuts(height), self._cuts(width))
+            for down, across in product(self._cuts(tile.rows, height), self._cuts(tile.columns, width))
             if down.widest * across.widest <= most_pixels
         ]
         if not fitting:
@@ -101,35 +110,35 @@ class Tiling:
                 f"pixels to each side. Allow tiles of {self.least} x {self.least} LR pixels at least."
             )
         _, down, across = min(fitting, key=lambda choice: choice[0])
-        rows, columns = self._spans(height, down.step), self._spans(width, across.step)
-        return [Tile(*spans) for spans in product(rows, columns)]
+        return [Tile(*spans) for spans in product(down.spans, across.spans)]
 
-    def _cuts(self, length: int) -> list["_Cut"]:
-        """Return the ways to cut an axis into equal cores, one for every number of parts."""
-        counts = {-(-length // side) for side in range(1, length + 1)}
-        steps = {-(-length // (count * self.multiple)) * self.multiple for count in counts}
-        return [_Cut.of(step, self._spans(length, step)) for step in sorted(steps, reverse=True)]
+    def _cuts(self, span: Span, length: int) -> list["_Cut"]:
+        """Return the ways to cut a core on an axis of that length into equal ones, one for every number of parts."""
+        core = span.stop - span.start
+        counts = {-(-core // side) for side in range(1, core + 1)}
+        steps = {-(-core // (count * self.multiple)) * self.multiple for count in counts}
+        return [_Cut.of(self._spans(span, length, step)) for step in sorted(steps, reverse=True)]
 
-    def _spans(self, length: int, step: int) -> list[Span]:
-        """Cut an axis into cores of ``step`` pixels with their windows; the last may be shorter."""
+    def _spans(self, span: Span, length: int, step: int) -> list[Span]:
+        """Cut a core into cores of ``step`` pixels with their windows; the last may be shorter."""
+        stops = [(start, min(start + step, span.stop)) for start in range(span.start, span.stop, step)]
         return [
-            Span(start, min(start + step, length), max(0, start - self.margin), min(start + step + self.margin, length))
-            for start in range(0, length, step)
+            Span(start, stop, max(0, start - self.margin), min(stop + self.margin, length)) for start, stop in stops
         ]
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """An axis in cores of ``step`` pixels: its widest window, and the sum of all windows."""
+    """An axis in tiles: their spans, the longest window, and the sum of all windows."""
 
-    step: int
+    spans: Sequence[Span]
     widest: int
     total: int
 
     @classmethod
-    def of(cls, step: int, spans: Sequence[Span]) -> "_Cut":
+    def of(cls, spans: Sequence[Span]) -> "_Cut":
         lengths = [span.last - span.first for span in spans]
-        return cls(step, max(lengths), sum(lengths))
+        return cls(spans, max(lengths), sum(lengths))
 
 
 @torch.enable_grad()  # whoever asks may be restoring

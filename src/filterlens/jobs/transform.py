@@ -18,11 +18,11 @@ from filterlens.data.pictures import WEBP, Picture, check_writable, read_picture
 from filterlens.data.usable import LeftOut, failure_of
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.errors import FilterlensError, UsageError, first_line
-from filterlens.execution.hardware import is_out_of_memory
+from filterlens.execution.memory import is_out_of_memory
+from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.files import sha256_of
 from filterlens.jobs.fingerprint import network_fingerprint
 from filterlens.jobs.outputs import Outputs, Plan, Rules, Task, names_a_file, tasks_of
-from filterlens.jobs.restore import Restorer
 from filterlens.progress import SILENT, Bar, Progress
 
 Item = TypeVar("Item")
@@ -159,7 +159,7 @@ def restore_folder(
         network: Any module ``(1, 3, H, W)`` → ``(1, 3, H·s, W·s)``.
         device: Where to compute.
         precision: ``fp32`` or ``bf16``.
-        tile: Side of the largest tile in LR pixels; see :class:`filterlens.jobs.restore.Restorer`.
+        tile: Side of the largest tile in LR pixels; see :class:`filterlens.execution.tiled_network.TiledNetwork`.
         blend: LR pixels of the seams for networks without exact tiles; 0 runs them whole.
         most_pixels: Larger images are refused, and others are tried whatever memory is free; by default images above
             Pillow's limit of 179 million pixels are refused, and those for which memory does not suffice.
@@ -173,7 +173,7 @@ def restore_folder(
         FilterlensError: A file is in the way, a folder cannot be written, or (strict) an image cannot be used.
         UsageError: The tile is not legal, or smaller than what one output of the network sees.
     """
-    restorer = Restorer(network, device, precision=precision, tile=tile, blend=blend, note=progress.note)
+    tiled = TiledNetwork(network, device, precision=precision, tile=tile, blend=blend, note=progress.note)
     settings = {"network": network_fingerprint(network), "precision": precision, "blend": blend}
     settings |= {"tile": tile} if blend else {}
     listing = find_images(source, recursive=recursive, leave_out=output)
@@ -182,7 +182,7 @@ def restore_folder(
     rules = Rules(force, skip_existing)
     outputs = Outputs(output.parent if is_file else output, "restore", settings, rules, is_file)
 
-    scale = _scale_of(restorer)
+    scale = _scale_of(tiled)
 
     def read(path: Path) -> Picture:
         picture = read_picture(
@@ -196,7 +196,7 @@ def restore_folder(
         return picture
 
     def restore(picture: Picture, task: Task) -> Picture:
-        restored = picture.restored(_finite(_run(restorer, picture.seen, task.source), task.source))
+        restored = picture.restored(_finite(_run(tiled, picture.seen, task.source), task.source))
         check_writable(task.target, restored)
         return restored
 
@@ -204,22 +204,22 @@ def restore_folder(
         plan = outputs.plan(tasks)
         done = Batch()
         _add(done, tasks, plan, _each_image(plan, outputs, read, restore, "restore", progress, strict))
-    return Restored(done.files, done.kept, done.failures, restorer.megapixels, restorer.seconds)
+    return Restored(done.files, done.kept, done.failures, tiled.megapixels, tiled.seconds)
 
 
-def _scale_of(restorer: Restorer) -> int:
+def _scale_of(tiled: TiledNetwork) -> int:
     """Return the scale, for the estimate of memory alone; 1 where the network refuses to be asked."""
     try:
-        return restorer.scale
+        return tiled.scale
     except Exception:
         return 1
 
 
-def _run(restorer: Restorer, image: Tensor, path: Path) -> Tensor:
+def _run(tiled: TiledNetwork, image: Tensor, path: Path) -> Tensor:
     """Run the network; whatever it says of this image becomes an error that names it."""
     height, width = image.shape[-2:]
     try:
-        output = restorer(image).float()
+        output = tiled(image).float()
     except UsageError:
         raise
     except FilterlensError as error:

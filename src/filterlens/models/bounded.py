@@ -5,11 +5,11 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
 from filterlens.errors import UsageError
+from filterlens.execution.memory import memory_in_all
 
 BYTES = 4  # of a float32
 _SLACK, _CALLS = 50_000_000, 10_000
@@ -42,7 +42,7 @@ class Bounded(TorchFunctionMode):
     @classmethod
     def by_memory(cls) -> "Bounded":
         """Allow what fits into the memory of the machine."""
-        return cls(psutil.virtual_memory().total / BYTES, 100 * _CALLS, "this machine has memory for")
+        return cls(memory_in_all(torch.device("cpu")) / BYTES, 100 * _CALLS, "this machine has memory for")
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -5,19 +5,18 @@ import contextlib
 import copy
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from filterlens.errors import UsageError
+from filterlens.execution.memory import memory_in_all
 from filterlens.models.architectures import build
 from filterlens.models.bounded import TooLargeError
 from filterlens.training.recipe import Recipe
 
 COPIES = 5  # of every weight, in float32: itself, its gradient, two moments of Adam, the average
 PATCH_BYTES = 23  # a pixel of a batch: its place as int64, three channels as uint8 and as float32
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Demand:
         Raises:
             UsageError: With the setting, what it needs, and what there is.
         """
-        there, weights = _memory_of(device), self.weights
+        there, weights = memory_in_all(device), self.weights
         if weights > there:
             raise UsageError(
                 f"{self.title}: training {self.size or 'this network'} needs about {_gib(weights)}, but {device} has "
@@ -123,18 +122,6 @@ def _values_per_sample(demand: Demand) -> int:
         network.eval()(torch.empty(1, 3, side, side, device="meta"))
         return counted[0]
     return 0
-
-
-def _memory_of(device: torch.device) -> int:
-    """Return the bytes that a device has in all, or that this container may use."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[1])
-    import psutil
-
-    total = int(psutil.virtual_memory().total + psutil.swap_memory().total)
-    with contextlib.suppress(OSError, ValueError):  # no limit, or no such system
-        total = min(total, int(_CGROUP.read_text()))
-    return total
 
 
 def _gib(size: float) -> str:

@@ -10,7 +10,7 @@ from filterlens.diagnosis.classify import Classifier
 from filterlens.editing.adapter import Adapter
 from filterlens.editing.dial import dialled, modulate
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.jobs.restore import Restorer
+from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.jobs.studio.explanation import explaining
 from filterlens.jobs.studio.opening import open_studio
 from filterlens.jobs.studio.restoration import restoring
@@ -25,7 +25,7 @@ def scene(photograph):
 
 def test_a_picture_is_that_of_the_edited_network(studio, scene):
     selection = studio.selections(5.0)["blur:2"]
-    expected = Restorer(modulate(studio.pair, selection, 0.3), torch.device("cpu"))(scene.image)
+    expected = TiledNetwork(modulate(studio.pair, selection, 0.3), torch.device("cpu"))(scene.image)
     (step,) = studio.restoring(scene, {"blur:2": 0.3}, 5.0)
     assert (step.done, step.total) == (1, 1)
     torch.testing.assert_close(step.picture, expected, rtol=0, atol=1e-6)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
-from filterlens.execution.hardware import is_out_of_memory
+from filterlens.execution.memory import is_out_of_memory
 from filterlens.execution.tiling import Tile, Tiling
 from filterlens.pair import ModelPair
 

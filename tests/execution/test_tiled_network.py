@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from filterlens import FilterlensError, UsageError
-from filterlens.jobs.restore import Restorer
+from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.models.one_branch import SRCNNStyle, SRResNet
 from tests.execution.test_tiling import Pooled, Reducing
 
@@ -58,7 +58,7 @@ def test_an_image_in_tiles_equals_the_whole_image(make, tile, height, width):
     network = make().double()
     counting = Counting(network)
     x = image(height, width)
-    found = Restorer(counting, CPU, tile=tile)(x)
+    found = TiledNetwork(counting, CPU, tile=tile)(x)
     with torch.no_grad():
         torch.testing.assert_close(found, network(x), rtol=0, atol=1e-12)
     assert (height * width in counting.pixels) == (height * width <= tile * tile)
@@ -66,8 +66,8 @@ def test_an_image_in_tiles_equals_the_whole_image(make, tile, height, width):
 
 def test_only_images_above_the_limit_are_cut():
     counting = Counting(SRResNet(2, 8, 2))
-    restorer = Restorer(counting, CPU, tile=40)
-    restorer(image(40, 40, torch.float32))
+    tiled = TiledNetwork(counting, CPU, tile=40)
+    tiled(image(40, 40, torch.float32))
     assert counting.pixels == [1600]
 
 
@@ -75,12 +75,12 @@ def test_a_network_that_sees_everything_is_run_on_the_whole_image():
     network = Pooled().double()
     x = image(40, 50)
     with torch.no_grad():
-        torch.testing.assert_close(Restorer(network, CPU, tile=20)(x), network(x), rtol=0, atol=1e-12)
+        torch.testing.assert_close(TiledNetwork(network, CPU, tile=20)(x), network(x), rtol=0, atol=1e-12)
 
 
 def test_without_tiles_everything_is_run_whole():
     counting = Counting(SRResNet(2, 8, 2))
-    Restorer(counting, CPU, tile=0)(image(50, 50, torch.float32))
+    TiledNetwork(counting, CPU, tile=0)(image(50, 50, torch.float32))
     assert counting.pixels == [2500]
 
 
@@ -88,7 +88,7 @@ def test_bf16_in_tiles_equals_bf16_whole_within_its_rounding():
     torch.manual_seed(0)
     network = SRResNet(2, 8, 2)
     x = image(61, 47, torch.float32)
-    whole, tiled = (Restorer(network, CPU, precision="bf16", tile=tile)(x) for tile in (0, 31))
+    whole, tiled = (TiledNetwork(network, CPU, precision="bf16", tile=tile)(x) for tile in (0, 31))
     assert whole.dtype == tiled.dtype == torch.float32
     torch.testing.assert_close(tiled, whole, rtol=2**-7, atol=2**-7)
     with torch.no_grad():
@@ -106,15 +106,15 @@ def test_tiles_become_half_as_large_where_memory_runs_out_and_stay_so(error):
     torch.manual_seed(0)
     network = SRResNet(2, 8, 2).double()
     counting, notes = Counting(network, limit=2500, error=error), []
-    restorer = Restorer(counting, CPU, note=notes.append)
+    tiled = TiledNetwork(counting, CPU, note=notes.append)
     x = image(90, 100)
     with torch.no_grad():
-        torch.testing.assert_close(restorer(x), network(x), rtol=0, atol=1e-12)
+        torch.testing.assert_close(tiled(x), network(x), rtol=0, atol=1e-12)
     assert notes == [
         "out of memory with 9000 LR pixels at once: going on in tiles of 4500",
         "out of memory with 4500 LR pixels at once: going on in tiles of 2250",
     ]
-    restorer(x)
+    tiled(x)
     assert len(notes) == 2
 
 
@@ -122,41 +122,41 @@ def test_tiles_become_half_as_large_where_memory_runs_out_and_stay_so(error):
     ("network", "tile", "words"),
     [
         (SRResNet(2, 8, 2), 0, "at 9000 LR pixels, without tiles. Try --tile 512"),
-        (SRResNet(2, 8, 16), 80, r"even in the smallest tiles \(6400 LR pixels\)"),
+        (SRResNet(2, 8, 16), 80, "at 9000 LR pixels, even in tiles of 5041. Use smaller"),
         (Pooled(), None, "at 9000 LR pixels, and tiles are not exact for this network. Use smaller images"),
     ],
 )
 def test_where_no_tile_is_small_enough_the_error_says_what_to_do(network, tile, words):
     counting = Counting(network.double(), limit=5000, error=MemoryError())
-    restorer = Restorer(counting, CPU, tile=tile)
+    tiled = TiledNetwork(counting, CPU, tile=tile)
     with pytest.raises(FilterlensError, match=f"Out of memory on cpu.*{words}"):
-        restorer(image(90, 100))
+        tiled(image(90, 100))
 
 
 def test_other_errors_pass():
     with pytest.raises(RuntimeError, match="size mismatch"):
-        Restorer(Counting(SRResNet(2, 8, 1), limit=1, error=RuntimeError("size mismatch")), CPU)(image(9, 9))
+        TiledNetwork(Counting(SRResNet(2, 8, 1), limit=1, error=RuntimeError("size mismatch")), CPU)(image(9, 9))
 
 
 def test_tiles_that_are_not_legal_are_refused():
     with pytest.raises(UsageError, match="A tile of -1 pixels is not legal"):
-        Restorer(SRResNet(2, 8, 1), CPU, tile=-1)
+        TiledNetwork(SRResNet(2, 8, 1), CPU, tile=-1)
     with pytest.raises(UsageError, match=r"too small.*15 x 15"):
-        Restorer(SRResNet(2, 8, 2), CPU, tile=14)(image(40, 40))
+        TiledNetwork(SRResNet(2, 8, 2), CPU, tile=14)(image(40, 40))
 
 
 def test_time_and_pixels_are_counted_over_all_images():
-    restorer = Restorer(SRResNet(2, 8, 1), CPU)
+    tiled = TiledNetwork(SRResNet(2, 8, 1), CPU)
     for side in (10, 20):
-        restorer(image(side, side, torch.float32))
-    assert restorer.megapixels == pytest.approx((20 * 20 + 40 * 40) / 1e6)
-    assert restorer.seconds > 0
+        tiled(image(side, side, torch.float32))
+    assert tiled.megapixels == pytest.approx((20 * 20 + 40 * 40) / 1e6)
+    assert tiled.seconds > 0
 
 
 def test_the_users_network_is_left_as_it_was():
     network = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.BatchNorm2d(12), nn.PixelShuffle(2)).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = Restorer(network, CPU, tile=8)(image(20, 20, torch.float32))
+    found = TiledNetwork(network, CPU, tile=8)(image(20, 20, torch.float32))
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     with torch.no_grad():
@@ -169,4 +169,4 @@ def test_a_network_without_parameters_is_restored_too():
             return F.interpolate(x, scale_factor=2, mode="bilinear")
 
     x = image(40, 50, torch.float32)
-    torch.testing.assert_close(Restorer(Bilinear(), CPU, tile=20)(x), Bilinear()(x))
+    torch.testing.assert_close(TiledNetwork(Bilinear(), CPU, tile=20)(x), Bilinear()(x))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running a network on images of any size: whole up to a limit, above it in exact tiles, or blended ones if asked."""
+"""A network on images of any size: whole up to a limit, above it in exact tiles, or blended ones if asked."""
 
 import copy
 import math
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.blending import blended
-from filterlens.execution.hardware import autocast, is_out_of_memory, release_memory, widest_float
+from filterlens.execution.bounded import Fallback, TileLimit, joined, smaller_tiles
+from filterlens.execution.hardware import autocast, widest_float
 from filterlens.execution.near_tiling import tiling_for_pictures
 from filterlens.execution.tiling import Tiling
 
@@ -21,8 +22,8 @@ TILE_ON_GPU = 1024  # larger, as a GPU says when memory runs out; a process on a
 CORNER = 32
 
 
-class Restorer:
-    """A network that restores one image after another, of any size, and knows how long that took.
+class TiledNetwork:
+    """A network that makes pictures of one image after another, of any size, and knows how long that took.
 
     An image of more LR pixels than a tile is run in tiles with all that their outputs see, so the result is that of the
     whole image. A network that sees too far for that gets tiles with a halo beyond which nothing changes an output
@@ -40,7 +41,7 @@ class Restorer:
 
     Attributes:
         seconds: Network time: from LR images in memory to HR images in memory.
-        megapixels: Millions of HR pixels restored in that time.
+        megapixels: Millions of HR pixels made in that time.
 
     Raises:
         UsageError: The tile or the overlap is negative.
@@ -56,10 +57,9 @@ class Restorer:
         blend: int = 0,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        if tile is None:
-            tile = TILE_ON_CPU if device.type == "cpu" else TILE_ON_GPU
-        if tile < 0:
-            raise UsageError(f"A tile of {tile} pixels is not legal: its side in LR pixels, or 0 for whole images.")
+        side = tile if tile is not None else TILE_ON_CPU if device.type == "cpu" else TILE_ON_GPU
+        if side < 0:
+            raise UsageError(f"A tile of {side} pixels is not legal: its side in LR pixels, or 0 for whole images.")
         if blend < 0:
             raise UsageError(f"An overlap of {blend} pixels is not legal: LR pixels of the seams, or 0 for none.")
         self.seconds = 0.0
@@ -71,51 +71,45 @@ class Restorer:
             self._dtype = widest_float(device)
         self._network = copy.deepcopy(network).to(dtype=self._dtype).to(device).eval()
         self._precision = precision
-        self._most_pixels = tile**2 or math.inf
         self._note = note
+        self._whole = side == 0
+        self._limit = TileLimit(
+            side**2 or math.inf,
+            lambda: self._tiling,
+            device,
+            fallback=self._fallback,
+            note=note,
+            fixed=tile is not None,
+        )
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Restore LR ``(1, 3, h, w)`` in [0, 1] to HR ``(1, 3, h·s, w·s)`` on the CPU, not clipped.
+        """Turn LR ``(1, 3, h, w)`` in [0, 1] into HR ``(1, 3, h·s, w·s)`` on the CPU, not clipped.
 
         Raises:
             FilterlensError: Out of memory, even in the smallest tiles.
             UsageError: The tile is smaller than what one output sees.
         """
         began = time.perf_counter()
-        while True:
-            try:
-                restored = self._restore(images)
-                break
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-            self._shrink(images.shape[-2] * images.shape[-1])
+        images = images.to("cpu", self._dtype)
+        *_, last = joined(self._limit.tiles(images), self._run_tile, images)
+        assert last.picture is not None
         self.seconds += time.perf_counter() - began
-        self.megapixels += restored.shape[-2] * restored.shape[-1] / 1e6
-        return restored
+        self.megapixels += last.picture.shape[-2] * last.picture.shape[-1] / 1e6
+        return last.picture
 
-    def _restore(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        images = images.to(self._device, self._dtype)
-        if height * width <= self._most_pixels or (self._tiling is None and not self._blend):
-            return self._run(images).to("cpu", self._dtype)
-        scale = self.scale
-        if self._tiling is None:
-            return self._blended(images, scale)
-        whole = torch.empty(1, 3, height * scale, width * scale, dtype=self._dtype)
-        for tile in self._tiling.split(height, width, int(self._most_pixels)):
-            tile.place(whole, scale).copy_(tile.core(self._run(tile.window(images)), scale))
-        return whole
-
-    def _blended(self, images: Tensor, scale: int) -> Tensor:
+    def _run_tile(self, images: Tensor) -> Tensor:
+        """Run a tile; one that is still too large, as the network cannot be cut, with blended seams if asked."""
+        if not self._blend or images.shape[-2] * images.shape[-1] <= self._limit.most:
+            return self._run(images)
         if not self._told:
             self._note("tiles are not exact for this network: their seams are blended, the result depends on them")
             self._told = True
-        most = int(self._most_pixels)
-        return blended(self._run, images, scale=scale, most_pixels=most, overlap=self._blend)
+        most = int(self._limit.most)
+        return blended(self._run, images, scale=self.scale, most_pixels=most, overlap=self._blend)
 
     def _run(self, images: Tensor) -> Tensor:
+        images = images.to(self._device, self._dtype)
         with autocast(self._device, self._precision):
             output: Tensor = self._network(images.contiguous(memory_format=torch.channels_last))
         return output
@@ -123,11 +117,12 @@ class Restorer:
     @cached_property
     def scale(self) -> int:
         """HR size over LR size, tried on a corner."""
-        corner = torch.zeros(1, 3, CORNER, CORNER, dtype=self._dtype, device=self._device)
-        return self._run(corner).shape[-1] // CORNER
+        return self._run(torch.zeros(1, 3, CORNER, CORNER)).shape[-1] // CORNER
 
     @cached_property
     def _tiling(self) -> Tiling | None:
+        if self._whole:
+            return None
         found = tiling_for_pictures(self._network, self.scale)
         if found is not None and found.error:
             self._note(
@@ -136,22 +131,15 @@ class Restorer:
             )
         return found.tiling if found else None
 
-    def _shrink(self, pixels: int) -> None:
-        """Halve the tiles after an image of that many LR pixels was too large, or give up."""
-        release_memory(self._device)
-        failed = f"Out of memory on {self._device}"
-        if self._most_pixels == math.inf:
-            raise FilterlensError(f"{failed} at {pixels} LR pixels, without tiles. Try --tile {TILE_ON_CPU}.")
-        if self._tiling is None and not self._blend:
+    def _fallback(self, tiling: Tiling | None, pixels: int) -> Fallback | None:
+        failed = f"Out of memory on {self._device} at {pixels} LR pixels"
+        if self._whole:
+            raise FilterlensError(f"{failed}, without tiles. Try --tile {TILE_ON_CPU}.")
+        if tiling is None and self._blend:
+            return Fallback((2 * self._blend) ** 2)
+        if tiling is None:
             raise FilterlensError(
-                f"{failed} at {pixels} LR pixels, and tiles are not exact for this network. "
-                "Use smaller images, --precision bf16, --device cpu, or blended seams (--blend 16)."
+                f"{failed}, and tiles are not exact for this network. Use smaller images, --precision bf16, "
+                "--device cpu, or blended seams (--blend 16)."
             )
-        largest = int(min(self._most_pixels, pixels))
-        least = 2 * self._blend if self._tiling is None else self._tiling.least
-        if largest // 2 < least**2:
-            raise FilterlensError(
-                f"{failed} even in the smallest tiles ({largest} LR pixels). Use --precision bf16, or --device cpu."
-            )
-        self._most_pixels = largest // 2
-        self._note(f"out of memory with {largest} LR pixels at once: going on in tiles of {largest // 2}")
+        return smaller_tiles(tiling, pixels)
