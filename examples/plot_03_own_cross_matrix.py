@@ -43,7 +43,7 @@ damages, _ = measure_damage(pair, edits, as_samples(photographs), inputs)
 # --------------------------
 # **Removal** asks of the own degradation: is the output the baseline's now? **Preservation**
 # asks of every other input: is the output still the target's? Both are 1 when ideal, and a
-# network that is merely broken wins neither.
+# network that is only broken wins neither.
 
 rows = {"blur:2": "deblurring", "noise:0.1": "denoising"}
 summaries = {

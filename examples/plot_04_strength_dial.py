@@ -3,7 +3,7 @@
 Dial a function from off to on and beyond
 =========================================
 
-The found filters need not be on or off. At strength λ they stand at θ̄ + λ (θ − θ̄): 0 removes
+The found filters need not be on or off. At strength λ they are set to θ̄ + λ (θ − θ̄): 0 removes
 the function, 1 is the network as it was trained, and a little above 1 exaggerates it.
 """
 

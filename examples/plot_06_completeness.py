@@ -96,7 +96,7 @@ for axis in (upper, lower):
 plt.show()
 
 # %%
-# Fixed rules beside it
+# Fixed rules for comparison
 # ---------------------
 # The rule of the reference implementation, 100 equal steps, is ``right`` with 100 nodes here.
 

@@ -44,7 +44,7 @@ for axis, label in zip(rows[:, 0], ("baseline", "target", "difference"), strict=
 plt.show()
 
 # %%
-# Fine-tuning turned these filters, it did not replace them: the differences are small beside
+# Fine-tuning turned these filters, it did not replace them: the differences are small next to
 # the filters themselves.
 
 # %%
