@@ -6,14 +6,14 @@ from filterlens.paper.experiments.adapters.page import EXPERIMENT as ADAPTERS
 from filterlens.paper.experiments.baselines.experiment import EXPERIMENT as BASELINES
 from filterlens.paper.experiments.boundary.experiment import EXPERIMENT as BOUNDARY
 from filterlens.paper.experiments.branches.page import EXPERIMENT as BRANCHES
-from filterlens.paper.experiments.classification.experiment import EXPERIMENT as CLASSIFICATION
+from filterlens.paper.experiments.classification.page import EXPERIMENT as CLASSIFICATION
 from filterlens.paper.experiments.distribution.experiment import EXPERIMENT as DISTRIBUTION
 from filterlens.paper.experiments.goal_directed import EXPERIMENT as GOAL_DIRECTED
 from filterlens.paper.experiments.gradients import EXPERIMENT as GRADIENTS
 from filterlens.paper.experiments.masking import EXPERIMENT as MASKING
 from filterlens.paper.experiments.modulation.experiment import EXPERIMENT as MODULATION
 from filterlens.paper.experiments.retraining.page import EXPERIMENT as RETRAINING
-from filterlens.paper.experiments.three_degradations.experiment import EXPERIMENT as THREE_DEGRADATIONS
+from filterlens.paper.experiments.three_degradations.page import EXPERIMENT as THREE_DEGRADATIONS
 from filterlens.paper.experiments.trust.experiment import EXPERIMENT as TRUST
 from filterlens.paper.experiments.two_branch_filters.experiment import EXPERIMENT as TWO_BRANCH_FILTERS
 

@@ -1,23 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 
+import numpy as np
 import pytest
+import torch
+from scipy.stats import mannwhitneyu
 
+from filterlens.diagnosis.calibration import Calibration, Logistic
+from filterlens.diagnosis.classify import Classifier
+from filterlens.filters import Selection
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.classification import experiment as classification
-from filterlens.paper.experiments.classification.claims import both_recognised, published_accuracy, told_rightly
-from filterlens.paper.experiments.classification.experiment import ClassificationSettings
-from filterlens.paper.experiments.classification.tables import Told, confusion_table, labels_of
-from filterlens.paper.overlaps import calibration_text
+from filterlens.paper.experiments.classification import page
+from filterlens.paper.experiments.classification.measure import ClassificationSettings, Judge, Told, pooled_mean
+from filterlens.paper.experiments.classification.page import (
+    both_recognised,
+    confusion_table,
+    labels_of,
+    published_accuracy,
+    told_rightly,
+)
+from filterlens.paper.overlaps import Overlaps, Scored, calibration_text
 from filterlens.report.figures import LIGHT, png
-from tests.paper.test_overlaps import fabricated, judge_at
+from tests.paper.conftest import tiny_pair
 
 SETTINGS = ClassificationSettings(percent=5, percents=(5, 10), nodes=2, patches=1, calibration_images=1)
 
 
 @pytest.fixture(scope="module")
 def outcome(laboratory):
-    return classification.run(laboratory, SETTINGS)
+    return page.run(laboratory, SETTINGS)
 
 
 def test_every_reading_is_told_and_rows_are_complete(outcome):
@@ -50,7 +61,7 @@ def test_the_page_says_on_how_many_calibration_images_filters_were_found(outcome
 
 def test_a_second_run_reads_everything_from_disk(laboratory, outcome, monkeypatch):
     monkeypatch.setattr("filterlens.paper.overlaps.input_magnitudes", None)
-    again = classification.run(laboratory, SETTINGS)
+    again = page.run(laboratory, SETTINGS)
     assert (again.tables, again.claims) == (outcome.tables, outcome.claims)
 
 
@@ -61,6 +72,34 @@ def test_figures_can_be_drawn_and_say_what_they_show(outcome):
     for panel in outcome.panels:
         assert png(panel, LIGHT).startswith(b"\x89PNG")
         assert panel.alt
+
+
+def fabricated(values, seeds=(0,)):
+    """Inputs of two images: (image, kinds) → blur and noise overlaps, the same for every seed but for a step."""
+    inputs = []
+    for seed in seeds:
+        for image, kind, blur, noise in values:
+            scores = {(1.0, "blur:2"): blur + 0.01 * seed, (1.0, "noise:0.1"): noise}
+            inputs.append(Scored(seed, image, frozenset(kind.split("+")) - {"clean"}, kind, scores))
+    return Overlaps(tuple(inputs))
+
+
+TELLING = [
+    ("a", "clean", 0.1, 0.2), ("a", "blur:2", 0.6, 0.1), ("a", "noise:0.1", 0.2, 0.8), ("a", "blur:2", 0.4, 0.3),
+    ("b", "clean", 0.3, 0.1), ("b", "blur:2", 0.2, 0.7), ("b", "noise:0.1", 0.1, 0.9),
+]  # fmt: skip
+
+
+def judge_at(blur, noise, calibrations=None, seeds=(0,)):
+    pair = tiny_pair()
+    filters = {name: Selection(pair.space, torch.arange(len(pair.space) // 100)) for name in ("blur:2", "noise:0.1")}
+    limits = {"blur:2": blur, "noise:0.1": noise}
+    return Judge(1.0, {seed: Classifier(pair, filters, 1.0, limits, calibrations or {}) for seed in seeds}, 200)
+
+
+def told_of(overlaps, seeds=(0,)):
+    judge = judge_at(0.35, 0.6, seeds=seeds)
+    return Told("patches", overlaps, overlaps, judge, judge)
 
 
 def told(values, *, paper=(0.5, 0.6), calibrated=(0.35, 0.6)):
@@ -113,3 +152,42 @@ def test_labels_are_counted():
     assert labels_of(way.inputs) == ["clean", "blur:2", "noise:0.1", "blur:2+noise:0.1"]
     assert table.rows[3] == ("blur:2+noise:0.1", 0, 0, 2, 0)  # both are said to be noisy
     assert math.isnan(way.inputs.seconds)
+
+
+def test_the_mean_counts_every_input_the_same_and_spreads_over_target_models():
+    overlaps = fabricated(TELLING, seeds=(0, 1, 2))
+    found = told_of(overlaps, seeds=(0, 1, 2)).overlap(overlaps, "blur:2")
+    means = [np.mean([row[2] for row in TELLING]) + 0.01 * seed for seed in (0, 1, 2)]
+    assert found.mean == pytest.approx(np.mean(means))
+    assert found.sd == pytest.approx(np.std(means, ddof=1))
+    assert found.low <= found.mean <= found.high
+    assert pooled_mean(overlaps, [1.0] * len(overlaps.inputs)).mean == 1
+
+
+def test_the_area_is_the_probability_of_the_right_order():
+    blurred = [row[2] for row in TELLING if row[1] == "blur:2"]
+    rest = [row[2] for row in TELLING if row[1] != "blur:2"]
+    expected = mannwhitneyu(blurred, rest).statistic / (len(blurred) * len(rest))
+    way = told_of(fabricated(TELLING))
+    assert way.area(way.inputs, "blur:2").mean == pytest.approx(expected)
+    noisy = [row[2] for row in TELLING if row[1] == "noise:0.1"]
+    kinds = [frozenset({"blur:2"}), frozenset({"noise:0.1"})]
+    expected = mannwhitneyu(blurred, noisy).statistic / (len(blurred) * len(noisy))
+    assert way.told_apart("blur:2", *kinds) == pytest.approx(expected)
+
+
+def test_accuracies_are_counts_of_right_answers():
+    overlaps, judge = fabricated(TELLING), judge_at(0.35, 0.6)
+    assert judge.accuracy(overlaps, "blur:2").mean == pytest.approx(6 / 7)  # one blurred input scores 0.2
+    assert judge.accuracy(overlaps, "noise:0.1").mean == pytest.approx(6 / 7)  # one blurred input scores 0.7
+    assert judge.label_accuracy(overlaps).mean == pytest.approx(6 / 7)  # it is the same one
+    assert judge.recognised(overlaps.having("blur:2"), "blur:2").mean == pytest.approx(2 / 3)
+    assert judge.labels(overlaps)[5] == "noise:0.1"
+
+
+def test_what_hides_what_comes_from_the_calibration():
+    hidden = Calibration(0.35, Logistic(0.35, 10), 1.0, ("noise:0.1",))
+    judge = judge_at(0.35, 0.6, {"blur:2": hidden, "noise:0.1": Calibration(0.6, Logistic(0.6, 10), 1.0)})
+    assert judge.hidden_by("blur:2") == ["noise:0.1"]
+    assert judge.hidden_by("noise:0.1") == []
+    assert judge.verdict(fabricated(TELLING).inputs[2]).unseen == ("blur:2",)

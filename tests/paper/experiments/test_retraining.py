@@ -27,7 +27,7 @@ from filterlens.paper.experiments.retraining.measure import (
     split,
     study,
 )
-from filterlens.paper.experiments.retraining.page import claims, paper_table, tables, verdict_of
+from filterlens.paper.experiments.retraining.page import claims, paper_table, tables
 from filterlens.paper.published import RETRAINING, RETRAINING_BOUND
 from filterlens.report.figures import LIGHT, png
 
@@ -346,7 +346,7 @@ def test_four_images_are_too_few_to_decide_anything():
     ],
 )  # fmt: skip
 def test_what_is_not_decided_makes_no_claim_hold(decisions, verdict):
-    assert verdict_of(decisions) is verdict
+    assert Verdict.of(decisions) is verdict
 
 
 def test_the_way_is_the_share_of_the_upper_bounds_gain():

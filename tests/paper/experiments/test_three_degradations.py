@@ -4,22 +4,20 @@ from itertools import permutations
 import pytest
 import torch
 
-from filterlens.attribution.methods import METHODS
 from filterlens.attribution.result import Attribution
 from filterlens.errors import UsageError
 from filterlens.evaluation.damage import Damage, Edit, Quality
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.three_degradations import experiment as three_degradations
-from filterlens.paper.experiments.three_degradations.claims import (
+from filterlens.paper.experiments.three_degradations import page
+from filterlens.paper.experiments.three_degradations.measure import ThreeDegradationsSettings, contrasts, methods_of
+from filterlens.paper.experiments.three_degradations.page import (
     above_rivals,
     goal_directed,
     mean_against_maximum,
     own_above_cross,
     sets_are_apart,
 )
-from filterlens.paper.experiments.three_degradations.experiment import ThreeDegradationsSettings, contrasts, methods_of
-from filterlens.paper.experiments.three_degradations.tables import overlap_at
-from filterlens.paper.judged import Judged
+from filterlens.paper.judged import Judged, View
 from filterlens.paper.laboratory import Laboratory
 from filterlens.report.figures import LIGHT, png
 from tests.paper.conftest import tiny_pair
@@ -33,7 +31,7 @@ SETTINGS = ThreeDegradationsSettings(
 
 @pytest.fixture(scope="module")
 def outcome(laboratory):
-    return three_degradations.run(laboratory, SETTINGS)
+    return page.run(laboratory, SETTINGS)
 
 
 @pytest.mark.parametrize(("name", "contrast"), [("faig", "mean"), ("faig-max", "max")])
@@ -73,18 +71,18 @@ def test_figures_can_be_drawn(outcome):
 def test_a_second_run_reads_everything_from_disk(laboratory, outcome, monkeypatch):
     monkeypatch.setattr("filterlens.paper.overlaps.input_magnitudes", None)
     monkeypatch.setattr("filterlens.paper.judged.measure_damage", None)
-    assert three_degradations.run(laboratory, SETTINGS).claims == outcome.claims
+    assert page.run(laboratory, SETTINGS).claims == outcome.claims
 
 
 def test_a_pair_that_does_not_ship_is_named_with_those_that_do(common, tmp_path):
     settings = SETTINGS.model_copy(update={"pair": "srresnet-x2-k9"})
     with pytest.raises(UsageError, match=r"'srresnet-x2-k9'.*srcnn-style-x2, srresnet-x2"):
-        three_degradations.run(Laboratory(tmp_path, common), settings)
+        page.run(Laboratory(tmp_path, common), settings)
 
 
-def test_an_absent_method_of_ours_is_left_out_and_a_typo_is_not():
+def test_faig_comes_first_and_a_typo_is_refused():
     wanted = ThreeDegradationsSettings(methods=("random", "goal-directed"))
-    assert methods_of(wanted) == ["faig", "random"] + ["goal-directed"] * ("goal-directed" in METHODS)
+    assert methods_of(wanted) == ["faig", "random", "goal-directed"]
     with pytest.raises(UsageError, match="'fiag'"):
         methods_of(ThreeDegradationsSettings(methods=("fiag",)))
 
@@ -105,33 +103,33 @@ def fabricated(own=4.0, cross=1.0, removed=0.9, kept=0.9, **methods):
     for network, kind in [(network, kind) for network in ("baseline", "target") for kind in THREE]:
         level = 30.0 if network == "target" else 25.0
         qualities += [(0, Quality(network, kind, image, level, 0.9)) for image in "ab"]
-    return Judged.of(damages, qualities, 100)
+    return View("tiny", 1.0, THREE, Judged.of(damages, qualities, 100))
 
 
 @pytest.mark.parametrize(("cross", "verdict"), [(1.0, Verdict.HOLDS), (2.0, Verdict.FAILS)])
 def test_the_claim_of_own_filters_can_hold_and_fail(cross, verdict):
-    claim = own_above_cross("tiny", 1.0, THREE, fabricated(cross=cross))
+    claim = own_above_cross(fabricated(cross=cross))
     assert claim.verdict == verdict
     assert "removal 0.90 of a function worth 5.0 dB" in claim.evidence
 
 
 @pytest.mark.parametrize(("value", "verdict"), [(1.0, Verdict.HOLDS), (5.0, Verdict.FAILS)])
 def test_the_claim_against_random_filters_can_hold_and_fail(value, verdict):
-    judged = fabricated(random={"own": value})
-    assert above_rivals("tiny", 1.0, THREE, judged, ["random"]).verdict == verdict
+    view = fabricated(random={"own": value})
+    assert above_rivals(view, ["random"]).verdict == verdict
 
 
 @pytest.mark.parametrize(("kept", "verdict"), [(0.5, Verdict.HOLDS), (0.9, Verdict.HOLDS), (0.99, Verdict.FAILS)])
 def test_the_mean_loses_only_to_a_maximum_that_keeps_more(kept, verdict):
-    claim = mean_against_maximum("tiny", 1.0, THREE, fabricated(**{"faig-max": {"kept": kept}}))
+    claim = mean_against_maximum(fabricated(**{"faig-max": {"kept": kept}}))
     assert claim.verdict == verdict
     assert f"which keep 0.90 and {kept:.2f} of the others" in claim.evidence
 
 
 @pytest.mark.parametrize(("kept", "verdict"), [(0.99, Verdict.HOLDS), (0.9, Verdict.FAILS)])
 def test_the_goal_directed_ranking_must_be_better(kept, verdict):
-    judged = fabricated(**{"goal-directed": {"kept": kept}})
-    assert goal_directed("tiny", 1.0, THREE, judged).verdict == verdict
+    view = fabricated(**{"goal-directed": {"kept": kept}})
+    assert goal_directed(view).verdict == verdict
 
 
 def ranked(common):
@@ -153,7 +151,8 @@ def test_sets_are_apart_where_they_share_no_more_than_chance_gives(times, verdic
     space = tiny_pair().space
     chance = (len(space) // 10) ** 2 / len(space)
     found, count = ranked(round(times * chance))
-    assert sets_are_apart("tiny", 10.0, [found]).verdict == verdict
+    view = View("tiny", 10.0, THREE, Judged.of([], []), [{"faig": found}])
+    assert sets_are_apart(view).verdict == verdict
     for first, second in permutations(THREE, 2):
-        both = overlap_at(found, 10.0, first, second)
+        (both,) = view.overlaps(view.edit("faig", first), view.edit("faig", second))
         assert (both.common, both.first) == (round(times * chance), count)

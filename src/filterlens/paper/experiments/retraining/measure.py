@@ -21,6 +21,7 @@ from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilt
 from filterlens.errors import FilterlensError
 from filterlens.evaluation.statistics import Comparison, Estimate, compare_paired, over_seeds, two_level_ratio
 from filterlens.filters import Selection
+from filterlens.paper.experiment import above
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
@@ -425,13 +426,11 @@ class Retrainings:
         few images intervals are too narrow), and what all seeds say alike.
         """
         compared = self.compare(first, second, kind)
-        interval = compared.difference
-        if interval.low is None or interval.high is None or interval.low <= 0 <= interval.high:
-            return None
-        if compared.p >= SIGNIFICANT:
+        won = above(compared.difference)
+        if won is None or compared.p >= SIGNIFICANT:
             return None
         per_seed = (self.psnr(first, kind) - self.psnr(second, kind)).mean(1)
-        return None if len(set(np.sign(per_seed))) > 1 else bool(interval.mean > 0)
+        return None if len(set(np.sign(per_seed))) > 1 else won
 
 
 def study(laboratory: Laboratory, settings: RetrainingSettings, name: str) -> Retrainings:

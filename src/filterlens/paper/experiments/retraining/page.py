@@ -8,7 +8,7 @@ import numpy as np
 from filterlens.evaluation.statistics import Estimate, two_level_mean
 from filterlens.metrics import specification
 from filterlens.paper import drawing
-from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, images_text, targets_text
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, above, images_text, targets_text
 from filterlens.paper.experiments.retraining.measure import BOUND, Arm, Retrainings, RetrainingSettings, study
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.published import RETRAINING, RETRAINING_BOUND
@@ -50,14 +50,6 @@ def claims(found: Retrainings, percent: float, steps: int) -> Iterator[Claim]:
         yield from (_against_others(found, kind, rivals, after) for kind in found.kinds)
 
 
-def verdict_of(decisions: Sequence[bool | None]) -> Verdict:
-    """Judge a claim from comparisons that are won, lost, or not decided."""
-    decided = [each for each in decisions if each is not None]
-    if decided and all(decided) and len(decided) < len(decisions):
-        return Verdict.PARTLY
-    return Verdict.of(decided)
-
-
 def _best_locations(found: Retrainings, kind: str, after: str) -> Claim:
     """FAIG's own locations against those of every other method for the same degradation."""
     own = Arm("faig", kind)
@@ -65,7 +57,7 @@ def _best_locations(found: Retrainings, kind: str, after: str) -> Claim:
     return Claim(
         f"{after}, {kind}: among the {function_of(kind)} locations, those found by FAIG re-train best",
         PAPER,
-        verdict_of([found.better(own, rival, kind) for rival in rivals]),
+        Verdict.of([found.better(own, rival, kind) for rival in rivals]),
         f"{_ranked(found, own, rivals, kind, lambda arm: method_label(arm.part))} ({_sample(found)})",
     )
 
@@ -82,7 +74,7 @@ def _own_locations(found: Retrainings, after: str) -> Claim:
     return Claim(
         f"{after}: on its own degradation, each function's locations re-train better than the other function's",
         PAPER,
-        verdict_of(decisions),
+        Verdict.of(decisions),
         f"{'; '.join(words)} (locations found by FAIG; {_sample(found)})",
     )
 
@@ -93,7 +85,7 @@ def _way(found: Retrainings, percent: float, after: str) -> Claim:
         f"{after}: {percent:g} % of the filters, those found by FAIG, reach more than half of what re-training "
         "all filters gains",
         "filterlens",
-        verdict_of(decisions),
+        Verdict.of(decisions),
         f"{'; '.join(words)} ({_sample(found)})",
     )
 
@@ -111,7 +103,7 @@ def _way_on(found: Retrainings, kind: str) -> tuple[bool | None, str]:
     )
     if above := [each.label for each in found.arms if found.better(each, BOUND, kind)]:
         return None, f"{text}, which is no upper bound yet: {listed(above)} got further"
-    return _above(way.low, way.high, HALF), text
+    return None if way.low is None else above(way, HALF), text
 
 
 def _against_others(found: Retrainings, kind: str, rivals: Sequence[Arm], after: str) -> Claim:
@@ -126,7 +118,7 @@ def _against_others(found: Retrainings, kind: str, rivals: Sequence[Arm], after:
     return Claim(
         f"{after}, {kind}: with as many trained weights, FAIG's locations beat {listed([name(arm) for arm in rivals])}",
         "filterlens",
-        verdict_of([found.better(own, rival, kind) for rival in rivals]),
+        Verdict.of([found.better(own, rival, kind) for rival in rivals]),
         f"{'Best' if sure else 'Ahead, though not decided'}: {name(best)}. "
         f"{_ranked(found, own, rivals, kind, name)} ({_sample(found)})",
     )
@@ -143,12 +135,6 @@ def _sample(found: Retrainings) -> str:
     seeds, images = found.psnr(BOUND, found.kinds[0]).shape
     trainings = "1 training each, whose spread is not known" if seeds == 1 else f"{seeds} seeds"
     return f"{trainings}; {images} images"
-
-
-def _above(low: float | None, high: float | None, line: float) -> bool | None:
-    if low is None or high is None or low <= line <= high:
-        return None
-    return low > line
 
 
 def tables(found: Retrainings) -> Iterator[Table]:
