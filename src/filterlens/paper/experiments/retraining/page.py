@@ -8,7 +8,16 @@ import numpy as np
 from filterlens.evaluation.statistics import Estimate, two_level_mean
 from filterlens.metrics import specification
 from filterlens.paper import drawing
-from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, above, images_text, targets_text
+from filterlens.paper.experiment import (
+    Cell,
+    Claim,
+    Experiment,
+    Outcome,
+    Table,
+    Verdict,
+    images_text,
+    targets_text,
+)
 from filterlens.paper.experiments.retraining.measure import BOUND, Arm, Retrainings, RetrainingSettings, study
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.published import RETRAINING, RETRAINING_BOUND
@@ -101,8 +110,8 @@ def _way_on(found: Retrainings, kind: str) -> tuple[bool | None, str]:
         f"{kind}: {trained} weights of {every} reach {whole_percent(way.mean)}{interval} of the way from "
         f"{fixed(start)} to {fixed(bound)} dB"
     )
-    if above := [each.label for each in found.arms if found.better(each, BOUND, kind)]:
-        return None, f"{text}, which is no upper bound yet: {listed(above)} got further"
+    if further := [each.label for each in found.arms if found.better(each, BOUND, kind)]:
+        return None, f"{text}, which is no upper bound yet: {listed(further)} got further"
     return None if way.low is None else above(way, HALF), text
 
 
