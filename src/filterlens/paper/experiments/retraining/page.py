@@ -15,6 +15,7 @@ from filterlens.paper.experiment import (
     Outcome,
     Table,
     Verdict,
+    above,
     images_text,
     targets_text,
 )
