@@ -10,11 +10,11 @@ from pathlib import Path
 from filterlens.attribution.result import load_attributions
 from filterlens.cli.console import Terminal
 from filterlens.data.samples import as_samples
+from filterlens.diagnosis.calibration import calibrate_on_images
 from filterlens.diagnosis.found_filters import FoundFilters, save_found_filters
 from filterlens.diagnosis.overlap import Reading, precision_on
 from filterlens.errors import FilterlensError
 from filterlens.files import sha256_of
-from filterlens.jobs.calibrate import calibrate_on_images
 from filterlens.jobs.classify import PERCENTS, rankings_of
 from filterlens.models.pretrained import filters_file
 from filterlens.pair import ModelPair
@@ -30,8 +30,9 @@ def ship(run: Path, name: str, folder: Path, count: int) -> Path:
     samples = as_samples(folder)
     samples = samples[:: max(1, len(samples) // count)][:count]
     settings = facts["settings"]
+    selections = {percent: found.selections(pair, percent) for percent in PERCENTS}
     tables = calibrate_on_images(
-        pair, found, samples, PERCENTS, seed=settings["seed"], resampler=settings["resampler"], progress=Terminal()
+        pair, selections, samples, seed=settings["seed"], resampler=settings["resampler"], progress=Terminal()
     )
     provenance = {
         "pair": name,

@@ -12,9 +12,9 @@ from filterlens.attribution.quadrature import Quadrature
 from filterlens.attribution.result import Attribution, save_attributions
 from filterlens.data.photographs import photograph, square
 from filterlens.data.samples import as_samples
+from filterlens.diagnosis.calibration import calibrate_on_images, calibration_inputs
 from filterlens.diagnosis.overlap import Reading, input_magnitudes, overlap_scores
 from filterlens.files import read_json, write_json
-from filterlens.jobs.calibrate import calibrate_on_images, calibration_kinds
 from filterlens.jobs.classify import CACHE, classify_images, filters_of_run, rankings_of
 from filterlens.jobs.pairs import describe_pair
 from filterlens.models.checkpoints import save_network
@@ -65,7 +65,7 @@ def run(made, tmp_path):
 
 
 def test_inputs_for_calibration_have_none_one_or_two_degradations():
-    kinds = {str(degradation): names for names, degradation in calibration_kinds([BLUR, NOISE, "jpeg:30", "blur:4"])}
+    kinds = {str(degradation): names for names, degradation in calibration_inputs([BLUR, NOISE, "jpeg:30", "blur:4"])}
     assert kinds["clean"] == frozenset() and kinds["blur:2+noise:0.1"] == {BLUR, NOISE}
     assert kinds["noise:0.1+jpeg:30"] == {NOISE, "jpeg:30"}
     assert len(kinds) == 1 + 4 + 5  # two strengths of blur cannot be joined
@@ -75,9 +75,9 @@ def test_thresholds_are_those_of_the_scores_of_the_degraded_image(made):
     pair = ModelPair.load(made / "baseline.safetensors", made / "target.safetensors")
     found = rankings_of(attributed(pair, made / "astronaut.png"))
     reading, (sample,) = Reading(nodes=2, precision="fp32"), as_samples(made / "astronaut.png")
-    table = calibrate_on_images(pair, found, [sample], [10], reading=reading)[10]
+    table = calibrate_on_images(pair, {10: found.selections(pair, 10)}, [sample], reading=reading)[10]
     sets, scores = found.selections(pair, 10), {}
-    for names, degradation in calibration_kinds([BLUR, NOISE]):
+    for names, degradation in calibration_inputs([BLUR, NOISE]):
         low = degradation.apply(sample.truth(2), 2)
         scores[names] = overlap_scores(input_magnitudes(pair, low, reading=reading), sets, 10)
     for name, each in table.items():

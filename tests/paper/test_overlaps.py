@@ -5,8 +5,8 @@ import pytest
 from filterlens.data.photographs import photograph, square
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
+from filterlens.diagnosis.calibration import calibration_inputs
 from filterlens.diagnosis.overlap import Reading, input_magnitudes
-from filterlens.jobs.calibrate import calibration_kinds
 from filterlens.paper.overlaps import (
     Reader,
     calibration_samples,
@@ -14,7 +14,7 @@ from filterlens.paper.overlaps import (
     whole_images,
 )
 
-KINDS = calibration_kinds(["blur:1", "noise:0.1"])
+KINDS = calibration_inputs(["blur:1", "noise:0.1"])
 PERCENTS = [5.0, 10.0]
 READING = Reading("truth", nodes=2, precision="fp32", patches=4)
 

@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thresholds on the overlap score, and what a score says about the probability that a degradation is there."""
+"""Thresholds on the overlap score and the probability behind a score, calibrated on images degraded on purpose."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filterlens.data.samples import Sample
+from filterlens.degradations import Degradation
+from filterlens.diagnosis.overlap import Reading, cut_patches, input_magnitudes, overlap_scores, patch_corners
 from filterlens.errors import UsageError
+from filterlens.filters import Selection
+from filterlens.pair import ModelPair
+from filterlens.progress import SILENT, Progress
+
+CalibrationInput = tuple[frozenset[str], Degradation]  # names of the degradations, and their chain
 
 PAPER_THRESHOLDS = {"noise": 0.6, "blur": 0.5}
 OTHER_THRESHOLD = 0.5  # ours: the paper knows blur and noise alone
@@ -20,7 +29,7 @@ class Logistic:
 
     Attributes:
         middle: The overlap at which presence is as probable as absence.
-        slope: Per unit of overlap.
+        slope: Change of the log-odds per unit of overlap.
     """
 
     middle: float
@@ -33,14 +42,14 @@ class Logistic:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration inputs say of one degradation.
+    """The calibration of one degradation.
 
     Attributes:
-        threshold: Of best balanced accuracy.
+        threshold: Threshold of best balanced accuracy.
         curve: Overlap → probability.
-        balanced_accuracy: At the threshold, on the calibration inputs from which it comes.
-        hidden_by: Other degradations beneath which this one is not seen: of the calibration inputs with both, the
-            threshold finds less than half. Such inputs are left out of threshold and curve.
+        balanced_accuracy: Accuracy at the threshold, on the calibration inputs from which it comes.
+        hidden_by: Other degradations that hide this one: of the calibration inputs with both, the threshold finds less
+            than half. Such inputs are left out of threshold and curve.
     """
 
     threshold: float
@@ -111,31 +120,92 @@ def fit_logistic(scores: Tensor, present: Tensor) -> Logistic:
     return Logistic(float(mean - offset * spread / slope), float(slope / spread))
 
 
-def calibrate(scores: Mapping[str, Tensor], kinds: Sequence[frozenset[str]]) -> dict[str, Calibration]:
+def calibrate(scores: Mapping[str, Tensor], present: Sequence[frozenset[str]]) -> dict[str, Calibration]:
     """Calibrate every degradation on inputs that have none, one, or two of them.
 
     Args:
         scores: Degradation → overlap per input, ``(n,)``.
-        kinds: The degradations of every input.
+        present: The degradations of every input.
 
     Raises:
         UsageError: For a degradation, inputs with it alone or inputs without it are missing.
     """
-    return {name: _calibrate_one(name, values, kinds) for name, values in scores.items()}
+    return {name: _calibrate_one(name, values, present) for name, values in scores.items()}
 
 
-def _calibrate_one(name: str, scores: Tensor, kinds: Sequence[frozenset[str]]) -> Calibration:
-    present = torch.tensor([name in kind for kind in kinds])
-    simple = torch.tensor([len(kind) < 2 or name not in kind for kind in kinds])
+def _calibrate_one(name: str, scores: Tensor, inputs: Sequence[frozenset[str]]) -> Calibration:
+    present = torch.tensor([name in each for each in inputs])
+    simple = torch.tensor([len(each) < 2 or name not in each for each in inputs])
     threshold, _ = best_threshold(scores[simple], present[simple])
     hidden = []
-    for other in sorted(set().union(*kinds) - {name}):
-        both = torch.tensor([kind == {name, other} for kind in kinds])
+    for other in sorted(set().union(*inputs) - {name}):
+        both = torch.tensor([each == {name, other} for each in inputs])
         if both.any() and (scores[both] >= threshold).double().mean() < 0.5:
             hidden.append(other)
-    used = torch.tensor([name not in kind or kind.isdisjoint(hidden) for kind in kinds])
+    used = torch.tensor([name not in each or each.isdisjoint(hidden) for each in inputs])
     threshold, reached = best_threshold(scores[used], present[used])
     return Calibration(threshold, fit_logistic(scores[used], present[used]), reached, tuple(hidden))
+
+
+def calibration_inputs(degradations: Sequence[str]) -> list[CalibrationInput]:
+    """Return the degradations of calibration inputs: none, each one, and each two that one input can have."""
+    inputs: list[CalibrationInput] = []
+    for count in (0, 1, 2):
+        for names in combinations(degradations, count):
+            try:
+                inputs.append((frozenset(names), Degradation.parse("+".join(names) or "clean")))
+            except UsageError:  # two strengths of one effect
+                continue
+    return inputs
+
+
+def calibrate_on_images(
+    pair: ModelPair,
+    selections: Mapping[float, Mapping[str, Selection]],
+    samples: Sequence[Sample],
+    *,
+    patches: int = 1,
+    seed: int = 0,
+    resampler: str = "bicubic",
+    reading: Reading | None = None,
+    progress: Progress = SILENT,
+) -> dict[float, dict[str, Calibration]]:
+    """Calibrate at several percentages from the same magnitudes.
+
+    Args:
+        pair: Baseline and target.
+        selections: Percent of the filters → degradation → filter^D.
+        samples: HR images; better not those that the classifier is tested on.
+        patches: Number of 64×64 LR patches of every image; each is an input of its own.
+        seed: Seed of the noise.
+        resampler: Resampler of the down-sampling.
+        reading: How filter^x is found.
+        progress: Where the bar goes.
+
+    Returns:
+        Percent → degradation → calibration.
+    """
+    degradations = list(next(iter(selections.values()), {}))
+    inputs = calibration_inputs(degradations)
+    scores: dict[float, dict[str, list[float]]] = {
+        percent: {name: [] for name in degradations} for percent in selections
+    }
+    present: list[frozenset[str]] = []
+    with progress.bar("calibrate", len(samples) * len(inputs)) as bar:
+        for sample in samples:
+            truth = sample.truth(pair.scale)
+            for names, degradation in inputs:
+                low = degradation.apply(truth, pair.scale, seed=seed, resampler=resampler)
+                corners = patch_corners(low.shape[-2], low.shape[-1], most=patches)
+                for patch in torch.split(cut_patches(low, corners), 1):
+                    present.append(names)
+                    magnitudes = input_magnitudes(pair, patch, reading=reading)
+                    for percent, table in scores.items():
+                        for name, score in overlap_scores(magnitudes, selections[percent], percent).items():
+                            table[name].append(score)
+                bar.advance()
+    tables = {percent: {name: torch.tensor(each) for name, each in table.items()} for percent, table in scores.items()}
+    return {percent: calibrate(table, present) for percent, table in tables.items()}
 
 
 def _check_both(present: Tensor) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which degradations an input has, told from the filters that the network uses on it."""
+"""Which degradations an input has, by the filters that the network uses on it."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ THRESHOLDS = ("calibrated", "paper")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of one input.
+    """The verdict on one input.
 
     Attributes:
         present: The degradations whose overlap score reaches their threshold.
@@ -42,7 +42,7 @@ class Verdict:
 
     @property
     def confidence(self) -> float | None:
-        """The product, over all degradations that can be seen, of the probability of what the label says of each.
+        """The product, over all degradations that can be seen, of the probability that the label is right about each.
 
         None without a calibration.
         """
@@ -61,7 +61,7 @@ class Classifier:
         selections: Degradation → filter^D, its top ``percent`` %.
         percent: Share of the filters in filter^D and in filter^x.
         thresholds: Degradation → threshold on the overlap score.
-        calibrations: Degradation → calibration, for probabilities and for what hides what; may be empty.
+        calibrations: Degradation → calibration, for probabilities and hidden degradations; may be empty.
         reading: How filter^x is found.
 
     Raises:
@@ -91,7 +91,7 @@ class Classifier:
         """Return OS(x, D): degradation → ``(B,)``.
 
         Args:
-            images: LR ``(B, 3, h, w)`` in [0, 1], as the network would get them.
+            images: LR ``(B, 3, h, w)`` in [0, 1], as the network gets them.
             truths: HR ``(B, 3, h·s, w·s)``, where the reading's objective is ``truth``.
         """
         found = [self._scores_of(images[index : index + 1], truths, index) for index in range(len(images))]

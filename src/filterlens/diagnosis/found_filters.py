@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The best filters per degradation with their calibration, small enough to ship beside a pair."""
+"""The best filters per degradation with their calibration, small enough to ship with a pair."""
 
 import json
 from collections.abc import Mapping
@@ -27,12 +27,12 @@ _REMEDY = "Find the filters with `filterlens attribute` and use --run."
 
 @dataclass(frozen=True, eq=False)
 class FoundFilters:
-    """What a classifier needs to know of a pair.
+    """All that a classifier needs to know about a pair.
 
     Attributes:
         rankings: Degradation → flat indices, best first, int64; not necessarily of all filters.
         calibrations: Percent of the filters → degradation → calibration.
-        provenance: Where both come from.
+        provenance: Origin of both.
     """
 
     rankings: Mapping[str, Tensor]
@@ -61,7 +61,7 @@ class FoundFilters:
         """Build a classifier.
 
         Args:
-            pair: The pair that the rankings belong to, on the device that is to compute.
+            pair: The pair of the rankings, on the device of the computation.
             percent: Share of the filters in filter^D and filter^x.
             thresholds: ``calibrated`` or ``paper``.
             reading: How filter^x is found.
@@ -91,7 +91,7 @@ def filter_count(filters: int, percent: float) -> int:
 
 
 class _Header(BaseModel):
-    """What a file of found filters says beside the rankings."""
+    """The header of a file of found filters: everything but the rankings."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 

@@ -10,7 +10,8 @@ What the score cannot see: of the change of the shipped pairs on a noisy input n
 noise of the trained strength leaves no trace in filter^x. Calibration finds this out, and verdicts say so.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,13 +22,14 @@ from filterlens.attribution.engine import Engine
 from filterlens.attribution.objective import SquaredDistance
 from filterlens.attribution.per_sample import patch_magnitudes
 from filterlens.attribution.quadrature import Quadrature
-from filterlens.diagnosis.patches import MOST_PATCHES, PATCH, cut_patches, patch_corners
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.hardware import resolve_precision
 from filterlens.filters import Selection
 from filterlens.pair import ModelPair
 from filterlens.pixels import require_unit_range
 
+PATCH = 64  # LR pixels; thresholds are calibrated on patches of this size
+MOST_PATCHES = 4  # of an image: with 4 nodes 16 gradients, a quarter of what all of 256x256 pixels would take
 LEAST_SIDE = 16  # LR pixels; on less, the magnitudes are those of the image's border
 
 
@@ -38,10 +40,10 @@ class Reading:
     Attributes:
         objective: ``target`` attributes the change of the network's own function, L(γ, x) = ‖F(γ, x) − F(θ, x)‖², and
             needs no ground truth; ``truth`` is the paper's objective, a diagnostic.
-        nodes: Of the Gauss-Legendre rule on the path.
+        nodes: Nodes of the Gauss-Legendre rule on the path.
         precision: ``auto`` (bf16 where the hardware is fast at it), ``fp32`` or ``bf16``.
         whole: Judge the whole image instead of patches.
-        patches: On how many patches of 64×64 LR pixels an image is judged at most.
+        patches: Greatest number of patches of 64×64 LR pixels on which an image is judged.
     """
 
     objective: str = "target"
@@ -68,7 +70,7 @@ def input_magnitudes(
         pair: Baseline and target.
         image: LR ``(1, 3, h, w)`` in [0, 1], as the network would get it.
         truth: HR ``(1, 3, h·s, w·s)``, for the objective ``truth`` alone.
-        reading: How; the default needs no ground truth.
+        reading: How the filters are found; the default needs no ground truth.
 
     Returns:
         ``(filters,)`` float64 on the CPU, with the sum 1.
@@ -98,13 +100,61 @@ def overlap_scores(magnitudes: Tensor, selections: Mapping[str, Selection], perc
     """Return OS(x, D) for every degradation D.
 
     Args:
-        magnitudes: Of the input x, ``(filters,)``; its top ``percent`` % are filter^x.
+        magnitudes: Magnitudes on the input x, ``(filters,)``; their top ``percent`` % are filter^x.
         selections: Degradation → filter^D.
         percent: Share of the filters that both sets hold.
     """
     space = next(iter(selections.values())).space
     of_input = Selection.top(space, magnitudes, percent)
     return {name: of_input.overlap(selection) for name, selection in selections.items()}
+
+
+def patch_corners(height: int, width: int, size: int = PATCH, most: int = MOST_PATCHES) -> list[tuple[int, int]]:
+    """Return the upper left corners of square patches that lie evenly over an image and inside it.
+
+    The image is divided into a grid of equal cells, as near to squares as ``most`` allows, and a patch sits in the
+    middle of every cell, moved inside where it would stick out. Where ``most`` patches suffice to cover the image,
+    they do.
+
+    Args:
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        size: Side of a patch; an image with a smaller side is one patch, at (0, 0).
+        most: Greatest number of patches.
+
+    Raises:
+        UsageError: ``most`` is below 1.
+    """
+    if most < 1:
+        raise UsageError(f"{most} patches are not legal: 1 or more.")
+    if min(height, width) < size:
+        return [(0, 0)]
+    rows, columns = _grid(height, width, size, most)
+    return [(top, left) for top in _starts(height, rows, size) for left in _starts(width, columns, size)]
+
+
+def cut_patches(image: Tensor, corners: Sequence[tuple[int, int]], size: int = PATCH) -> Tensor:
+    """Cut squares out of ``(1, 3, h, w)``: ``(patches, 3, size, size)``; an image with a smaller side comes whole."""
+    if min(image.shape[-2:]) < size:
+        return image
+    return torch.cat([image[..., top : top + size, left : left + size] for top, left in corners])
+
+
+def _grid(height: int, width: int, size: int, most: int) -> tuple[int, int]:
+    """Choose rows and columns: as many patches as useful and allowed, then the cells nearest to squares."""
+    useful_rows, useful_columns = math.ceil(height / size), math.ceil(width / size)
+    grids = [(rows, min(useful_columns, most // rows)) for rows in range(1, min(useful_rows, most) + 1)]
+
+    def quality(grid: tuple[int, int]) -> tuple[int, float]:
+        rows, columns = grid
+        return rows * columns, -abs(math.log((height / rows) / (width / columns)))
+
+    return max(grids, key=quality)
+
+
+def _starts(length: int, count: int, size: int) -> list[int]:
+    middles = ((index + 0.5) * length / count for index in range(count))
+    return [min(max(round(middle - size / 2), 0), length - size) for middle in middles]
 
 
 def _check_image(image: Tensor) -> None:

@@ -18,14 +18,13 @@ from filterlens.data.listing import find_images
 from filterlens.data.samples import Sample
 from filterlens.data.usable import LeftOut, failure_of
 from filterlens.degradations import Degradation
-from filterlens.diagnosis.calibration import Calibration
+from filterlens.diagnosis.calibration import Calibration, calibrate_on_images
 from filterlens.diagnosis.classify import Classifier, Verdict
 from filterlens.diagnosis.found_filters import FoundFilters, filter_count, load_found_filters, save_found_filters
-from filterlens.diagnosis.patches import MOST_PATCHES
+from filterlens.diagnosis.overlap import MOST_PATCHES
 from filterlens.errors import FilterlensError
 from filterlens.files import sha256_of
 from filterlens.filters import ranking
-from filterlens.jobs.calibrate import calibrate_on_images
 from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
 from filterlens.models.pretrained import filters_file
 from filterlens.pair import ModelPair
@@ -121,9 +120,8 @@ def _calibrate_run(
 ) -> dict[float, dict[str, Calibration]]:
     return calibrate_on_images(
         pair,
-        found,
+        {percent: found.selections(pair, percent) for percent in percents},
         samples,
-        percents,
         patches=min(MOST_PATCHES, CALIBRATION_PATCHES // len(samples)),
         seed=settings["seed"],
         resampler=settings["resampler"],

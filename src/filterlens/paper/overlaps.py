@@ -13,10 +13,17 @@ from torch import Tensor
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
-from filterlens.diagnosis.overlap import Reading, input_magnitudes, overlap_scores, precision_on
-from filterlens.diagnosis.patches import PATCH, cut_patches, patch_corners
+from filterlens.diagnosis.calibration import CalibrationInput
+from filterlens.diagnosis.overlap import (
+    PATCH,
+    Reading,
+    cut_patches,
+    input_magnitudes,
+    overlap_scores,
+    patch_corners,
+    precision_on,
+)
 from filterlens.filters import Selection
-from filterlens.jobs.calibrate import Kind
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
@@ -166,7 +173,7 @@ def read_overlaps(
     laboratory: Laboratory,
     readers: Sequence[Reader],
     samples: Sequence[Sample],
-    kinds: Sequence[Kind],
+    kinds: Sequence[CalibrationInput],
     reading: Reading,
 ) -> tuple[Overlaps, Overlaps]:
     """Return the overlap scores of all patches, and of all images.
@@ -189,7 +196,7 @@ def read_overlaps(
         for reader in readers
     }
 
-    def identity(item: tuple[Reader, Sample, Kind]) -> Any:
+    def identity(item: tuple[Reader, Sample, CalibrationInput]) -> Any:
         reader, sample, (_, degradation) = item
         how = asdict(reading) | {"precision": precision_on(reader.model.pair, reading)}
         return [reader.model.identity, sets[reader.model.seed], prints[sample.name], str(degradation), how, PATCH, seed]

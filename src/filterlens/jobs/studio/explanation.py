@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from filterlens.diagnosis.classify import Classifier, Verdict
-from filterlens.diagnosis.overlap import input_magnitudes, overlap_scores
-from filterlens.diagnosis.patches import cut_patches, patch_corners
+from filterlens.diagnosis.overlap import cut_patches, input_magnitudes, overlap_scores, patch_corners
 
 
 @dataclass(frozen=True, eq=False)

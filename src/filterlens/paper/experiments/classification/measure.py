@@ -11,12 +11,11 @@ import torch
 from pydantic import Field
 
 from filterlens.attribution.methods import NO_ELIMINATION
-from filterlens.diagnosis.calibration import calibrate
+from filterlens.diagnosis.calibration import calibrate, calibration_inputs
 from filterlens.diagnosis.classification_metrics import area_under_roc
 from filterlens.diagnosis.classify import Classifier, Verdict, choose_thresholds
 from filterlens.diagnosis.overlap import Reading
 from filterlens.evaluation.statistics import Estimate, over_seeds, two_level_ratio
-from filterlens.jobs.calibrate import calibration_kinds
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.overlaps import Overlaps, Reader, Scored, calibration_samples, plain, read_overlaps, whole_images
 from filterlens.paper.settings import Percent, Positive, Settings
@@ -234,7 +233,7 @@ def ways_of(
     for model in laboratory.targets(name):
         found = laboratory.attribute(model, ["faig", NO_ELIMINATION], laboratory.finding)
         readers.append(Reader.of(model, found["faig"], percents, found[NO_ELIMINATION]))
-    kinds = calibration_kinds(laboratory.common.degradations)
+    kinds = calibration_inputs(laboratory.common.degradations)
     judged = whole_images(laboratory, name, settings.images)
     training = calibration_samples(laboratory, settings.calibration_images)
     ways, at_percent = dict[str, Told](), dict[float, Told]()

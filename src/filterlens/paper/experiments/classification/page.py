@@ -7,11 +7,10 @@ The tables, figures and claims are shared with the page for three degradations.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from filterlens.diagnosis.calibration import PAPER_THRESHOLDS, paper_threshold
+from filterlens.diagnosis.calibration import PAPER_THRESHOLDS, calibration_inputs, paper_threshold
 from filterlens.diagnosis.classification_metrics import confusion, roc_curve
-from filterlens.diagnosis.patches import PATCH
+from filterlens.diagnosis.overlap import PATCH
 from filterlens.evaluation.statistics import Estimate
-from filterlens.jobs.calibrate import calibration_kinds
 from filterlens.paper import drawing
 from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, images_text, targets_text
 from filterlens.paper.experiments.classification.measure import TARGET, ClassificationSettings, Judge, Told, ways_of
@@ -311,7 +310,7 @@ def _specification(laboratory: Laboratory, settings: ClassificationSettings) -> 
         "calibrated on": calibration_text(laboratory, settings.calibration_images),
         "judged on": "; ".join(judged),
         "inputs": f"at most {settings.patches} patches of {PATCH}x{PATCH} LR pixels per image at fixed places, with "
-        + ", ".join(str(degradation) for _, degradation in calibration_kinds(common.degradations)),
+        + ", ".join(str(degradation) for _, degradation in calibration_inputs(common.degradations)),
         "filter^x": f"magnitudes of FAIG, {settings.nodes} Gauss-Legendre nodes, {laboratory.fast_precision}",
     }
 

@@ -14,9 +14,9 @@ from filterlens.attribution.methods import METHODS
 from filterlens.attribution.result import Attribution, as_scores
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation, parse_degradations
+from filterlens.diagnosis.calibration import calibration_inputs
 from filterlens.diagnosis.overlap import Reading
 from filterlens.errors import unknown
-from filterlens.jobs.calibrate import calibration_kinds
 from filterlens.paper.experiments.classification.measure import Told
 from filterlens.paper.images import evenly
 from filterlens.paper.judged import View, judge, selections_of
@@ -80,7 +80,7 @@ def study(laboratory: Laboratory, settings: ThreeDegradationsSettings) -> tuple[
     view = View(settings.pair, percent, settings.degradations, judged, found)
     readers = [Reader.of(model, each[MEAN], [percent]) for model, each in zip(models, found, strict=True)]
     reading = Reading("target", settings.nodes, laboratory.fast_precision, patches=settings.patches)
-    kinds = calibration_kinds(settings.degradations)
+    kinds = calibration_inputs(settings.degradations)
     calibrating, asked = (
         read_overlaps(laboratory, readers, samples, kinds, reading)[0]
         for samples in (

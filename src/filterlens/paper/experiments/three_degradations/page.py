@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from filterlens.diagnosis.distribution import chance_depth, depth_estimate, distribution, mean_depth, uniformity
-from filterlens.diagnosis.patches import PATCH
+from filterlens.diagnosis.overlap import PATCH
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE
 from filterlens.evaluation.statistics import over_seeds
