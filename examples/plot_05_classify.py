@@ -36,8 +36,8 @@ for text, verdict in verdicts.items():
     print(f"{text:>10} looks like {verdict.label:<10} (confidence {verdict.confidence:.2f})")
 
 # %%
-# The last two were never seen in training: a stronger blur is still recognised as blur. JPEG is not
-# among the answers, since the network has no filters of its own for it.
+# The last two were never seen in training: a stronger blur is still recognised as blur. JPEG is
+# not among the answers, since the network has no filters of its own for it.
 
 figure, axes = plt.subplots(
     2,

@@ -3,8 +3,8 @@
 Adapters: two knobs in two small files
 ======================================
 
-The filters of a function fit into a file that is small next to the network. Put on it, each file
-is a knob for its function, and they can be turned independently.
+The filters of a function fit into a file that is small next to the network. Put on it, each
+file is a knob for its function, and they can be turned independently.
 """
 
 # %%
