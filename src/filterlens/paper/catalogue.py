@@ -7,7 +7,7 @@ from filterlens.paper.experiments.baselines.experiment import EXPERIMENT as BASE
 from filterlens.paper.experiments.boundary.experiment import EXPERIMENT as BOUNDARY
 from filterlens.paper.experiments.branches.page import EXPERIMENT as BRANCHES
 from filterlens.paper.experiments.classification.page import EXPERIMENT as CLASSIFICATION
-from filterlens.paper.experiments.distribution.experiment import EXPERIMENT as DISTRIBUTION
+from filterlens.paper.experiments.distribution.page import EXPERIMENT as DISTRIBUTION
 from filterlens.paper.experiments.goal_directed import EXPERIMENT as GOAL_DIRECTED
 from filterlens.paper.experiments.gradients import EXPERIMENT as GRADIENTS
 from filterlens.paper.experiments.masking import EXPERIMENT as MASKING

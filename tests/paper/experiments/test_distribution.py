@@ -10,11 +10,9 @@ from filterlens.diagnosis.distribution import mean_depth, uniformity
 from filterlens.evaluation.statistics import draw_counts
 from filterlens.filters import FilterSpace, Selection
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.distribution import experiment as distribution
-from filterlens.paper.experiments.distribution.experiment import DistributionSettings
-from filterlens.paper.experiments.distribution.places import Places, _layer_shares, image_scores, places_of
-from filterlens.paper.experiments.distribution.tables import View
-from filterlens.paper.experiments.distribution.tick_map import tick_map, ticks
+from filterlens.paper.experiments.distribution import page as distribution
+from filterlens.paper.experiments.distribution.measure import Places, group_shares, image_scores, places_of
+from filterlens.paper.experiments.distribution.page import DistributionSettings, tick_map, ticks
 from filterlens.report.figures import LIGHT, png
 
 BLUR, NOISE = "blur:1", "noise:0.1"
@@ -24,7 +22,7 @@ SPACE = FilterSpace(nn.Sequential(*(nn.Conv2d(10, 10, 3) for _ in range(5))))  #
 
 @pytest.fixture(scope="module")
 def places(laboratory):
-    return places_of(laboratory, laboratory.targets("tiny"), 5.0, 60)
+    return places_of(laboratory, "tiny", 5.0, 60)
 
 
 def test_the_mean_of_the_scores_of_single_images_is_faigs_score(laboratory):
@@ -45,7 +43,7 @@ def test_the_scores_of_single_images_share_their_measurements_with_other_experim
 def test_the_shares_of_a_draw_are_those_of_the_ranking_by_the_weighted_mean():
     scores = torch.rand(3, 2, len(SPACE), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     counts = torch.from_numpy(draw_counts(3, 20, seed=4) / 3)
-    found = _layer_shares(SPACE, scores, counts, 7.0)
+    found = group_shares(SPACE.layer_index, len(SPACE.layers), scores, counts, 7.0)
     for row in (0, 7, 19):
         for kind in range(2):
             weighted = sum(float(weight) * score for weight, score in zip(counts[row], scores[:, kind], strict=True))
@@ -56,7 +54,7 @@ def test_the_shares_of_a_draw_are_those_of_the_ranking_by_the_weighted_mean():
 def test_depth_and_distance_are_those_of_the_selections_averaged_over_target_models(places):
     for kind in (BLUR, NOISE):
         chosen = [each[kind] for each in places.selections]
-        depth, distance = places.estimate(places.positions, kind), places.distance(kind)
+        depth, distance = places.depth(kind), places.distance(kind)
         assert depth.mean == pytest.approx(np.mean([mean_depth(each) for each in chosen]))
         assert depth.sd == pytest.approx(np.std([mean_depth(each) for each in chosen], ddof=1))
         assert distance.mean == pytest.approx(np.mean([uniformity(each, draws=10).distance for each in chosen]))
@@ -64,10 +62,10 @@ def test_depth_and_distance_are_those_of_the_selections_averaged_over_target_mod
 
 
 def test_a_difference_is_paired_over_images_and_target_models(places):
-    same = places.difference(places.positions, BLUR, BLUR)
+    same = places.depth_difference(BLUR, BLUR)
     assert (same.mean, same.low, same.high) == (0, 0, 0)
-    both = [places.estimate(places.positions, kind).mean for kind in (BLUR, NOISE)]
-    assert places.difference(places.positions, BLUR, NOISE).mean == pytest.approx(both[0] - both[1])
+    both = [places.depth(kind).mean for kind in (BLUR, NOISE)]
+    assert places.depth_difference(BLUR, NOISE).mean == pytest.approx(both[0] - both[1])
 
 
 def test_ticks_lie_where_the_filters_are():
@@ -79,16 +77,15 @@ def test_ticks_lie_where_the_filters_are():
     assert "0 2, 3 1" in panel.alt and png(panel, LIGHT).startswith(b"\x89PNG")
 
 
-def view_of(**layers):
-    """Build a view in which the found filters of blur and noise lie in given layers: numbers per layer."""
+def places_in(**layers):
+    """Build places in which the found filters of blur and noise lie in given layers: numbers per layer."""
     selections, shares = {}, {}
     for kind, counts in zip((BLUR, NOISE), layers.values(), strict=True):
         indices = [number * 100 + each for number, count in enumerate(counts) for each in range(count)]
         selections[kind] = Selection(SPACE, torch.tensor(indices))
         shares[kind] = np.array([counts]) / sum(counts)
     draws = {kind: np.repeat(each, 30, axis=0) for kind, each in shares.items()}
-    uniform = {kind: [uniformity(selection, draws=500)] for kind, selection in selections.items()}
-    return View("tiny", Places(SPACE, [selections], shares, draws, 2), uniform)
+    return Places("tiny", SPACE, [selections], shares, draws, 2)
 
 
 BACK, FRONT, EVEN = (0, 0, 2, 9, 9), (9, 9, 2, 0, 0), (4, 4, 4, 4, 4)
@@ -105,7 +102,7 @@ HOLDS, PARTLY, FAILS = Verdict.HOLDS, Verdict.PARTLY, Verdict.FAILS
     ],
 )
 def test_the_claims_can_hold_and_fail(blur, noise, verdicts):
-    claims = list(distribution.claims_of(view_of(blur=blur, noise=noise), (BLUR, NOISE)))
+    claims = list(distribution.claims_of(places_in(blur=blur, noise=noise)))
     assert [claim.verdict for claim in claims] == verdicts
 
 

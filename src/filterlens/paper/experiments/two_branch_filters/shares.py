@@ -10,7 +10,7 @@ from torch import Tensor
 
 from filterlens.evaluation.statistics import LEVEL, Array, Estimate, draw_counts, over_both
 from filterlens.models.branches import DEGRADATION
-from filterlens.paper.experiments.distribution.places import AT_ONCE, image_scores
+from filterlens.paper.experiments.distribution.measure import AT_ONCE, image_scores
 from filterlens.paper.experiments.two_branch_filters.branches import Branches
 from filterlens.paper.laboratory import Laboratory, TargetModel
 

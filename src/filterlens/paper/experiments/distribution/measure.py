@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from filterlens.attribution.adaptive import Adaptive
 from filterlens.attribution.discriminate import discriminate
 from filterlens.attribution.faig import FAIG
 from filterlens.degradations import Degradation
-from filterlens.evaluation.statistics import LEVEL, Array, Estimate, draw_counts, standard_deviation
+from filterlens.diagnosis.distribution import Uniformity, depth_estimate, uniformity
+from filterlens.evaluation.statistics import LEVEL, Array, Estimate, draw_counts, over_seeds, standard_deviation
 from filterlens.filters import FilterSpace, Selection
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.progress import SILENT
@@ -25,6 +27,7 @@ class Places:
     """The layers of the found filters of several target models of a pair.
 
     Attributes:
+        name: Name of the pair.
         space: The filters.
         selections: Degradation → the found filters, per target model.
         shares: Degradation → share of the found filters per layer ``(models, layers)``.
@@ -33,6 +36,7 @@ class Places:
         images: On how many images the filters were found.
     """
 
+    name: str
     space: FilterSpace
     selections: Sequence[Mapping[str, Selection]]
     shares: Mapping[str, Array]
@@ -45,10 +49,30 @@ class Places:
         return np.linspace(0, 1, max(2, len(self.space.layers)))[: len(self.space.layers)]
 
     @property
+    def back(self) -> Array:
+        """1 for the layers of the back half, else 0."""
+        return np.asarray(self.positions > 0.5, dtype=np.float64)
+
+    @property
     def everything(self) -> Array:
         """Share of all filters per layer: what a choice by chance has on average."""
         counts = np.array([layer.count for layer in self.space.layers], dtype=np.float64)
         return np.asarray(counts / counts.sum())
+
+    @property
+    def chance_depth(self) -> float:
+        """The mean relative depth of all filters."""
+        return float(self.everything @ self.positions)
+
+    @cached_property
+    def uniform(self) -> Mapping[str, Sequence[Uniformity]]:
+        """Degradation → the test against chance of every target model."""
+        return {kind: [uniformity(each[kind]) for each in self.selections] for kind in self.shares}
+
+    def by_chance(self, degradation: str) -> tuple[float, float]:
+        """Return how far random filters are from lying uniformly, and how probable the found distance is for them."""
+        tests = self.uniform[degradation]
+        return over_seeds([each.expected for each in tests]).mean, max(each.p for each in tests)
 
     def quantiles(self, degradation: str, shares: Sequence[float]) -> list[float]:
         """Return the relative depths up to which these shares of the found filters lie, averaged over target models."""
@@ -59,23 +83,30 @@ class Places:
         """Return the mean of a quantity given per layer ``(layers,)`` over the found filters."""
         return self._estimate(self.shares[degradation] @ per_layer, self.draws[degradation] @ per_layer)
 
-    def difference(self, per_layer: Array, first: str, second: str) -> Estimate:
-        """Return that of one degradation minus that of another, paired over images and target models."""
+    def depth(self, degradation: str) -> Estimate:
+        """Return the mean relative depth of the found filters."""
+        return self.estimate(self.positions, degradation)
+
+    def depth_among_filters(self, degradation: str) -> Estimate:
+        """Return the mean relative depth of the first target model, its interval over the found filters."""
+        return depth_estimate(self.selections[0][degradation])
+
+    def depth_difference(self, first: str, second: str) -> Estimate:
+        """Return :meth:`depth` of one degradation minus that of another, paired over images and target models."""
         shares, draws = self.shares[first] - self.shares[second], self.draws[first] - self.draws[second]
-        return self._estimate(shares @ per_layer, draws @ per_layer)
+        return self._estimate(shares @ self.positions, draws @ self.positions)
 
     def distance(self, degradation: str) -> Estimate:
         """Return the total variation between the found and all filters, averaged over target models."""
-        return self._estimate(_variation(self.shares[degradation] - self.everything),
-                              _variation(self.draws[degradation] - self.everything))  # fmt: skip
+        return self._estimate(*(self._variation(table[degradation]) for table in (self.shares, self.draws)))
 
     def distance_difference(self, first: str, second: str) -> Estimate:
         """Return :meth:`distance` of one degradation minus that of another, paired."""
-        values, draws = (
-            _variation(table[first] - self.everything) - _variation(table[second] - self.everything)
-            for table in (self.shares, self.draws)
-        )
-        return self._estimate(values, draws)
+        tables = self.shares, self.draws
+        return self._estimate(*(self._variation(table[first]) - self._variation(table[second]) for table in tables))
+
+    def _variation(self, shares: Array) -> Array:
+        return np.asarray(0.5 * np.abs(shares - self.everything).sum(-1))
 
     def _estimate(self, values: Array, draws: Array) -> Estimate:
         """Join the values per target model with the draws."""
@@ -86,26 +117,30 @@ class Places:
         return Estimate(mean, float(low), float(high), sd, len(values))
 
 
-def places_of(laboratory: Laboratory, models: Sequence[TargetModel], percent: float, resamples: int) -> Places:
-    """Find the filters of all target models, and find them again for every draw of the images.
+def places_of(laboratory: Laboratory, name: str, percent: float, resamples: int) -> Places:
+    """Find the filters of all target models of a pair, and find them again for every draw of the images.
 
     A draw takes as many images as there are, with replacement, ranks anew, and takes the top; so the interval holds
     what other images of this kind would have found.
     """
-    degradations = laboratory.common.degradations
+    models, degradations = laboratory.targets(name), laboratory.common.degradations
     scores = [image_scores(laboratory, model) for model in models]
     space, images = models[0].pair.space, len(scores[0])
-    counts = torch.from_numpy(draw_counts(images, resamples, seed=0) / images)
-    drawn = np.stack([_layer_shares(space, each, counts, percent) for each in scores])
-    whole = np.stack([_layer_shares(space, each, torch.ones(1, images) / images, percent)[0] for each in scores])
+
+    def shares(weights: Tensor) -> Array:
+        layers = space.layer_index, len(space.layers)
+        return np.stack([group_shares(*layers, each, weights, percent) for each in scores])
+
+    whole = shares(torch.ones(1, images) / images)[:, 0]
+    drawn = shares(torch.from_numpy(draw_counts(images, resamples, seed=0) / images))
     weights = draw_counts(len(models), resamples, seed=1) / len(models)  # (draws, models)
     joint = np.einsum("dm,mdkl->dkl", weights, drawn)
+    means = [each.mean(0) for each in scores]
     selections = [
-        {kind: Selection.top(space, each.mean(0)[k], percent, kind) for k, kind in enumerate(degradations)}
-        for each in scores
+        {kind: Selection.top(space, mean[k], percent, kind) for k, kind in enumerate(degradations)} for mean in means
     ]
-    shares = {kind: whole[:, k] for k, kind in enumerate(degradations)}
-    return Places(space, selections, shares, {kind: joint[:, k] for k, kind in enumerate(degradations)}, images)
+    found, draws = ({kind: table[:, k] for k, kind in enumerate(degradations)} for table in (whole, joint))
+    return Places(name, space, selections, found, draws, images)
 
 
 def image_scores(laboratory: Laboratory, model: TargetModel) -> Tensor:
@@ -118,25 +153,27 @@ def image_scores(laboratory: Laboratory, model: TargetModel) -> Tensor:
     method = FAIG(
         model.pair, quadrature=Adaptive(common.tolerance), seed=common.seed, precision=common.precision
     )  # as the laboratory attributes, so that the measurements are shared
-    runner = laboratory.runner(model)
-    measured = method.measure_images(laboratory.finding, kinds, SILENT, runner)
+    measured = method.measure_images(laboratory.finding, kinds, SILENT, laboratory.runner(model))
     rows = [discriminate(torch.stack([each.magnitudes for each in image])) for image in measured]
     return torch.stack(rows)[:, : len(wanted)]
 
 
-def _layer_shares(space: FilterSpace, scores: Tensor, counts: Tensor, percent: float) -> Array:
-    """Return the shares of the top filters per layer, ``(rows, kinds, layers)``, one row per weights over images."""
-    take = int(len(space) * percent / 100 + 1e-9)
+def group_shares(group_of: Tensor, groups: int, scores: Tensor, weights: Tensor, percent: float) -> Array:
+    """Return which shares of the top filters lie in each group of filters, ``(rows, degradations, groups)``.
+
+    Args:
+        group_of: The group of every filter ``(filters,)``, for example its layer.
+        groups: How many groups there are.
+        scores: Scores of every image ``(images, degradations, filters)``.
+        weights: Weights of the images ``(rows, images)``; each row is ranked by its weighted mean.
+        percent: Share of the filters that is taken.
+    """
+    take = int(scores.shape[-1] * percent / 100 + 1e-9)
     flat = scores.flatten(1).float()
     found = []
-    for rows in torch.split(counts.float(), AT_ONCE):
+    for rows in torch.split(weights.float(), AT_ONCE):
         ranked = (rows @ flat).view(len(rows), *scores.shape[1:])
-        found.append(space.layer_index[ranked.topk(take).indices])
-    layers = torch.cat(found).flatten(0, 1)  # (rows x kinds, take)
-    bins = layers + len(space.layers) * torch.arange(len(layers)).unsqueeze(1)
-    totals = bins.flatten().bincount(minlength=len(layers) * len(space.layers)).double() / max(1, take)
-    return np.asarray(totals.view(len(counts), -1, len(space.layers)).numpy())
-
-
-def _variation(difference: Array) -> Array:
-    return np.asarray(0.5 * np.abs(difference).sum(-1))
+        places = group_of[ranked.topk(take).indices]
+        counts = torch.zeros(*places.shape[:2], groups, dtype=torch.float64)
+        found.append(counts.scatter_add_(2, places, torch.ones(places.shape, dtype=torch.float64)) / max(1, take))
+    return np.asarray(torch.cat(found).numpy())
