@@ -159,7 +159,7 @@ def test_interrupting_exits_with_130_and_says_so(run, monkeypatch, tmp_path):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("filterlens.jobs.transform.degrade_folder", interrupted)
+    monkeypatch.setattr("filterlens.jobs.degrade.degrade_folder", interrupted)
     refused(run("degrade", "in", tmp_path, "--degradation", "blur:2"), 130, "interrupted")
 
 
@@ -194,7 +194,7 @@ def test_unexpected_failures_are_one_line_and_debug_shows_the_traceback(run, mon
     def broken(*_, **__):
         raise ZeroDivisionError("by accident")
 
-    monkeypatch.setattr("filterlens.jobs.transform.degrade_folder", broken)
+    monkeypatch.setattr("filterlens.jobs.degrade.degrade_folder", broken)
     words = ("degrade", "in", tmp_path, "--degradation", "blur:2")
     refused(run(*words), 1, "ZeroDivisionError: by accident", "--debug")
     with pytest.raises(ZeroDivisionError):

@@ -15,9 +15,8 @@ from filterlens.errors import UsageError
 from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.mask import MaskSettings, mask_to_folder
-from filterlens.jobs.networks import network_to_run
 from filterlens.jobs.pairs import open_pair, reopen_pair
-from filterlens.jobs.transform import restore_folder
+from filterlens.jobs.transform import NetworkChoice, restore_folder
 from filterlens.models.foreign import is_installed
 from tests.models.foreign_networks import SCALES, write_pair
 
@@ -55,7 +54,7 @@ def test_from_two_files_to_the_edited_network(name: str, tmp_path: Path, images:
     mask_to_folder(run, images, MaskSettings(percents=[10], pictures=0, controls=False))
     assert "blur:2" in (run / "damage.csv").read_text()
 
-    edited = network_to_run(run=run, without="blur:2", percent=10)
+    edited = NetworkChoice(run=run, without="blur:2", percent=10).open()
     pair = reopen_pair(run)
     assert json.loads((run / "run.json").read_text())["pair"]["left_out"] == list(pair.space.left_out)
     x = torch.rand(1, 3, 19, 26)

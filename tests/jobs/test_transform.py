@@ -14,7 +14,9 @@ from torch import nn
 
 from filterlens import FilterlensError
 from filterlens.data.images import read_image, to_float, to_uint8
-from filterlens.jobs.transform import degrade_folder, restore_folder
+from filterlens.jobs.degrade import degrade_folder
+from filterlens.jobs.image_folder import Rules
+from filterlens.jobs.transform import restore_folder
 from filterlens.models.one_branch import SRResNet
 from tests.noting import Noting
 
@@ -63,7 +65,7 @@ def test_a_damaged_image_is_named_and_the_others_are_written(folder, network, tm
 def test_strict_stops_at_a_damaged_image_and_those_before_it_are_written(folder, network, tmp_path):
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:200])
     with pytest.raises(FilterlensError, match=r"1\.png"):
-        restore_folder(folder, tmp_path / "high", network, device=CPU, strict=True)
+        restore_folder(folder, tmp_path / "high", network, device=CPU, rules=Rules(strict=True))
     assert written(tmp_path / "high") == ["0.png"]
 
 
@@ -88,7 +90,7 @@ def test_a_full_disk_ends_the_job(folder, network, tmp_path, name, monkeypatch):
 def test_a_folder_in_the_place_of_an_image_is_refused_before_anything_is_computed(folder, network, tmp_path):
     (tmp_path / "high" / "2.png").mkdir(parents=True)
     with pytest.raises(FilterlensError, match=r"2\.png' exists already and is no file"):
-        restore_folder(folder, tmp_path / "high", network, device=CPU, force=True)
+        restore_folder(folder, tmp_path / "high", network, device=CPU, rules=Rules(force=True))
     assert written(tmp_path / "high") == []
 
 

@@ -30,7 +30,8 @@ def degrade(
     Several degradations go to one subfolder each. The noise depends on image and seed alone. Killed at any moment, the
     same command goes on where it stopped. An image that cannot be used is named at the end, and the exit code is 1.
     """
-    from filterlens.jobs.transform import degrade_folder
+    from filterlens.jobs.degrade import degrade_folder
+    from filterlens.jobs.image_folder import Rules
 
     done = degrade_folder(
         source,
@@ -39,10 +40,7 @@ def degrade(
         scale=scale,
         resampler=resampler,
         seed=seed,
-        force=force,
-        skip_existing=skip_existing,
-        strict=strict,
-        recursive=recursive,
+        rules=Rules(force, skip_existing, strict, recursive),
         progress=Terminal(),
     )
     value = {

@@ -8,7 +8,6 @@ import typer
 
 from filterlens.cli import adapter_options, image_options, network_options, options
 from filterlens.cli.console import Terminal, result
-from filterlens.errors import UsageError
 
 
 def restore(
@@ -89,51 +88,35 @@ def restore(
     the same command goes on where it stopped. An image that cannot be used is named at the end, and the exit code is 1.
     """
     from filterlens.execution.hardware import resolve_device, resolve_precision
-    from filterlens.jobs.adapter import adapted_network
-    from filterlens.jobs.networks import network_to_run
+    from filterlens.jobs.image_folder import Rules
     from filterlens.jobs.pairs import Moved
-    from filterlens.jobs.transform import restore_folder
+    from filterlens.jobs.transform import NetworkChoice, restore_folder
 
-    if sum(choice is not None for choice in (pair, model, run)) > 1:
-        raise UsageError("Give one of --pair, --model and --run.")
-    if base is None and (adapters or any_base):
-        raise UsageError("--adapter needs --base: the network that it was taken from, or its target.")
-    if base is not None and (pair or model or run or without or network != "target"):
-        raise UsageError("--base names the network: leave --pair, --model, --network, --run and --without out.")
-    if (baseline or target) and run is None:
-        raise UsageError("--baseline and --target say where the checkpoints of --run lie now: give --run too.")
-    if architecture is not None and base is None and model is None and run is None:
-        raise UsageError("--architecture says what --base, --model or --run is of: give one of them.")
-    progress = Terminal()
-    chosen = (
-        adapted_network(base, adapters or [], architecture=architecture, any_base=any_base, note=progress.note)
-        if base is not None
-        else network_to_run(
-            pair=pair,
-            model=model,
-            architecture=architecture,
-            network=network,
-            run=run,
-            without=without,
-            percent=percent,
-            strength=strength,
-            moved=Moved(baseline, target),
-        )
+    choice = NetworkChoice(
+        pair=pair,
+        model=model,
+        network=network,
+        run=run,
+        without=without,
+        percent=percent,
+        strength=strength,
+        moved=Moved(baseline, target),
+        base=base,
+        adapters=adapters or (),
+        any_base=any_base,
+        architecture=architecture,
     )
-    where = resolve_device(device)
+    rules, progress, where = Rules(force, skip_existing, strict, recursive), Terminal(), resolve_device(device)
     restored = restore_folder(
         source,
         output,
-        chosen,
+        choice.open(progress.note),
         device=where,
         precision=resolve_precision(precision, where),
         tile=tile,
         blend=blend,
         most_pixels=None if most_megapixels is None else most_megapixels * 1e6,
-        force=force,
-        skip_existing=skip_existing,
-        strict=strict,
-        recursive=recursive,
+        rules=rules,
         progress=progress,
     )
     value = {

@@ -18,7 +18,7 @@ from filterlens.data.listing import find_images
 from filterlens.data.samples import Sample
 from filterlens.data.usable import LeftOut, failure_of
 from filterlens.degradations import Degradation
-from filterlens.diagnosis.calibration import Calibration, calibrate_on_images
+from filterlens.diagnosis.calibration import calibrate_on_images
 from filterlens.diagnosis.classify import Classifier, Verdict
 from filterlens.diagnosis.found_filters import FoundFilters, filter_count, load_found_filters, save_found_filters
 from filterlens.diagnosis.overlap import MOST_PATCHES
@@ -104,29 +104,19 @@ def filters_of_run(
         progress.note("The images of this run cannot be read any more, so nothing is calibrated on them.")
         return pair, found
     possible = [each for each in sorted({*PERCENTS, percent}) if filter_count(len(pair.space), each)]
-    tables = _calibrate_run(pair, found, samples[:CALIBRATION_PATCHES], possible, facts["settings"], progress)
+    used = samples[:CALIBRATION_PATCHES]
+    tables = calibrate_on_images(
+        pair,
+        {each: found.selections(pair, each) for each in possible},
+        used,
+        patches=min(MOST_PATCHES, CALIBRATION_PATCHES // len(used)),
+        seed=facts["settings"]["seed"],
+        resampler=facts["settings"]["resampler"],
+        progress=progress,
+    )
     complete = FoundFilters(found.rankings, tables, {"scores": digest, "images": [each.name for each in samples]})
     _keep(run / CACHE, complete, pair, progress)
     return pair, complete
-
-
-def _calibrate_run(
-    pair: ModelPair,
-    found: FoundFilters,
-    samples: Sequence[Sample],
-    percents: Sequence[float],
-    settings: dict[str, Any],
-    progress: Progress,
-) -> dict[float, dict[str, Calibration]]:
-    return calibrate_on_images(
-        pair,
-        {percent: found.selections(pair, percent) for percent in percents},
-        samples,
-        patches=min(MOST_PATCHES, CALIBRATION_PATCHES // len(samples)),
-        seed=settings["seed"],
-        resampler=settings["resampler"],
-        progress=progress,
-    )
 
 
 def rankings_of(attribution: Attribution, most: float = 100.0) -> FoundFilters:

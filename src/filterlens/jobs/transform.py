@@ -1,52 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs that turn one folder of images into another: degrade and restore."""
+"""Restoring a folder of images with a network."""
 
+import hashlib
+import inspect
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from filterlens.ahead import ahead
-from filterlens.data.images import crop_to_multiple, pixel_limit, read_image, to_float, to_uint8
-from filterlens.data.listing import find_images, shown
+from filterlens.attribution.result import load_attributions
+from filterlens.data.images import pixel_limit
+from filterlens.data.listing import shown
 from filterlens.data.memory import READING
-from filterlens.data.pictures import WEBP, Picture, check_writable, read_picture, write_picture
-from filterlens.data.usable import LeftOut, failure_of
-from filterlens.degradations import Degradation, parse_degradations
-from filterlens.errors import FilterlensError, UsageError, first_line
+from filterlens.data.pictures import WEBP, Picture, check_writable, read_picture
+from filterlens.editing.dial import modulate
+from filterlens.errors import FilterlensError, UsageError, first_line, unknown
 from filterlens.execution.memory import is_out_of_memory
 from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.files import sha256_of
-from filterlens.jobs.fingerprint import network_fingerprint
-from filterlens.jobs.outputs import Outputs, Plan, Rules, Task, names_a_file, tasks_of
-from filterlens.progress import SILENT, Bar, Progress
+from filterlens.jobs.image_folder import USUAL, Batch, Conversion, Rules, Task, convert_folder
+from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
+from filterlens.pair import ModelPair
+from filterlens.progress import SILENT, Progress
+from filterlens.run.folder import SCORES
 
-Item = TypeVar("Item")
 _WRITING = 20.0  # bytes a pixel of an output: in float32, as levels, and as Pillow packs them
+_LIBRARIES = ("torch", "filterlens")
+_PLAIN = (bool, int, float, str, type(None))
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What became of a folder.
+class NetworkChoice:
+    """Which network runs: one of a pair, a lone checkpoint, a target with filters put back, or a base with adapters.
 
     Attributes:
-        files: The results, in the order of the images; those of earlier runs included.
-        kept: Those among them that were there already.
-        failures: The images without a result.
+        pair: Name of a shipped pair; ``srresnet-x2`` where nothing is named.
+        model: One checkpoint.
+        network: ``target`` or ``baseline`` of the pair.
+        run: A run folder, whose pair is used.
+        without: Degradation whose top filters are dialled to ``strength``; needs ``run``.
+        percent: Share of the filters that ``without`` replaces.
+        strength: 0 replaces them by the baseline's, 1 leaves the target.
+        moved: Where the run's checkpoints lie now.
+        base: The network that adapters are dialled into.
+        adapters: The adapters as files, each with or without ``=strength``.
+        any_base: Take a base of another hash, with a warning.
+        architecture: Architecture of ``model`` or ``base`` (see :func:`filterlens.models.checkpoints.load_network`), or
+            of a run of the user's own code (see :func:`filterlens.jobs.pairs.reopen_pair`).
+
+    Raises:
+        UsageError: The options contradict each other or name something unknown.
     """
 
-    files: list[Path] = field(default_factory=list)
-    kept: list[Path] = field(default_factory=list)
-    failures: list[LeftOut] = field(default_factory=list)
+    pair: str | None = None
+    model: Path | None = None
+    network: str = "target"
+    run: Path | None = None
+    without: str | None = None
+    percent: float = 1.0
+    strength: float = 0.0
+    moved: Moved = STAYED
+    base: str | None = None
+    adapters: Sequence[str] = ()
+    any_base: bool = False
+    architecture: str | None = None
+
+    def __post_init__(self) -> None:
+        if sum(choice is not None for choice in (self.pair, self.model, self.run)) > 1:
+            raise UsageError("Give one of --pair, --model and --run.")
+        if self.base is None and (self.adapters or self.any_base):
+            raise UsageError("--adapter needs --base: the network that it was taken from, or its target.")
+        if self.base is not None and (self.pair or self.model or self.run or self.without or self.network != "target"):
+            raise UsageError("--base names the network: leave --pair, --model, --network, --run and --without out.")
+        if self.moved and self.run is None:
+            raise UsageError("--baseline and --target say where the checkpoints of --run lie now: give --run too.")
+        if self.architecture is not None and self.base is None and self.model is None and self.run is None:
+            raise UsageError("--architecture says what --base, --model or --run is of: give one of them.")
+        if self.network not in ("target", "baseline"):
+            raise unknown("network", self.network, ("target", "baseline"))
+        if self.without is not None and self.run is None:
+            raise UsageError("--without needs --run RUN: the ranking says which filters to replace.")
+
+    def open(self, note: Callable[[str], None] = lambda text: None) -> nn.Module:
+        """Load the network.
+
+        Args:
+            note: Told in one line what a user should know of the adapters.
+        """
+        if self.base is not None:
+            from filterlens.jobs.adapter import adapted_network
+
+            return adapted_network(
+                self.base, self.adapters, architecture=self.architecture, any_base=self.any_base, note=note
+            )
+        if self.model is not None:
+            from filterlens.models.checkpoints import load_network
+
+            return load_network(self.model, self.architecture).network
+        if self.run is None:
+            pair = ModelPair.pretrained(self.pair or "srresnet-x2")
+        else:
+            pair = reopen_pair(self.run, self.architecture, self.moved)
+            if self.without is not None:
+                ranking = next(iter(load_attributions(self.run / SCORES).values()))
+                return modulate(pair, ranking.select(self.without, self.percent), self.strength)
+        return pair.network(getattr(pair, self.network))
 
 
 @dataclass(frozen=True)
 class Restored(Batch):
-    """What became of a folder of LR images.
+    """The result of restoring a folder of LR images.
 
     Attributes:
         megapixels: Millions of HR pixels computed in this run.
@@ -62,75 +127,6 @@ class Restored(Batch):
         return self.megapixels / self.seconds if self.seconds else 0.0
 
 
-def degrade_folder(
-    source: Path,
-    output: Path,
-    degradations: Sequence[str],
-    *,
-    scale: int = 2,
-    resampler: str = "bicubic",
-    seed: int = 0,
-    force: bool = False,
-    skip_existing: bool = False,
-    strict: bool = False,
-    recursive: bool = False,
-    progress: Progress = SILENT,
-) -> Batch:
-    """Degrade every image of a folder to PNG; several degradations go to one subfolder each.
-
-    Results that the same settings made of the same image are kept; see :class:`filterlens.jobs.outputs.Outputs`.
-
-    Args:
-        source: A folder of HR images, or one image.
-        output: Where the LR images go; of one image and one degradation also a file.
-        degradations: For example ``["blur:2+noise:0.1"]``.
-        scale: Down-sampling factor; images are cut to a multiple of it.
-        resampler: ``bicubic`` or ``bilinear``.
-        seed: Of the noise, together with the image's content.
-        force: Overwrite.
-        skip_existing: Keep what exists, whatever made it.
-        strict: Stop at the first image that cannot be used.
-        recursive: Also the images of subfolders; the output mirrors them.
-        progress: Where bars and notes go.
-
-    Raises:
-        FilterlensError: A file is in the way, a folder cannot be written, or (strict) an image cannot be used.
-    """
-    if scale not in (1, 2, 3, 4):
-        raise UsageError(f"Scale {scale} is not legal: 1, 2, 3 or 4.")
-    chosen, rules = parse_degradations(degradations), Rules(force, skip_existing)
-    if len(chosen) > 1 and names_a_file(output):
-        raise UsageError(
-            f"'{output}' is called like one image, but there are {len(chosen)} degradations. Give a folder."
-        )
-    listing = find_images(source, recursive=recursive, leave_out=output)
-    _tell(listing.notes, progress)
-    jobs: list[tuple[str, Degradation, Outputs, list[Task], Plan]] = []
-    for name, degradation in chosen.items():
-        folder = output / name if len(chosen) > 1 else output
-        tasks, is_file = tasks_of(listing, source, folder, {})
-        settings = {"degradation": str(degradation), "scale": scale, "resampler": resampler, "seed": seed}
-        outputs = Outputs(folder.parent if is_file else folder, "degrade", settings, rules, is_file)
-        jobs.append((name, degradation, outputs, tasks, outputs.plan(tasks)))
-    done = Batch()
-    for name, degradation, outputs, tasks, plan in jobs:
-
-        def lower(image: Tensor, task: Task, degradation: Degradation = degradation) -> Picture:
-            truth = to_float(crop_to_multiple(image, scale))
-            if not truth.numel():
-                raise FilterlensError(
-                    f"Image '{task.source}' of {image.shape[2]}x{image.shape[1]} is smaller than {scale} pixels."
-                )
-            low = degradation.apply(truth, scale, seed=seed, resampler=resampler)
-            return Picture(to_float(to_uint8(low)))
-
-        failures = _each_image(
-            plan, outputs, lambda path: read_image(path, progress.note), lower, f"degrade {name}", progress, strict
-        )
-        _add(done, tasks, plan, failures)
-    return done
-
-
 def restore_folder(
     source: Path,
     output: Path,
@@ -141,17 +137,14 @@ def restore_folder(
     tile: int | None = None,
     blend: int = 0,
     most_pixels: float | None = None,
-    force: bool = False,
-    skip_existing: bool = False,
-    strict: bool = False,
-    recursive: bool = False,
+    rules: Rules = USUAL,
     progress: Progress = SILENT,
 ) -> Restored:
     """Restore every image of a folder, of any size, with a network that maps RGB in [0, 1] to RGB.
 
     PNGs stay PNGs and WebPs WebPs (without loss), whatever else becomes a PNG. 16 bits, gray, transparency (enlarged),
     colour profiles and metadata are kept. Results that the same network and settings made of the same image are kept;
-    see :class:`filterlens.jobs.outputs.Outputs`.
+    see :class:`filterlens.jobs.image_folder.Outputs`.
 
     Args:
         source: A folder of LR images, or one image.
@@ -163,10 +156,7 @@ def restore_folder(
         blend: LR pixels of the seams for networks without exact tiles; 0 runs them whole.
         most_pixels: Larger images are refused, and others are tried whatever memory is free; by default images above
             Pillow's limit of 179 million pixels are refused, and those for which memory does not suffice.
-        force: Overwrite.
-        skip_existing: Keep what exists, whatever made it.
-        strict: Stop at the first image that cannot be used.
-        recursive: Also the images of subfolders; the output mirrors them.
+        rules: What is done with existing files, bad images and subfolders.
         progress: Where bars and notes go.
 
     Raises:
@@ -176,12 +166,6 @@ def restore_folder(
     tiled = TiledNetwork(network, device, precision=precision, tile=tile, blend=blend, note=progress.note)
     settings = {"network": network_fingerprint(network), "precision": precision, "blend": blend}
     settings |= {"tile": tile} if blend else {}
-    listing = find_images(source, recursive=recursive, leave_out=output)
-    _tell(listing.notes, progress)
-    tasks, is_file = tasks_of(listing, source, output, {WEBP: WEBP})
-    rules = Rules(force, skip_existing)
-    outputs = Outputs(output.parent if is_file else output, "restore", settings, rules, is_file)
-
     scale = _scale_of(tiled)
 
     def read(path: Path) -> Picture:
@@ -200,11 +184,46 @@ def restore_folder(
         check_writable(task.target, restored)
         return restored
 
+    conversion = Conversion("restore", output, settings, read, restore, {WEBP: WEBP})
     with pixel_limit(most_pixels):
-        plan = outputs.plan(tasks)
-        done = Batch()
-        _add(done, tasks, plan, _each_image(plan, outputs, read, restore, "restore", progress, strict))
+        done = convert_folder(source, output, "restore", [conversion], rules, progress)
     return Restored(done.files, done.kept, done.failures, tiled.megapixels, tiled.seconds)
+
+
+def network_fingerprint(network: nn.Module) -> str:
+    """Return a SHA-256 that changes with the results of a network: 64 hexadecimal digits.
+
+    It covers parameters and buffers, the modules with their plain attributes, and the source files of modules that are
+    neither PyTorch's nor filterlens's.
+    """
+    digest = hashlib.sha256()
+    for name, values in sorted(network.state_dict().items()):
+        if isinstance(values, torch.Tensor):
+            plain = values.detach().cpu().contiguous()
+            digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+            digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    for name, module in network.named_modules():
+        digest.update(f"{name} {type(module).__qualname__} {module.extra_repr()} {_settings(module)}\n".encode())
+    for source in sorted({_source(type(module)) for module in network.modules()}):
+        digest.update(source.encode())
+    return digest.hexdigest()
+
+
+def _settings(module: nn.Module) -> list[tuple[str, object]]:
+    plain = {name: value for name, value in vars(module).items() if isinstance(value, (*_PLAIN, tuple))}
+    return sorted(
+        (name, repr(value)) for name, value in plain.items() if name != "training" and "0x" not in repr(value)
+    )
+
+
+def _source(kind: type) -> str:
+    """Return the hash of the file that defines a class of the user's; empty for libraries and lost sources."""
+    if kind.__module__.split(".")[0] in _LIBRARIES:
+        return ""
+    try:
+        return sha256_of(Path(inspect.getfile(kind)))
+    except (OSError, TypeError):
+        return ""
 
 
 def _scale_of(tiled: TiledNetwork) -> int:
@@ -246,98 +265,3 @@ def _finite(output: Tensor, path: Path) -> Tensor:
             "nothing is written for it. Try --precision fp32, a lower --strength, or another checkpoint."
         )
     return output
-
-
-def _tell(notes: Sequence[str], progress: Progress) -> None:
-    for note in notes:
-        progress.note(note)
-
-
-def _add(done: Batch, tasks: Sequence[Task], plan: Plan, failures: Sequence[LeftOut]) -> None:
-    bad = {failure.path for failure in failures}
-    done.files.extend(task.target for task in tasks if str(task.source) not in bad)
-    done.kept.extend(task.target for task in plan.kept)
-    known = {failure.path for failure in done.failures}
-    done.failures.extend(failure for failure in failures if failure.path not in known)
-
-
-@dataclass(frozen=True)
-class _Prepared(Generic[Item]):
-    """An image that was read, with the hash of its file; or why it was not."""
-
-    item: Item | None = None
-    digest: str = ""
-    error: FilterlensError | None = None
-
-
-def _each_image(
-    plan: Plan,
-    outputs: Outputs,
-    read: Callable[[Path], Item],
-    change: Callable[[Item, Task], Picture],
-    title: str,
-    progress: Progress,
-    strict: bool,
-) -> list[LeftOut]:
-    """Read ahead, change, and write behind; an image that cannot be used stops nothing, unless strict."""
-    failures: list[LeftOut] = []
-
-    def prepare(task: Task) -> _Prepared[Item]:
-        try:
-            return _Prepared(read(task.source), sha256_of(task.source))
-        except Exception as error:
-            return _Prepared(error=failure_of(error, task.source))
-
-    def fail(task: Task, error: FilterlensError) -> None:
-        if strict or isinstance(error, UsageError):
-            raise error
-        failures.append(LeftOut(task.source.name, str(error), str(task.source)))
-
-    def write(task: Task, picture: Picture, digest: str) -> None:
-        with outputs.writing(task, digest):
-            write_picture(task.target, picture, progress.note)
-
-    if plan.kept:
-        progress.note(f"{len(plan.kept)} of {len(plan.kept) + len(plan.todo)} images are done already")
-    with progress.bar(title, len(plan.todo)) as bar, ThreadPoolExecutor(1) as pool:
-        behind = _Behind(fail, bar)
-        for task, prepared in ahead(plan.todo, prepare):
-            bar.describe(f"{title}, {shown(task.source.name)}")
-            try:
-                if prepared.error is not None:
-                    raise prepared.error
-                assert prepared.item is not None
-                changed = change(prepared.item, task)
-            except Exception as error:
-                behind.finish()
-                fail(task, failure_of(error, task.source))
-                bar.advance()
-                continue
-            behind.finish()
-            behind.start(task, pool.submit(write, task, changed, prepared.digest))
-        behind.finish()
-    return failures
-
-
-class _Behind:
-    """The one image that is being written while the next is computed."""
-
-    def __init__(self, fail: Callable[[Task, FilterlensError], None], bar: Bar) -> None:
-        self._fail, self._bar = fail, bar
-        self._current: tuple[Task, Future[None]] | None = None
-
-    def start(self, task: Task, future: Future[None]) -> None:
-        self._current = (task, future)
-
-    def finish(self) -> None:
-        """Wait for it. What concerns this image alone is a failure of it; a full disk ends the job."""
-        if self._current is None:
-            return
-        (task, future), self._current = self._current, None
-        try:
-            future.result()
-        except Exception as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
-                raise
-            self._fail(task, failure_of(error, task.source))
-        self._bar.advance()

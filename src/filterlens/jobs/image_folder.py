@@ -1,24 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a job on a folder writes: its own earlier results are recognised and kept, others' files stay untouched."""
+"""Jobs that turn a folder of images into another: its own earlier results are kept, others' files stay untouched.
+
+One image is read ahead and one written behind while the one between them is computed.
+"""
 
 import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
-from filterlens.data.listing import Listing, shown
-from filterlens.data.pictures import PNG, WRITTEN
+from filterlens.ahead import ahead
+from filterlens.data.listing import Listing, find_images, shown
+from filterlens.data.pictures import PNG, WRITTEN, Picture, write_picture
+from filterlens.data.usable import LeftOut, failure_of
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import sha256_of
+from filterlens.progress import Bar, Progress
 from filterlens.record import Record, check_output_folder
+
+Item = TypeVar("Item")
 
 _HASHING = 4  # files at once; a disk gives no more
 
@@ -33,19 +41,101 @@ class Task:
 
 @dataclass(frozen=True)
 class Rules:
-    """What may happen to files that exist already.
+    """What is done with files that exist already, with images that cannot be used, and with subfolders.
 
     Attributes:
-        force: They are overwritten.
-        skip_existing: They are kept, whatever they are.
+        force: Overwrite what exists.
+        skip_existing: Keep what exists, whatever made it.
+        strict: Stop at the first image that cannot be used.
+        recursive: Take the images of subfolders too; the output mirrors them.
     """
 
     force: bool = False
     skip_existing: bool = False
+    strict: bool = False
+    recursive: bool = False
 
     def __post_init__(self) -> None:
         if self.force and self.skip_existing:
             raise UsageError("--force overwrites what --skip-existing keeps: give one of them.")
+
+
+USUAL = Rules()
+
+
+@dataclass(frozen=True)
+class Conversion(Generic[Item]):
+    """One way to turn every image of a folder into another.
+
+    Attributes:
+        title: Name of the work for the progress bar.
+        output: Folder of the results; for one image also a file.
+        settings: All that decides a result, besides the image it is made of.
+        read: Returns what is computed with of a file.
+        change: Returns the result for what was read.
+        suffix_of: Suffix of an image → suffix of its result, where that is not PNG.
+    """
+
+    title: str
+    output: Path
+    settings: Mapping[str, Any]
+    read: Callable[[Path], Item]
+    change: Callable[[Item, Task], Picture]
+    suffix_of: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The result of a job on a folder.
+
+    Attributes:
+        files: The results, in the order of the images; those of earlier runs included.
+        kept: Those among them that were there already.
+        failures: The images without a result.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    kept: list[Path] = field(default_factory=list)
+    failures: list[LeftOut] = field(default_factory=list)
+
+    def add(self, tasks: Sequence[Task], plan: "Plan", failures: Sequence[LeftOut]) -> None:
+        """Add the result of one conversion."""
+        bad, known = ({failure.path for failure in each} for each in (failures, self.failures))
+        self.files.extend(task.target for task in tasks if str(task.source) not in bad)
+        self.kept.extend(task.target for task in plan.kept)
+        self.failures.extend(failure for failure in failures if failure.path not in known)
+
+
+def convert_folder(
+    source: Path, output: Path, job: str, conversions: Sequence[Conversion[Any]], rules: Rules, progress: Progress
+) -> Batch:
+    """Convert every image of a folder, after all that can be refused was looked at.
+
+    Args:
+        source: A folder of images, or one image.
+        output: Where all results lie; it may lie in the source.
+        job: Name of the command.
+        conversions: What is made of every image.
+        rules: What is done with existing files, bad images and subfolders.
+        progress: Where bars and notes go.
+
+    Raises:
+        UsageError: An output would replace an input, or is called like what cannot be written.
+        FilterlensError: A file is in the way, a folder cannot be written, or (strict) an image cannot be used.
+    """
+    listing = find_images(source, recursive=rules.recursive, leave_out=output)
+    for note in listing.notes:
+        progress.note(note)
+    planned = []
+    for conversion in conversions:
+        tasks, is_file = tasks_of(listing, source, conversion.output, conversion.suffix_of)
+        folder = conversion.output.parent if is_file else conversion.output
+        outputs = Outputs(folder, job, conversion.settings, rules, is_file)
+        planned.append((conversion, outputs, tasks, outputs.plan(tasks)))
+    done = Batch()
+    for conversion, outputs, tasks, plan in planned:
+        done.add(tasks, plan, _convert(conversion, outputs, plan, rules.strict, progress))
+    return done
 
 
 @dataclass(frozen=True)
@@ -71,7 +161,7 @@ class Outputs:
     folder: Path
     job: str
     settings: Mapping[str, Any]
-    rules: Rules = field(default_factory=Rules)
+    rules: Rules = USUAL
     is_file: bool = False
 
     def plan(self, tasks: Sequence[Task]) -> Plan:
@@ -213,3 +303,79 @@ def _check_can_be_written(folder: Path) -> None:
         raise FilterlensError(f"Cannot write into '{folder}': '{place}' is no folder. Choose another place.")
     if not os.access(place, os.W_OK):
         raise FilterlensError(f"Cannot write into '{folder}': Permission denied. Choose another place.")
+
+
+@dataclass(frozen=True)
+class _Prepared(Generic[Item]):
+    """An image that was read, with the hash of its file; or why it was not."""
+
+    item: Item | None = None
+    digest: str = ""
+    error: FilterlensError | None = None
+
+
+def _convert(
+    conversion: Conversion[Item], outputs: Outputs, plan: Plan, strict: bool, progress: Progress
+) -> list[LeftOut]:
+    """Read ahead, change, and write behind; an image that cannot be used stops nothing, unless strict."""
+    failures: list[LeftOut] = []
+
+    def prepare(task: Task) -> _Prepared[Item]:
+        try:
+            return _Prepared(conversion.read(task.source), sha256_of(task.source))
+        except Exception as error:
+            return _Prepared(error=failure_of(error, task.source))
+
+    def fail(task: Task, error: FilterlensError) -> None:
+        if strict or isinstance(error, UsageError):
+            raise error
+        failures.append(LeftOut(task.source.name, str(error), str(task.source)))
+
+    def write(task: Task, picture: Picture, digest: str) -> None:
+        with outputs.writing(task, digest):
+            write_picture(task.target, picture, progress.note)
+
+    if plan.kept:
+        progress.note(f"{len(plan.kept)} of {len(plan.kept) + len(plan.todo)} images are done already")
+    with progress.bar(conversion.title, len(plan.todo)) as bar, ThreadPoolExecutor(1) as pool:
+        behind = _Behind(fail, bar)
+        for task, prepared in ahead(plan.todo, prepare):
+            bar.describe(f"{conversion.title}, {shown(task.source.name)}")
+            try:
+                if prepared.error is not None:
+                    raise prepared.error
+                assert prepared.item is not None
+                changed = conversion.change(prepared.item, task)
+            except Exception as error:
+                behind.finish()
+                fail(task, failure_of(error, task.source))
+                bar.advance()
+                continue
+            behind.finish()
+            behind.start(task, pool.submit(write, task, changed, prepared.digest))
+        behind.finish()
+    return failures
+
+
+class _Behind:
+    """The one image that is being written while the next is computed."""
+
+    def __init__(self, fail: Callable[[Task, FilterlensError], None], bar: Bar) -> None:
+        self._fail, self._bar = fail, bar
+        self._current: tuple[Task, Future[None]] | None = None
+
+    def start(self, task: Task, future: Future[None]) -> None:
+        self._current = (task, future)
+
+    def finish(self) -> None:
+        """Wait for it. What concerns this image alone is a failure of it; a full disk ends the job."""
+        if self._current is None:
+            return
+        (task, future), self._current = self._current, None
+        try:
+            future.result()
+        except Exception as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+                raise
+            self._fail(task, failure_of(error, task.source))
+        self._bar.advance()

@@ -9,8 +9,9 @@ from torch import nn
 
 from filterlens import FilterlensError, UsageError
 from filterlens.data.images import read_image
-from filterlens.jobs.fingerprint import network_fingerprint
-from filterlens.jobs.transform import degrade_folder, restore_folder
+from filterlens.jobs.degrade import degrade_folder
+from filterlens.jobs.image_folder import Rules
+from filterlens.jobs.transform import network_fingerprint, restore_folder
 from filterlens.models.one_branch import SRResNet
 from tests.jobs.test_transform import written
 from tests.noting import Noting
@@ -56,13 +57,13 @@ def network():
 def jobs(folder, network, tmp_path):
     """Restore and degrade with settings by name."""
 
-    def restore(other=False, **more):
+    def restore(other=False, **rules):
         torch.manual_seed(1)
         chosen = SRResNet(2, 8, 1).eval() if other else network
-        return restore_folder(folder, tmp_path / "out", chosen, device=CPU, **more)
+        return restore_folder(folder, tmp_path / "out", chosen, device=CPU, rules=Rules(**rules))
 
-    def degrade(other=False, **more):
-        return degrade_folder(folder, tmp_path / "out", ["blur:2" if other else "blur:1"], **more)
+    def degrade(other=False, **rules):
+        return degrade_folder(folder, tmp_path / "out", ["blur:2" if other else "blur:1"], rules=Rules(**rules))
 
     return {"restore": restore, "degrade": degrade}
 
@@ -127,16 +128,16 @@ def test_a_strangers_file_and_an_edited_result_are_never_overwritten_without_for
 def test_an_input_is_never_an_output(folder, network, tmp_path):
     for output in (folder, folder / ".." / "low"):
         with pytest.raises(UsageError, match="Input and output are both"):
-            restore_folder(folder, output, network, device=CPU, force=True)
+            restore_folder(folder, output, network, device=CPU, rules=Rules(force=True))
     (tmp_path / "link").symlink_to(folder)
     with pytest.raises(UsageError, match="Input and output are both"):
-        restore_folder(folder, tmp_path / "link", network, device=CPU, force=True)
+        restore_folder(folder, tmp_path / "link", network, device=CPU, rules=Rules(force=True))
     with pytest.raises(UsageError, match="Input and output are both"):
-        restore_folder(folder / "1.png", tmp_path / "link" / "1.png", network, device=CPU, force=True)
+        restore_folder(folder / "1.png", tmp_path / "link" / "1.png", network, device=CPU, rules=Rules(force=True))
     before = (folder / "1.png").read_bytes()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "1.png").symlink_to(folder / "1.png")
-    restore_folder(folder, tmp_path / "out", network, device=CPU, force=True)
+    restore_folder(folder, tmp_path / "out", network, device=CPU, rules=Rules(force=True))
     assert (folder / "1.png").read_bytes() == before and read_image(tmp_path / "out" / "1.png").shape == (3, 24, 28)
 
 
@@ -157,7 +158,7 @@ def test_subfolders_are_mirrored_and_the_output_in_the_input_is_no_input(folder,
     (folder / "a" / "b").mkdir(parents=True)
     Image.new("RGB", (12, 12), "red").save(folder / "a" / "b" / "0.webp", lossless=True)
     for kept in (0, 5):
-        done = restore_folder(folder, folder / "out", network, device=CPU, recursive=True)
+        done = restore_folder(folder, folder / "out", network, device=CPU, rules=Rules(recursive=True))
         assert len(done.kept) == kept
         assert written(folder / "out") == ["0.png", "1.png", "2.png", "3.png", "a/b/0.webp"]
 
