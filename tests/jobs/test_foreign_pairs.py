@@ -16,7 +16,7 @@ from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.mask import MaskSettings, mask_to_folder
 from filterlens.jobs.pairs import open_pair, reopen_pair
-from filterlens.jobs.transform import NetworkChoice, restore_folder
+from filterlens.jobs.restore import NetworkChoice, restore_folder
 from filterlens.models.foreign import is_installed
 from tests.models.foreign_networks import SCALES, write_pair
 

@@ -11,9 +11,9 @@ from filterlens import FilterlensError, UsageError
 from filterlens.data.images import read_image
 from filterlens.jobs.degrade import degrade_folder
 from filterlens.jobs.image_folder import Rules
-from filterlens.jobs.transform import network_fingerprint, restore_folder
+from filterlens.jobs.restore import network_fingerprint, restore_folder
 from filterlens.models.one_branch import SRResNet
-from tests.jobs.test_transform import written
+from tests.jobs.test_restore import written
 from tests.noting import Noting
 
 CPU = torch.device("cpu")

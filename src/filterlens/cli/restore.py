@@ -90,7 +90,7 @@ def restore(
     from filterlens.execution.hardware import resolve_device, resolve_precision
     from filterlens.jobs.image_folder import Rules
     from filterlens.jobs.pairs import Moved
-    from filterlens.jobs.transform import NetworkChoice, restore_folder
+    from filterlens.jobs.restore import NetworkChoice, restore_folder
 
     choice = NetworkChoice(
         pair=pair,

@@ -16,7 +16,7 @@ from filterlens import FilterlensError
 from filterlens.data.images import read_image, to_float, to_uint8
 from filterlens.jobs.degrade import degrade_folder
 from filterlens.jobs.image_folder import Rules
-from filterlens.jobs.transform import restore_folder
+from filterlens.jobs.restore import restore_folder
 from filterlens.models.one_branch import SRResNet
 from tests.noting import Noting
 
