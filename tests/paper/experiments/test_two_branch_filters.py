@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lens on two-branch networks: masks of branches, shares, contributions, swapped branches, and the claims."""
+"""The lens on two-branch networks: masks of branches, shares, contributions, edited targets, and the claims."""
 
 from dataclasses import replace
 
@@ -14,24 +14,19 @@ from filterlens.metrics import psnr
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.two_branch_filters import experiment as page
-from filterlens.paper.experiments.two_branch_filters import networks as found_networks
-from filterlens.paper.experiments.two_branch_filters.branches import (
-    BIASES,
-    CONVOLUTIONS,
-    KINDS,
-    LINEAR,
-    NORMS,
-    Branches,
-)
-from filterlens.paper.experiments.two_branch_filters.claims import claims_of
-from filterlens.paper.experiments.two_branch_filters.contributions import Contributions, contributions_of, sums
+from filterlens.paper.experiments.two_branch_filters import measure, page
 from filterlens.paper.experiments.two_branch_filters.edits import (
     ALONE,
+    BIASES,
     CONSTANT,
+    CONVOLUTIONS,
     EVERYTHING,
     FAIG,
-    Swap,
+    LINEAR,
+    NORMS,
+    TYPES,
+    Branches,
+    Edited,
     at_random,
     baseline_buffers,
     degradation_module,
@@ -39,12 +34,22 @@ from filterlens.paper.experiments.two_branch_filters.edits import (
     mean_answers,
     whole,
 )
-from filterlens.paper.experiments.two_branch_filters.figures import panels
-from filterlens.paper.experiments.two_branch_filters.networks import Network, Peer, peers_of
-from filterlens.paper.experiments.two_branch_filters.settings import TwoBranchSettings
-from filterlens.paper.experiments.two_branch_filters.shares import Shares, group_shares, shares_of
-from filterlens.paper.experiments.two_branch_filters.study import Study, study
-from filterlens.paper.experiments.two_branch_filters.swaps import BASELINE, TARGET, Swapped, swap
+from filterlens.paper.experiments.two_branch_filters.measure import (
+    BASELINE,
+    TARGET,
+    Contributions,
+    Effects,
+    Found,
+    Network,
+    Study,
+    TwoBranchSettings,
+    contributions_of,
+    effects_of,
+    group_shares,
+    networks_of,
+    shares_of,
+    sums,
+)
 from filterlens.paper.judged import Judged
 from filterlens.paper.laboratory import TargetModel
 from filterlens.paper.page import write_page
@@ -80,7 +85,7 @@ def network_of(pairs, architecture, label):
 @pytest.fixture(scope="module")
 def peers(pairs):
     one = network_of([tiny_pair(seed) for seed in range(2)], "srresnet", "SRResNet-2")
-    return {name: Peer(network_of(pairs[name], name, name.upper()), one) for name in TINY}
+    return {name: [network_of(pairs[name], name, name.upper()), one] for name in TINY}
 
 
 def named(pair):
@@ -89,7 +94,7 @@ def named(pair):
 
 
 def test_the_branches_of_dan_are_its_estimator_what_reads_the_code_and_the_rest(peers, pairs):
-    branches, pair = peers["dan"].two.branches, pairs["dan"][0]
+    branches, pair = peers["dan"][0].branches, pairs["dan"][0]
     names = named(pair)
     degradation = branches.parameters("degradation")
     assert degradation.tolist() == [name.startswith("estimator.") for name in names]
@@ -106,10 +111,10 @@ def test_the_branches_of_dan_are_its_estimator_what_reads_the_code_and_the_rest(
     assert [branch for place, branch in branches.groups if place == number] == [1, 2], "one layer serves two branches"
 
 
-def test_the_kinds_of_parameters_of_dasr(peers, pairs):
-    branches, names = peers["dasr"].two.branches, named(pairs["dasr"][0])
-    found = {kind: {name for name, place in zip(names, branches.kinds, strict=True) if place == KINDS.index(kind)}
-             for kind in KINDS}  # fmt: skip
+def test_the_types_of_parameters_of_dasr(peers, pairs):
+    branches, names = peers["dasr"][0].branches, named(pairs["dasr"][0])
+    found = {kind: {name for name, place in zip(names, branches.types, strict=True) if place == TYPES.index(kind)}
+             for kind in TYPES}  # fmt: skip
     assert len(found[LINEAR]) == 1 + 4 * 2 * 2 and all("kernel" in name or "compress" in name for name in found[LINEAR])
     assert found[NORMS] == {f"encoder.layers.{n}.norm.{what}" for n in range(6) for what in ("weight", "bias")}
     assert all(name.endswith("bias") for name in found[BIASES])
@@ -120,7 +125,7 @@ def test_the_kinds_of_parameters_of_dasr(peers, pairs):
 
 
 def test_the_best_filters_of_a_branch_are_as_many_as_anywhere_or_all_it_has(peers):
-    branches = peers["dan"].two.branches
+    branches = peers["dan"][0].branches
     scores = torch.rand(len(branches.space), generator=torch.Generator().manual_seed(0))
     inside = branches.top(scores, 5.0, "degradation")
     assert len(inside) == len(Selection.top(branches.space, scores, 5.0))
@@ -132,13 +137,13 @@ def test_the_best_filters_of_a_branch_are_as_many_as_anywhere_or_all_it_has(peer
 
 
 def test_a_plain_network_has_one_branch(peers):
-    branches = peers["dan"].one.branches
+    branches = peers["dan"][1].branches
     assert branches.names == ("restoration",) and bool(branches.parameters("restoration").all())
     assert len(branches.groups) == len(branches.space.layers)
 
 
 def test_shares_are_those_of_the_ranking_by_the_weighted_mean(peers):
-    branches = peers["dan"].two.branches
+    branches = peers["dan"][0].branches
     generator = torch.Generator().manual_seed(1)
     scores = torch.rand(3, 2, len(branches.space), generator=generator, dtype=torch.float64)
     weights = torch.tensor([[1, 0, 0], [0.5, 0.25, 0.25]], dtype=torch.float64)
@@ -155,8 +160,8 @@ def test_shares_are_those_of_the_ranking_by_the_weighted_mean(peers):
 
 
 def test_shares_and_enrichment_are_those_of_faigs_selections(laboratory, peers):
-    network = peers["dasr"].two
-    shares = shares_of(laboratory, network.branches, network.models, [5.0], 20)
+    network = peers["dasr"][0]
+    shares = Found(network, *shares_of(laboratory, network, [5.0], 20), len(laboratory.finding), NOT_JUDGED)
     found = [laboratory.attribute(model, ["faig"], laboratory.finding)["faig"] for model in network.models]
     for branch, name in enumerate(BRANCHES):
         inside = [(network.branches.of_filters[each.select(BLUR, 5.0).indices] == branch).double().mean()
@@ -168,34 +173,37 @@ def test_shares_and_enrichment_are_those_of_faigs_selections(laboratory, peers):
         assert share.low <= share.mean <= share.high
 
 
-def placed(branches, blur, noise, percent=5.0):
-    """Shares whose found filters all lie in one group each: (layer, branch) per degradation."""
+NOT_JUDGED = Judged.of([], [])
+
+
+def placed(network, blur, noise, percent=5.0, judged=NOT_JUDGED):
+    """Found filters that all lie in one group each: (layer, branch) per degradation."""
 
     def only(group):
-        row = np.zeros(len(branches.groups))
-        row[branches.groups.index(group)] = 1
+        row = np.zeros(len(network.branches.groups))
+        row[network.branches.groups.index(group)] = 1
         return row[None]
 
     found = {(percent, BLUR): only(blur), (percent, NOISE): only(noise)}
-    return Shares(branches, found, {key: np.repeat(each[None], 9, axis=0) for key, each in found.items()}, 2)
+    return Found(network, found, {key: np.repeat(each[None], 9, axis=0) for key, each in found.items()}, 2, judged)
 
 
 def test_depth_counts_the_layers_outside_the_degradation_branch(peers):
-    branches = peers["dasr"].two.branches
-    names = [layer.name for layer in branches.space.layers]
+    network = peers["dasr"][0]
+    names = [layer.name for layer in network.branches.space.layers]
     last, first = names.index("restorer.conv_last"), names.index("restorer.head")
     outside = [name for name in names if name.startswith("restorer.")]
     expected = outside.index("restorer.head") / (len(outside) - 1)
-    shares = placed(branches, (last, 2), (first, 2))
+    shares = placed(network, (last, 2), (first, 2))
     assert shares.depth((5.0, BLUR)).mean == 1 and shares.depth((5.0, NOISE)).mean == pytest.approx(expected)
     assert shares.depth_difference((5.0, BLUR), (5.0, NOISE)).mean == pytest.approx(1 - expected)
-    inside = placed(branches, (0, 0), (first, 2))
+    inside = placed(network, (0, 0), (first, 2))
     assert np.isnan(inside.depth((5.0, BLUR)).mean), "no found filter is outside, so there is no depth"
     assert inside.share((5.0, BLUR), "degradation").mean == 1
 
 
 def test_sums_over_branches_and_kinds_are_those_by_hand(peers, pairs):
-    branches, names = peers["dasr"].two.branches, named(pairs["dasr"][0])
+    branches, names = peers["dasr"][0].branches, named(pairs["dasr"][0])
     values = torch.randn(len(names), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     expected = torch.zeros(3, 4, dtype=torch.float64)
     for name, value in zip(names, values.tolist(), strict=True):
@@ -203,13 +211,13 @@ def test_sums_over_branches_and_kinds_are_those_by_hand(peers, pairs):
         row = 0 if name.startswith("encoder.") else 1 if conditioning else 2
         kind = NORMS if ".norm." in name else BIASES if name.endswith("bias") else CONVOLUTIONS
         kind = LINEAR if "compress" in name or ".kernel." in name else kind
-        expected[row, KINDS.index(kind)] += value
+        expected[row, TYPES.index(kind)] += value
     torch.testing.assert_close(sums(branches, values), expected)
 
 
 def test_signed_contributions_add_up_to_the_fall_of_the_loss_and_kinds_to_their_branch(laboratory, peers):
-    network = peers["dasr"].two
-    found = contributions_of(laboratory, network.branches, network.models, laboratory.finding[:1])
+    network = peers["dasr"][0]
+    found = contributions_of(laboratory, network, laboratory.finding[:1])
     assert found.gap < 0.01
     for seed, model in enumerate(network.models):
         truth = laboratory.finding[0].truth(2)
@@ -219,15 +227,15 @@ def test_signed_contributions_add_up_to_the_fall_of_the_loss_and_kinds_to_their_
         assert found.signed[NOISE][seed].sum() == pytest.approx(losses[0] - losses[1], rel=0.02)
         assert found.losses[NOISE][seed, 0] == pytest.approx(losses[0], rel=1e-4)
     for name in BRANCHES:
-        parts = [found.share(BLUR, name, kind).mean for kind in KINDS]
+        parts = [found.share(BLUR, name, kind).mean for kind in TYPES]
         assert sum(parts) == pytest.approx(found.share(BLUR, name).mean)
     assert sum(found.share(BLUR, name).mean for name in BRANCHES) == pytest.approx(1)
-    assert NORMS in found.kinds_of("degradation") and found.kinds_of("conditioning") == [CONVOLUTIONS, LINEAR]
+    assert NORMS in found.types_of("degradation") and found.types_of("conditioning") == [CONVOLUTIONS, LINEAR]
 
 
 def contributions(signed, loss=100.0):
     """Contributions of one model and two images: branch → signed sum."""
-    table = np.zeros((1, 2, 3, len(KINDS)))
+    table = np.zeros((1, 2, 3, len(TYPES)))
     for place, name in enumerate(BRANCHES):
         table[:, :, place, 0] = signed[name]
     both = dict.fromkeys(KINDS_OF_INPUT, table)
@@ -244,28 +252,28 @@ def test_where_the_loss_did_not_fall_nothing_is_shared_out():
 
 
 def test_a_swapped_branch_is_that_of_the_baseline_and_everything_with_statistics_the_baseline_itself(peers, pairs):
-    model, pair = peers["dasr"].two.models[0], pairs["dasr"][0]
+    model, pair = peers["dasr"][0].models[0], pairs["dasr"][0]
     buffers = baseline_buffers(model)
     assert set(buffers) == {f"encoder.layers.{n}.norm.running_{what}" for n in range(6) for what in ("mean", "var")}
-    branches, image = peers["dasr"].two.branches, torch.rand(1, 3, 20, 24)
+    branches, image = peers["dasr"][0].branches, torch.rand(1, 3, 20, 24)
     own = [load_network(pair.facts[role]["path"]).network for role in ("baseline", "target")]
     with torch.no_grad():
         everything = torch.ones(len(pair.target), dtype=torch.bool)
-        assert torch.equal(Swap("", everything, buffers).network(pair)(image), own[0](image))
-        assert torch.equal(Swap("", ~everything).network(pair)(image), own[1](image))
+        assert torch.equal(Edited("", everything, buffers).network(pair)(image), own[0](image))
+        assert torch.equal(Edited("", ~everything).network(pair)(image), own[1](image))
         own[1].encoder.load_state_dict(own[0].encoder.state_dict())
-        mixed = Swap("", branches.parameters("degradation"), buffers)
+        mixed = Edited("", branches.parameters("degradation"), buffers)
         assert torch.equal(mixed.network(pair)(image), own[1](image))
-    assert mixed.digest != Swap("", branches.parameters("degradation")).digest
+    assert mixed.digest != Edited("", branches.parameters("degradation")).digest
 
 
 def test_removal_and_preservation_of_swaps_are_their_formulas(laboratory, peers):
-    network = peers["dan"].two
+    network = peers["dan"][0]
     masks = {name: network.branches.parameters(name) for name in BRANCHES}
     every = {"nothing": torch.zeros_like(masks["restoration"]), "everything": torch.ones_like(masks["restoration"])}
-    swaps = [Swap(name, mask) for name, mask in (masks | every).items()]
+    edits = [Edited(name, mask) for name, mask in (masks | every).items()]
     samples = laboratory.judging("any")
-    found = swap(laboratory, [(model, swaps) for model in network.models], samples)
+    found = effects_of(laboratory, [(model, edits) for model in network.models], samples)
     assert found.removed("everything", BLUR).mean == pytest.approx(1)
     assert found.kept("nothing", BLUR).mean == pytest.approx(1)
     assert found.removed("nothing", BLUR).mean == pytest.approx(0)
@@ -298,19 +306,19 @@ def test_the_gain_is_paired_and_what_is_left_of_it_is_a_ratio_of_sums():
         TARGET: [[24.0, 26.0], [23.0, 25.0]],
         "edit": [[21, 24], [18, 26]],
     }
-    found = Swapped({(edit, BLUR, "psnr"): np.array(rows, dtype=float) for edit, rows in levels.items()}, 50)
+    found = Effects({(edit, BLUR, "psnr"): np.array(rows, dtype=float) for edit, rows in levels.items()}, 50)
     gain, left = found.gain(BLUR), found.gain_left("edit", BLUR)
     assert gain.mean == pytest.approx((3 + 2) / 2) and gain.low >= 1 and gain.high <= 4
     assert left.mean == pytest.approx(np.mean([(1 + 0) / (4 + 2), (-2 + 2) / (3 + 1)])) and left.n == 2
     assert found.gain_left(TARGET, BLUR).mean == 1 and found.gain_left(BASELINE, BLUR).mean == 0
     levels[TARGET][1] = [19.0, 24.0]
-    worse = Swapped({(edit, BLUR, "psnr"): np.array(rows, dtype=float) for edit, rows in levels.items()}, 50)
+    worse = Effects({(edit, BLUR, "psnr"): np.array(rows, dtype=float) for edit, rows in levels.items()}, 50)
     assert np.isnan(worse.gain_left("edit", BLUR).mean), "one of the targets gained nothing"
 
 
 @pytest.mark.parametrize("architecture", ["dan", "dasr"])
 def test_one_answer_for_all_images_is_the_mean_of_the_answers_and_nothing_else_changes(laboratory, peers, architecture):
-    network = peers[architecture].two
+    network = peers[architecture][0]
     model, branches = network.models[0], network.branches
     branch = {"dan": "estimator", "dasr": "encoder"}[architecture]
     assert degradation_module(model.pair, branches) == branch
@@ -322,7 +330,7 @@ def test_one_answer_for_all_images_is_the_mean_of_the_answers_and_nothing_else_c
             with torch.no_grad():
                 said.append(target.unroll(lowered).codes[-1] if architecture == "dan" else target.encoder(lowered))
     torch.testing.assert_close(answer, torch.cat(said).mean(0), rtol=1e-5, atol=1e-6)
-    edited = Swap("", torch.zeros(len(model.pair.target), dtype=torch.bool), answers={branch: answer}).network(
+    edited = Edited("", torch.zeros(len(model.pair.target), dtype=torch.bool), answers={branch: answer}).network(
         model.pair
     )
     with torch.no_grad():
@@ -333,7 +341,7 @@ def test_one_answer_for_all_images_is_the_mean_of_the_answers_and_nothing_else_c
 PERCENT = 5.0
 
 
-def swapped(removed, learnt=KINDS_OF_INPUT):
+def effects(removed, learnt=KINDS_OF_INPUT):
     """One model, two images: edit → R; P is 1 − R; baselines are at 20 dB, targets at 25 dB where they learnt."""
     values = {}
     for kind in (*KINDS_OF_INPUT, "clean"):
@@ -342,7 +350,7 @@ def swapped(removed, learnt=KINDS_OF_INPUT):
             level = levels.get(edit, 25 - 5 * share)
             numbers = {"to_baseline": 1 - share, "to_target": share, "scale": 1.0, "psnr": level}
             values |= {(edit, kind, what): np.full((1, 2), number) for what, number in numbers.items()}
-    return Swapped(values, 50)
+    return Effects(values, 50)
 
 
 def judged(own, cross, removed=0.9, kept=0.9):
@@ -356,15 +364,18 @@ def judged(own, cross, removed=0.9, kept=0.9):
     return Judged.of(damages, (), 50)
 
 
-def world(peer, *, inside, learnt=KINDS_OF_INPUT):
+def world(networks, *, inside, learnt=KINDS_OF_INPUT):
     """A study in which the functions sit in the degradation branch, or else outside it."""
-    branches = peer.two.branches
-    names = [layer.name for layer in branches.space.layers]
+    two, one = networks
+    names = [layer.name for layer in two.branches.space.layers]
     first, last = names.index("restorer.head"), names.index("restorer.conv_last")
     encoder = names.index("encoder.layers.5.conv")
-    shares = placed(branches, (encoder, 0), (encoder, 0)) if inside else placed(branches, (last, 2), (first, 2))
-    one = peer.one.branches
-    one_shares = placed(one, (len(one.space.layers) - 1, 0), (0, 0))
+    damage = judged(1.0, 0.1) if not inside else judged(1.0, 0.9, kept=-1.0)
+    places = ((encoder, 0), (encoder, 0)) if inside else ((last, 2), (first, 2))
+    both = [
+        placed(two, *places, judged=damage),
+        placed(one, (len(one.branches.space.layers) - 1, 0), (0, 0), judged=judged(1.0, 0.1)),
+    ]
     removed = {whole("degradation"): 0.9 if inside else 0.1, ALONE: 0.2 if inside else 1.0}
     removed[CONSTANT] = removed[whole("degradation")]
     for kind in KINDS_OF_INPUT:
@@ -372,43 +383,39 @@ def world(peer, *, inside, learnt=KINDS_OF_INPUT):
         removed |= {found_in(PERCENT, kind, "restoration"): 0.1 if inside else 0.8, at_random(PERCENT, kind): 0.0}
     removed |= {whole("conditioning"): 0.1, whole("restoration"): 0.1 if inside else 0.9}
     parts = {"degradation": 30 if inside else 5, "conditioning": 5, "restoration": 5 if inside else 30}
-    damage = judged(1.0, 0.1) if not inside else judged(1.0, 0.9, kept=-1.0)
-    return Study(
-        peer, KINDS_OF_INPUT, PERCENT, shares, one_shares, contributions(parts), swapped(removed, learnt), damage,
-        judged(1.0, 0.1),
-    )  # fmt: skip
+    return Study(KINDS_OF_INPUT, PERCENT, both, contributions(parts), effects(removed, learnt))
 
 
 HOLDS, PARTLY, FAILS, OPEN = Verdict.HOLDS, Verdict.PARTLY, Verdict.FAILS, Verdict.OPEN
 
 
 def test_the_claims_can_hold_and_fail(peers):
-    outside = [claim.verdict for claim in claims_of(world(peers["dasr"], inside=False))]
+    outside = [claim.verdict for claim in page.claims_of(world(peers["dasr"], inside=False))]
     assert outside == [FAILS, FAILS, FAILS, FAILS, FAILS, HOLDS, HOLDS, HOLDS, HOLDS]
-    inside = [claim.verdict for claim in claims_of(world(peers["dasr"], inside=True))]
+    inside = [claim.verdict for claim in page.claims_of(world(peers["dasr"], inside=True))]
     assert inside == [HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, PARTLY, FAILS, FAILS, FAILS]
 
 
 def test_a_function_that_was_not_learnt_is_not_judged_and_the_page_says_so(peers):
-    claims = list(claims_of(world(peers["dasr"], inside=False, learnt=(NOISE,))))
+    claims = list(page.claims_of(world(peers["dasr"], inside=False, learnt=(NOISE,))))
     assert [claim.verdict for claim in claims] == [FAILS, FAILS, FAILS, FAILS, FAILS, HOLDS, HOLDS, HOLDS, OPEN]
     assert all("deblurring was not judged: fine-tuning gained 0.10 [0.10, 0.10] dB" in c.evidence for c in claims)
-    nothing = list(claims_of(world(peers["dasr"], inside=True, learnt=())))
+    nothing = list(page.claims_of(world(peers["dasr"], inside=True, learnt=())))
     assert {claim.verdict for claim in nothing} == {OPEN}
-    assert "remains-dasr" not in [panel.stem for panel in panels(world(peers["dasr"], inside=True, learnt=()))]
+    assert "remains-dasr" not in [panel.stem for panel in page.panels(world(peers["dasr"], inside=True, learnt=()))]
 
 
 def test_a_network_that_another_answer_breaks_is_called_broken(peers):
     found = world(peers["dasr"], inside=True)
-    values = dict(found.swapped.values) | {(whole("degradation"), kind, "to_target"): np.full((1, 2), 1.4)
+    values = dict(found.effects.values) | {(whole("degradation"), kind, "to_target"): np.full((1, 2), 1.4)
                                            for kind in KINDS_OF_INPUT}  # fmt: skip
-    claims = list(claims_of(replace(found, swapped=Swapped(values, 50))))
+    claims = list(page.claims_of(replace(found, effects=Effects(values, 50))))
     assert "P = −0.40 [−0.40, −0.40]: further from the target's output than the baseline's is" in claims[2].evidence
     assert "further from" not in claims[3].evidence
 
 
 def test_the_figures_say_in_words_what_they_show(peers):
-    found = {panel.stem: panel for panel in panels(world(peers["dasr"], inside=False))}
+    found = {panel.stem: panel for panel in page.panels(world(peers["dasr"], inside=False))}
     assert list(found) == ["composition-dasr", "layers-dasr", "layers-srresnet-2", "remains-dasr"]
     assert "deblurring filters, top 5 %: degradation 0.0 %" in found["composition-dasr"].alt
     assert "Most of deblurring: restorer.conv_last 100.0 %" in found["layers-dasr"].alt
@@ -419,24 +426,22 @@ def test_the_figures_say_in_words_what_they_show(peers):
 def test_bars_of_a_layer_that_serves_two_branches_stand_on_each_other(peers, laboratory):
     from matplotlib.figure import Figure
 
-    from filterlens.paper.experiments.two_branch_filters.figures import layers
-
-    network = peers["dan"].two
-    shares = shares_of(laboratory, network.branches, network.models, [20.0], 5)
+    network = peers["dan"][0]
+    found = Found(network, *shares_of(laboratory, network, [20.0], 5), len(laboratory.finding), NOT_JUDGED)
     axes = Figure().add_subplot()
-    layers(network, shares, 20.0, KINDS_OF_INPUT).draw(axes, LIGHT)
+    page.layers(found, 20.0, KINDS_OF_INPUT).draw(axes, LIGHT)
     heights = np.zeros(len(network.branches.space.layers))
     for bar in (bar for container in axes.containers for bar in container):
         if bar.get_height() > 0:
             heights[round(bar.get_x() + bar.get_width() / 2)] += bar.get_height()
     assert heights.sum() == pytest.approx(1)
     estimator = [layer.name.startswith("estimator") for layer in network.branches.space.layers]
-    inside = shares.share((20.0, BLUR), "degradation").mean
+    inside = found.share((20.0, BLUR), "degradation").mean
     assert heights[: sum(estimator)].sum() == pytest.approx(inside), "the degradation branch stands on the left"
 
 
 def test_the_page_of_both_peers(laboratory, peers, monkeypatch, tmp_path):
-    monkeypatch.setattr(page, "peers_of", lambda *_, **__: list(peers.values()))
+    monkeypatch.setattr(page, "networks_of", lambda *_, **__: list(peers.values()))
     outcome = page.run(laboratory, SETTINGS)
     assert len(outcome.claims) == 2 * 9
     assert [table.name for table in outcome.tables] == [
@@ -469,34 +474,33 @@ def page_origin():
 
 
 def test_a_second_look_takes_everything_from_disk(laboratory, peers, monkeypatch):
-    first = study(laboratory, SETTINGS, peers["dasr"])
-    for module in ("contributions", "swaps"):
-        name = f"filterlens.paper.experiments.two_branch_filters.{module}._measure"
-        monkeypatch.setattr(name, lambda *_: pytest.fail("it was measured before"))
-    again = study(laboratory, SETTINGS, peers["dasr"])
-    assert again.swapped.removed(whole("degradation"), BLUR) == first.swapped.removed(whole("degradation"), BLUR)
+    first = measure.measure(laboratory, SETTINGS, peers["dasr"])
+    for name in ("_contributions", "_effects"):
+        monkeypatch.setattr(measure, name, lambda *_: pytest.fail("it was measured before"))
+    again = measure.measure(laboratory, SETTINGS, peers["dasr"])
+    assert again.effects.removed(whole("degradation"), BLUR) == first.effects.removed(whole("degradation"), BLUR)
 
 
 def test_the_networks_are_those_trained_for_blur_and_noise(laboratory, peers, monkeypatch):
     asked = []
-    monkeypatch.setattr(found_networks, "prepare", lambda _, wanted: asked.extend(wanted))
+    monkeypatch.setattr(measure, "prepare", lambda _, wanted: asked.extend(wanted))
 
     def trained(_, arm, setting):
         asked.append((arm, setting))
-        return peers[arm.peer].two.models if arm.has_two_branches else peers[arm.peer].one.models
+        return peers[arm.peer][0 if arm.has_two_branches else 1].models
 
-    monkeypatch.setattr(found_networks, "trained", trained)
-    (alone,) = peers_of(laboratory, ["dan"], compare=False)
-    assert alone.one is None and alone.two.label == "DAN" and alone.two.setting == "DAN blur+noise"
+    monkeypatch.setattr(measure, "trained", trained)
+    ((alone,),) = networks_of(laboratory, ["dan"], compare=False)
+    assert alone.label == "DAN" and alone.setting == "DAN blur+noise"
     assert {setting.name for _, setting in asked} == {"DAN blur+noise"} and len(asked) == 2
-    both = peers_of(laboratory, ["dasr", "dan"], compare=True)
-    assert [peer.two.setting for peer in both] == ["DASR blur+noise", "DAN blur+noise"]
-    assert all(peer.one.label.startswith("SRResNet-") for peer in both)
+    both = networks_of(laboratory, ["dasr", "dan"], compare=True)
+    assert [two.setting for two, _ in both] == ["DASR blur+noise", "DAN blur+noise"]
+    assert all(one.label.startswith("SRResNet-") for _, one in both)
 
 
 def test_users_pairs_stay_as_they_were(peers):
-    branches, model = peers["dasr"].two.branches, peers["dasr"].two.models[0]
+    branches, model = peers["dasr"][0].branches, peers["dasr"][0].models[0]
     before = {name: value.clone() for name, value in model.pair.network(model.pair.target).state_dict().items()}
-    Swap("", branches.parameters("degradation"), baseline_buffers(model)).network(model.pair)
+    Edited("", branches.parameters("degradation"), baseline_buffers(model)).network(model.pair)
     after = model.pair.network(model.pair.target).state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())

@@ -143,7 +143,7 @@ class Study:
     losses: Mapping[tuple[str, str], Sequence[Curve]]
 
 
-def study(laboratory: Laboratory, settings: BranchesSettings) -> Study:
+def measure(laboratory: Laboratory, settings: BranchesSettings) -> Study:
     """Train what is missing, and measure."""
     tasks = settings_of(laboratory.common.peers)
     places = [

@@ -28,7 +28,7 @@ from filterlens.paper.experiments.branches.measure import (
     BranchesSettings,
     Compared,
     Study,
-    study,
+    measure,
 )
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.peers.arms import Arm, Setting, arms_of, published_arms, settings_of
@@ -56,7 +56,7 @@ Sizes = Sequence[tuple[str, int, Sequence[Arm]]]  # here or published, scale, ar
 def run(laboratory: Laboratory, settings: BranchesSettings) -> Outcome:
     """Train, judge, and compare."""
     peers = laboratory.common.peers
-    found = study(laboratory, settings)
+    found = measure(laboratory, settings)
     published = ((PUBLISHED, scale, published_arms(scale)) for scale in PUBLISHED_SCALES)
     sizes = [("here", peers.scale, arms_of(peers)), *published]
     return Outcome(

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The edits of a two-branch target: branches or filters put back to the baseline, or a branch that says one thing."""
+"""The branches of a network as masks, and targets of which branches or filters are the baseline's again."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +13,14 @@ from torch import Tensor, nn
 
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
-from filterlens.models.branches import CONDITIONING, DEGRADATION, RESTORATION
+from filterlens.filters import FilterSpace, Selection, ranking
+from filterlens.models.branches import CONDITIONING, DEGRADATION, RESTORATION, filter_branches, parameter_branch
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
-from filterlens.paper.experiments.two_branch_filters.branches import Branches
 from filterlens.paper.laboratory import Laboratory, TargetModel
 
+CONVOLUTIONS, LINEAR, NORMS, BIASES = "convolutions", "linear layers", "batch normalisation", "biases"
+TYPES = (CONVOLUTIONS, LINEAR, NORMS, BIASES)
 FAIG, RANDOM = "faig", "random"
 ALONE = f"all but the {DEGRADATION} branch"
 CONSTANT = f"nothing; the {DEGRADATION} branch answers the same for every image"
@@ -25,11 +29,90 @@ EVERYTHING = "everything, own statistics"
 
 
 @dataclass(frozen=True, eq=False)
-class Swap:
+class Branches:
+    """Where every filter and every parameter of a network belongs.
+
+    Attributes:
+        names: Names of the branches; a plain network has ``restoration`` alone.
+        space: The filters.
+        of_filters: Branch of every filter, ``(filters,)`` int64.
+        of_parameters: Branch of every parameter, flat ``(parameters,)`` int64.
+        types: Place in :data:`TYPES` of every parameter, ``(parameters,)`` int64.
+    """
+
+    names: tuple[str, ...]
+    space: FilterSpace
+    of_filters: Tensor
+    of_parameters: Tensor
+    types: Tensor
+
+    @classmethod
+    def of(cls, pair: ModelPair, architecture: str, options: Mapping[str, Any]) -> "Branches":
+        """Ask the architecture; filters count where they read from, all other parameters where their module is."""
+        names, of_filters = filter_branches(pair.space, architecture, options)
+        branch_of = {name: parameter_branch(name, architecture) for name in pair.unflatten(pair.target)}
+        whole = {name: torch.tensor(names.index(branch)) for name, branch in branch_of.items()}
+        of_parameters = pair.flatten(whole | pair.space.spread(of_filters))
+        return cls(names, pair.space, of_filters, of_parameters, _types(pair))
+
+    def place(self, name: str) -> int:
+        """Return the number of a branch."""
+        return self.names.index(name)
+
+    def parameters(self, name: str) -> Tensor:
+        """Return the mask over all parameters of a branch, ``(parameters,)`` bool."""
+        return self.of_parameters == self.place(name)
+
+    def top(self, scores: Tensor, percent: float, branch: str | None = None) -> Selection:
+        """Return the best filters of one branch, as many as ``percent`` % of all filters, or all that it has."""
+        anywhere = Selection.top(self.space, scores, percent)
+        if branch is None:
+            return anywhere
+        ranked = ranking(scores)
+        inside = ranked[self.of_filters[ranked] == self.place(branch)]
+        return Selection(self.space, inside[: len(anywhere)])
+
+    @cached_property
+    def groups(self) -> tuple[tuple[int, int], ...]:
+        """The pairs (layer, branch) that hold filters, in the order of layers; a layer may serve two branches."""
+        return tuple(divmod(int(code), len(self.names)) for code in torch.unique(self._codes))
+
+    @cached_property
+    def group_of_filters(self) -> Tensor:
+        """Place in :attr:`groups` of every filter, ``(filters,)`` int64."""
+        return torch.searchsorted(torch.unique(self._codes), self._codes)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of what belongs where."""
+        found = hashlib.sha256(repr(self.names).encode())
+        for places in (self.of_parameters, self.types):
+            found.update(places.to("cpu", torch.uint8).numpy().tobytes())
+        return found.hexdigest()[:24]
+
+    @property
+    def _codes(self) -> Tensor:
+        return self.space.layer_index * len(self.names) + self.of_filters
+
+
+def _types(pair: ModelPair) -> Tensor:
+    modules = dict(pair.network(pair.target).named_modules())
+
+    def type_of(name: str) -> str:
+        owner, _, last = name.rpartition(".")
+        if isinstance(modules[owner], nn.modules.batchnorm._NormBase):
+            return NORMS
+        return BIASES if last == "bias" else LINEAR if isinstance(modules[owner], nn.Linear) else CONVOLUTIONS
+
+    return pair.flatten({name: torch.tensor(TYPES.index(type_of(name))) for name in pair.unflatten(pair.target)})
+
+
+@dataclass(frozen=True, eq=False)
+class Edited:
     """One edited target.
 
     Attributes:
-        name: In tables.
+        name: Name in tables.
         mask: Parameters at the baseline's values, flat ``(parameters,)`` bool.
         buffers: Buffers at the baseline's values (running statistics), by name.
         answers: Module → its output for every image, in place of what it computes.
@@ -63,7 +146,12 @@ class Swap:
 
 def whole(branch: str) -> str:
     """Return the name of the edit that puts a whole branch back."""
-    return f"the {branch}" if branch == CONDITIONING else f"the {branch} branch"
+    return f"the {called(branch)}"
+
+
+def called(branch: str) -> str:
+    """Return what sentences call a branch."""
+    return branch if branch == CONDITIONING else f"{branch} branch"
 
 
 def found_in(percent: float, kind: str, branch: str | None = None) -> str:
@@ -76,17 +164,17 @@ def at_random(percent: float, kind: str) -> str:
     return f"{percent:g} % at random, for {kind}"
 
 
-def swaps_of(
+def edits_of(
     model: TargetModel, branches: Branches, found: Mapping[str, Attribution], percent: float, answer: Tensor
-) -> list[Swap]:
+) -> list[Edited]:
     """Return all edits of a target model.
 
     Args:
         model: The networks.
-        branches: Of its parameters.
+        branches: Branches of its parameters.
         found: The rankings by FAIG and at random.
         percent: Share of the filters that is put back.
-        answer: What the degradation branch shall say of every image; see :func:`mean_answers`.
+        answer: What the degradation branch says of every image; see :func:`mean_answers`.
     """
     masks = {whole(name): branches.parameters(name) for name in branches.names}
     masks[ALONE] = ~branches.parameters(DEGRADATION)
@@ -95,18 +183,18 @@ def swaps_of(
             top = branches.top(found[FAIG].of(kind), percent, branch)
             masks[found_in(percent, kind, branch)] = model.pair.weight_mask(top.mask)
         masks[at_random(percent, kind)] = model.pair.weight_mask(found[RANDOM].select(kind, percent).mask)
-    plain = [Swap(name, mask) for name, mask in masks.items()]
+    plain = [Edited(name, mask) for name, mask in masks.items()]
     nothing = torch.zeros_like(masks[ALONE])
-    says_one_thing = Swap(CONSTANT, nothing, answers={degradation_module(model.pair, branches): answer})
+    says_one_thing = Edited(CONSTANT, nothing, answers={degradation_module(model.pair, branches): answer})
     return [*plain, says_one_thing, *_with_statistics(model, masks[whole(DEGRADATION)])]
 
 
-def _with_statistics(model: TargetModel, degradation: Tensor) -> Iterator[Swap]:
+def _with_statistics(model: TargetModel, degradation: Tensor) -> Iterator[Edited]:
     """Yield the edits in which the baseline's running statistics come along, where a network has such."""
     buffers = baseline_buffers(model)
     if buffers:
-        yield Swap(OWN_STATISTICS, degradation, buffers)
-        yield Swap(EVERYTHING, torch.ones_like(degradation), buffers)
+        yield Edited(OWN_STATISTICS, degradation, buffers)
+        yield Edited(EVERYTHING, torch.ones_like(degradation), buffers)
 
 
 def baseline_buffers(model: TargetModel) -> dict[str, Tensor]:

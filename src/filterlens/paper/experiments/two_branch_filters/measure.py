@@ -1,0 +1,525 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the found filters of two-branch networks lie, what each branch contributes, and what is left without it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from filterlens.attribution.adaptive import Adaptive
+from filterlens.attribution.engine import Engine
+from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.path import over_parameters
+from filterlens.data.samples import Sample
+from filterlens.degradations import Degradation
+from filterlens.evaluation.function_distance import preservation, removal
+from filterlens.evaluation.statistics import (
+    LEVEL,
+    Array,
+    Estimate,
+    bootstrap,
+    draw_counts,
+    over_both,
+    pooled_ratio,
+    two_level_mean,
+)
+from filterlens.metrics import psnr
+from filterlens.models.branches import DEGRADATION
+from filterlens.pair import ModelPair
+from filterlens.paper.experiment import is_above
+from filterlens.paper.experiments.distribution.measure import AT_ONCE, image_scores
+from filterlens.paper.experiments.two_branch_filters.edits import (
+    FAIG,
+    RANDOM,
+    TYPES,
+    Branches,
+    Edited,
+    edits_of,
+    mean_answers,
+)
+from filterlens.paper.images import evenly
+from filterlens.paper.judged import Judged, judge, selections_of
+from filterlens.paper.laboratory import Laboratory, TargetModel
+from filterlens.paper.peers.arms import Arm, Setting, arms_of, settings_of
+from filterlens.paper.peers.networks import prepare, trained
+from filterlens.paper.settings import Percent, Positive, Settings
+
+BOTH = "blur+noise"  # the settings whose networks learn both functions
+LEARNT = 0.2  # dB that fine-tuning must have gained for certain: a function that was not learnt sits nowhere
+PRECISION = "fp32"  # small differences of whole branches are measured; bfloat16 rounds too much
+LEAST_GAIN = 0.01  # of the baseline's loss: below it there is no gain that could be shared out
+BASELINE, TARGET = "baseline", "target"
+MEASURES = ("to_baseline", "to_target", "scale", "psnr")  # of an edited output E: ‖E − B‖², ‖E − T‖², ‖T − B‖², dB
+
+Key = tuple[float, str]  # share of the filters in percent, degradation
+
+
+class TwoBranchSettings(Settings):
+    """What is looked into, and how long.
+
+    Attributes:
+        peers: The two-branch networks; those of the settings with blur and noise.
+        compare: Also look into the one-branch network of equal computation.
+        percents: Shares of the filters that are counted; the smallest is replaced.
+        draws: Draws of the images, each ranked anew, for the intervals of the shares.
+        all_parameters_images: On how many of the images all parameters are attributed; None: on all.
+        judge_images: How many images are judged; None: all.
+    """
+
+    peers: tuple[Literal["dan", "dasr"], ...] = ("dan", "dasr")
+    compare: bool = True
+    percents: tuple[Percent, ...] = (1.0, 5.0)
+    draws: Positive = 400
+    all_parameters_images: Positive | None = None
+    judge_images: Positive | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network with its target models.
+
+    Attributes:
+        label: Name in tables and figures.
+        setting: What it was fine-tuned for.
+        models: One per seed.
+        branches: Branches of its filters and parameters.
+        multiply_adds: Multiply-adds per LR pixel.
+    """
+
+    label: str
+    setting: str
+    models: Sequence[TargetModel]
+    branches: Branches
+    multiply_adds: float
+
+    @property
+    def stem(self) -> str:
+        """The label as part of a file's name."""
+        return self.label.lower()
+
+
+def networks_of(laboratory: Laboratory, names: Sequence[str], *, compare: bool) -> list[list[Network]]:
+    """Return each two-branch network and, where it is compared, the one-branch network of equal computation after it.
+
+    Args:
+        laboratory: Trains those that are missing, and keeps them.
+        names: ``dan``, ``dasr``.
+        compare: Also take the one-branch networks.
+
+    Raises:
+        FilterlensError: As :func:`filterlens.paper.peers.networks.trained`.
+    """
+    peers = laboratory.common.peers
+    settings = {setting.peer: setting for setting in settings_of(peers) if setting.name.endswith(BOTH)}
+    wanted = [
+        [arm for arm in arms_of(peers) if arm.peer == name and (compare or arm.has_two_branches)] for name in names
+    ]
+    prepare(laboratory, [(arm, settings[arm.peer]) for arms in wanted for arm in arms])
+    return [[_network(laboratory, arm, settings[arm.peer]) for arm in arms] for arms in wanted]
+
+
+def _network(laboratory: Laboratory, arm: Arm, setting: Setting) -> Network:
+    models = trained(laboratory, arm, setting)
+    options = arm.network | {"scale": laboratory.common.peers.scale}
+    branches = Branches.of(models[0].pair, arm.architecture, options)
+    return Network(arm.label, setting.name, models, branches, arm.complexity.multiply_adds)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The filters found in a network: where they lie, and what replacing them does.
+
+    A group is a layer, or the part of a layer that serves one branch; see :attr:`Branches.groups`.
+
+    Attributes:
+        network: The network.
+        shares: (percent, degradation) → share of the found filters per group, ``(models, groups)``.
+        draws: The same for other images, drawn with replacement and ranked anew: ``(draws, models, groups)``.
+        images: On how many images the filters were found.
+        judged: Own and cross damage of the filters, as on the page of the masking.
+    """
+
+    network: Network
+    shares: Mapping[Key, Array]
+    draws: Mapping[Key, Array]
+    images: int
+    judged: Judged
+
+    @property
+    def branches(self) -> Branches:
+        """The branches of the network."""
+        return self.network.branches
+
+    @cached_property
+    def everything(self) -> Array:
+        """Share of all filters per group: what a choice by chance has on average."""
+        counts = self.branches.group_of_filters.bincount(minlength=len(self.branches.groups)).double()
+        return np.asarray((counts / counts.sum()).numpy())
+
+    @cached_property
+    def restorer(self) -> Array:
+        """1 for the groups outside the degradation branch, else 0."""
+        outside = [self.branches.names[branch] != DEGRADATION for _, branch in self.branches.groups]
+        return np.array(outside, dtype=np.float64)
+
+    @cached_property
+    def depths(self) -> Array:
+        """Relative depth of every group in its own part, the degradation branch or the rest: 0 first, 1 last layer."""
+        depths = np.zeros(len(self.branches.groups))
+        layer_of = np.array([layer for layer, _ in self.branches.groups])
+        for part in (0, 1):
+            mine = self.restorer == part
+            layers, places = np.unique(layer_of[mine], return_inverse=True)
+            depths[mine] = places / max(1, len(layers) - 1)
+        return depths
+
+    def inside(self, branch: str) -> Array:
+        """1 for the groups of a branch, else 0."""
+        number = self.branches.place(branch)
+        return np.array([each == number for _, each in self.branches.groups], dtype=np.float64)
+
+    def chance(self, branch: str) -> float:
+        """Return which share of all filters lies in a branch."""
+        return float(self.everything @ self.inside(branch))
+
+    def share(self, key: Key, branch: str) -> Estimate:
+        """Return which share of the found filters lies in a branch."""
+        inside = self.inside(branch)
+        return _joined(self.shares[key] @ inside, self.draws[key] @ inside, self.images)
+
+    def enrichment(self, key: Key, branch: str) -> Estimate:
+        """Return how many times as many found filters lie in a branch as by chance."""
+        inside, chance = self.inside(branch), self.chance(branch)
+        return _joined(self.shares[key] @ inside / chance, self.draws[key] @ inside / chance, self.images)
+
+    def depth(self, key: Key) -> Estimate:
+        """Return the mean relative depth of the found filters that lie outside the degradation branch."""
+        return _joined(self._depth(self.shares[key]), self._depth(self.draws[key]), self.images)
+
+    def depth_difference(self, first: Key, second: Key) -> Estimate:
+        """Return :meth:`depth` of one degradation minus that of another, paired over images and target models."""
+        values, draws = (self._depth(table[first]) - self._depth(table[second]) for table in (self.shares, self.draws))
+        return _joined(values, draws, self.images)
+
+    @property
+    def chance_depth(self) -> float:
+        """The mean relative depth of all filters outside the degradation branch."""
+        return float(self._depth(self.everything))
+
+    def _depth(self, shares: Array) -> Array:
+        inside = shares @ self.restorer
+        weighted = np.asarray(shares @ (self.restorer * self.depths))
+        return np.asarray(np.divide(weighted, inside, out=np.full(np.shape(inside), np.nan), where=inside > 0))
+
+
+def _joined(values: Array, draws: Array, images: int) -> Estimate:
+    """Join values per target model with their draws; NaN where a target model has no value at all."""
+    if not np.isfinite(values).all():
+        return Estimate(float("nan"))
+    return over_both(values, np.where(np.isfinite(draws), draws, values), LEVEL, 0, images)
+
+
+def shares_of(
+    laboratory: Laboratory, network: Network, percents: Sequence[float], resamples: int
+) -> tuple[dict[Key, Array], dict[Key, Array]]:
+    """Return the shares of the found filters and those of every draw of the images; see :class:`Found`."""
+    scores = [image_scores(laboratory, model) for model in network.models]
+    images = len(scores[0])
+    drawn = torch.from_numpy(draw_counts(images, resamples, seed=0) / images)
+    shares: dict[Key, Array] = {}
+    draws: dict[Key, Array] = {}
+    for percent in percents:
+        for table, weights in ((shares, torch.full((1, images), 1 / images)), (draws, drawn)):
+            found = np.stack([group_shares(network.branches, each, weights, percent) for each in scores], axis=1)
+            for number, kind in enumerate(laboratory.common.degradations):
+                table[percent, kind] = found[:, :, number]
+    return {key: each[0] for key, each in shares.items()}, draws
+
+
+def group_shares(branches: Branches, scores: Tensor, weights: Tensor, percent: float) -> Array:
+    """Return the shares of the top filters per group, ``(rows, degradations, groups)``.
+
+    Args:
+        branches: Branches of the network.
+        scores: ``(images, degradations, filters)``.
+        weights: Weights of the images, ``(rows, images)``; each row is ranked by its weighted mean.
+        percent: Share of the filters that is taken.
+    """
+    take = int(scores.shape[-1] * percent / 100 + 1e-9)
+    rows = []
+    for part in torch.split(weights.float(), AT_ONCE):
+        ranked = torch.einsum("ri,idf->rdf", part, scores.float())
+        places = branches.group_of_filters[ranked.topk(take).indices]
+        counts = torch.zeros(*places.shape[:2], len(branches.groups), dtype=torch.float64)
+        rows.append(counts.scatter_add_(2, places, torch.ones(places.shape, dtype=torch.float64)) / max(1, take))
+    return np.asarray(torch.cat(rows).numpy())
+
+
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    r"""FAIG of all parameters, summed over branches and types of parameters.
+
+    Attributes:
+        branches: Names of the branches.
+        absolute: Degradation → Σ \|FAIG_i\|, ``(models, images, branches, types)``.
+        signed: Degradation → −Σ FAIG_i, what the loss fell by; with all parameters it is L(θ̄) − L(θ).
+        losses: Degradation → L(θ̄), ``(models, images)``.
+        gap: The largest relative completeness gap of all integrals.
+        resamples: Draws of every bootstrap.
+    """
+
+    branches: tuple[str, ...]
+    absolute: Mapping[str, Array]
+    signed: Mapping[str, Array]
+    losses: Mapping[str, Array]
+    gap: float
+    resamples: int
+
+    def share(self, kind: str, branch: str, type_: str | None = None) -> Estimate:
+        r"""Return the part of all Σ \|FAIG_i\| that a branch has, or its parameters of one type; pooled over images."""
+        return self._ratio(self.absolute[kind], branch, type_)
+
+    def gain(self, kind: str, branch: str) -> Estimate:
+        """Return the part of the loss's fall that is attributed to a branch; NaN where the loss did not fall."""
+        fall = self.signed[kind].sum((2, 3)).sum(1)
+        if (fall < LEAST_GAIN * self.losses[kind].sum(1)).any():
+            return Estimate(float("nan"))
+        return self._ratio(self.signed[kind], branch)
+
+    def types_of(self, branch: str) -> list[str]:
+        """Return the types of parameters that contribute anything in a branch."""
+        place = self.branches.index(branch)
+        sums = np.sum([table[:, :, place].sum((0, 1)) for table in self.absolute.values()], axis=0)
+        return [name for name, value in zip(TYPES, sums, strict=True) if value > 0]
+
+    def _ratio(self, table: Array, branch: str, type_: str | None = None) -> Estimate:
+        """Return Σ part / Σ total over the images, averaged over target models."""
+        mine = table[:, :, self.branches.index(branch)]
+        part, total = mine.sum(2) if type_ is None else mine[:, :, TYPES.index(type_)], table.sum((2, 3))
+        return bootstrap(
+            lambda counts: np.asarray((counts @ part.T) / (counts @ total.T)),
+            part.shape[1],
+            value=np.asarray(part.sum(1) / total.sum(1)),
+            resamples=self.resamples,
+        )
+
+
+def contributions_of(laboratory: Laboratory, network: Network, samples: Sequence[Sample]) -> Contributions:
+    """Integrate FAIG over all parameters for every target model, image and degradation."""
+    common, branches, models = laboratory.common, network.branches, network.models
+    kinds = common.degradations
+    prints = {sample.name: sample.fingerprint() for sample in samples}
+
+    def identity(item: tuple[TargetModel, Sample, str]) -> Any:
+        model, sample, kind = item
+        return [model.identity, branches.digest, prints[sample.name], kind, common.tolerance, common.seed]
+
+    results = laboratory.pieces.of(
+        "branch-contributions",
+        [(model, sample, kind) for model in models for sample in samples for kind in kinds],
+        identity,
+        lambda item: _contributions(laboratory, branches, item[0].pair, item[1], item[2]),
+        title=lambda item: f"{item[0].name}, {item[0].seed}, {item[1].name}, {item[2]}",
+    )
+
+    def table(name: str) -> dict[str, Array]:
+        values = np.array([result[name] for result in results], dtype=np.float64)
+        values = values.reshape(len(models), len(samples), len(kinds), *values.shape[1:])
+        return {kind: values[:, :, number] for number, kind in enumerate(kinds)}
+
+    gap = max(result["gap"] for result in results)
+    return Contributions(branches.names, table("absolute"), table("signed"), table("loss"), gap, common.resamples)
+
+
+def _contributions(laboratory: Laboratory, branches: Branches, pair: ModelPair, sample: Sample, kind: str) -> Any:
+    common = laboratory.common
+    truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
+    inputs = Degradation.parse(kind).apply(truth, pair.scale, seed=common.seed)
+    engine, loss = Engine(pair, PRECISION), SquaredDistance().loss
+    found = over_parameters(engine, inputs, truth, loss, Adaptive(common.tolerance), lambda: None)
+    contributions = found.contributions.double().cpu()
+    change = found.loss_target - found.loss_baseline
+    return {
+        "absolute": sums(branches, contributions.abs()).tolist(),
+        "signed": (-sums(branches, contributions)).tolist(),
+        "loss": found.loss_baseline,
+        "gap": abs(float(contributions.sum()) - change) / max(abs(change), 1e-12),
+    }
+
+
+def sums(branches: Branches, values: Tensor) -> Tensor:
+    """Add a quantity per parameter, ``(parameters,)``, over branches and types: ``(branches, types)``."""
+    places = branches.of_parameters.cpu() * len(TYPES) + branches.types.cpu()
+    size = len(branches.names) * len(TYPES)
+    return torch.zeros(size, dtype=values.dtype).index_add_(0, places, values).view(len(branches.names), len(TYPES))
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """What every edit did, per target model and image.
+
+    Attributes:
+        values: (edit, input, one of :data:`MEASURES`) → ``(models, images)``; both networks are among the edits.
+        resamples: Draws of every bootstrap.
+    """
+
+    values: Mapping[tuple[str, str, str], Array]
+    resamples: int
+
+    @property
+    def edits(self) -> list[str]:
+        """Names of all edits, the two networks among them."""
+        return list(dict.fromkeys(edit for edit, _, _ in self.values))
+
+    def removed(self, edit: str, kind: str) -> Estimate:
+        """Return R = 1 − ‖E − B‖² / ‖T − B‖²: 1 where nothing is left of what fine-tuning taught on that input."""
+        return bootstrap(self._share(edit, kind, "to_baseline"), self._images, resamples=self.resamples)
+
+    def kept(self, edit: str, kind: str) -> Estimate:
+        """Return P = 1 − ‖E − T‖² / ‖B − T‖²: 1 where everything is left of it."""
+        return bootstrap(self._share(edit, kind, "to_target"), self._images, resamples=self.resamples)
+
+    def removed_more(self, edit: str, other: str, kind: str) -> Estimate:
+        """Return R of one edit minus R of another, paired over images and target models."""
+        first, second = (self._share(each, kind, "to_baseline") for each in (edit, other))
+        return bootstrap(lambda counts: first(counts) - second(counts), self._images, resamples=self.resamples)
+
+    def psnr(self, edit: str, kind: str) -> Estimate:
+        """Return the PSNR in dB."""
+        return two_level_mean(self.values[edit, kind, "psnr"], resamples=self.resamples)
+
+    def gain(self, kind: str) -> Estimate:
+        """Return by how many dB the target is better than the baseline, paired."""
+        return two_level_mean(self._above_baseline(TARGET, kind), resamples=self.resamples)
+
+    def gain_left(self, edit: str, kind: str) -> Estimate:
+        """Return which part of the target's gain in dB an edited network still has: 1 all, 0 none, below 0 broken."""
+        edited, target = (self._above_baseline(name, kind) for name in (edit, TARGET))
+
+        def part(counts: Array) -> Array:
+            gained = counts @ target.T
+            left = counts @ edited.T
+            return np.asarray(np.divide(left, gained, out=np.full(gained.shape, np.nan), where=gained > 0))
+
+        images = self._images
+        return _joined(part(np.ones((1, images)))[0], part(draw_counts(images, self.resamples, 0)), images)
+
+    @property
+    def _images(self) -> int:
+        return int(next(iter(self.values.values())).shape[1])
+
+    def _above_baseline(self, edit: str, kind: str) -> Array:
+        return np.asarray(self.values[edit, kind, "psnr"] - self.values[BASELINE, kind, "psnr"])
+
+    def _share(self, edit: str, kind: str, residual: str) -> Callable[[Array], Array]:
+        top, bottom = (self.values[edit, kind, name].T for name in (residual, "scale"))
+        return lambda counts: pooled_ratio(counts @ top, counts @ bottom)
+
+
+def effects_of(
+    laboratory: Laboratory, edited: Sequence[tuple[TargetModel, Sequence[Edited]]], samples: Sequence[Sample]
+) -> Effects:
+    """Judge the edits of every target model on every image and input, in float32."""
+    digests = {model.seed: [[each.name, each.digest] for each in edits] for model, edits in edited}
+    prints = {sample.name: sample.fingerprint() for sample in samples}
+    inputs = {kind: str(degradation) for kind, degradation in laboratory.inputs.items()}
+
+    def identity(item: tuple[TargetModel, Sequence[Edited], Sample]) -> Any:
+        model, _, sample = item
+        return [model.identity, digests[model.seed], prints[sample.name], inputs, laboratory.common.seed]
+
+    results = laboratory.pieces.of(
+        "branch-swaps",
+        [(model, edits, sample) for model, edits in edited for sample in samples],
+        identity,
+        lambda item: _effects(laboratory, item[0].pair, item[1], item[2]),
+        title=lambda item: f"{item[0].name}, {item[0].seed}, {item[2].name}",
+    )
+    names = [BASELINE, TARGET, *(each.name for each in edited[0][1])]
+    table = np.array(results, dtype=np.float64).reshape(len(edited), len(samples), -1)
+    keys = [(name, kind, what) for kind in inputs for name in names for what in MEASURES]
+    return Effects({key: table[:, :, number] for number, key in enumerate(keys)}, laboratory.common.resamples)
+
+
+@torch.no_grad()
+def _effects(laboratory: Laboratory, pair: ModelPair, edits: Sequence[Edited], sample: Sample) -> list[float]:
+    """Return all :data:`MEASURES` of baseline, target and every edit, for one input after the other."""
+    numbers: list[float] = []
+    truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
+    for degradation in laboratory.inputs.values():
+        lowered = degradation.apply(truth, pair.scale, seed=laboratory.common.seed)
+        baseline, target = (pair.run(vector, lowered) for vector in (pair.baseline, pair.target))
+        images = lowered.contiguous(memory_format=torch.channels_last)  # as the pair runs its networks
+        for output in (baseline, target, *(each.network(pair)(images) for each in edits)):
+            to_baseline, scale = removal(output, baseline, target)
+            to_target, _ = preservation(output, baseline, target)
+            numbers += [to_baseline, to_target, scale, float(psnr(output, truth, crop=pair.scale))]
+    return numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Everything that is measured on one two-branch network and on the one-branch network next to it.
+
+    Attributes:
+        kinds: The degradations whose functions are looked for.
+        percent: Share of the filters that is replaced, the smallest of the page.
+        networks: The two-branch network and, where it is compared, the one-branch network.
+        contributions: Contributions of all parameters of the two-branch network.
+        effects: What is left of it with branches or filters of the baseline.
+    """
+
+    kinds: Sequence[str]
+    percent: float
+    networks: Sequence[Found]
+    contributions: Contributions
+    effects: Effects
+
+    @property
+    def two(self) -> Found:
+        """The two-branch network."""
+        return self.networks[0]
+
+    @property
+    def label(self) -> str:
+        """Name of the two-branch network."""
+        return self.two.network.label
+
+    @cached_property
+    def learnt(self) -> list[str]:
+        """The degradations that fine-tuning taught the network to undo: a gain that is neither small nor uncertain."""
+        gains = {kind: self.effects.gain(kind) for kind in self.kinds}
+        return [kind for kind, gain in gains.items() if gain.mean >= LEARNT and is_above(gain)]
+
+
+def measure(laboratory: Laboratory, settings: TwoBranchSettings, networks: Sequence[Network]) -> Study:
+    """Measure everything on a two-branch network and, where there is one, on its one-branch network."""
+    kinds, percent, two = laboratory.common.degradations, min(settings.percents), networks[0]
+    judging = evenly(laboratory.judging(two.setting), settings.judge_images)
+    rankings = {
+        network.label: [laboratory.attribute(model, [FAIG, RANDOM], laboratory.finding) for model in network.models]
+        for network in networks
+    }
+    answers = mean_answers(laboratory, two.branches, two.models, laboratory.finding)
+    edited = [
+        (model, edits_of(model, two.branches, ranking, percent, answer))
+        for model, ranking, answer in zip(two.models, rankings[two.label], answers, strict=True)
+    ]
+    found = []
+    for network in networks:
+        shares, draws = shares_of(laboratory, network, settings.percents, settings.draws)
+        selections = [selections_of(ranking, [percent], kinds) for ranking in rankings[network.label]]
+        models = list(zip(network.models, selections, strict=True))
+        judged = judge(laboratory, models, judging, precision=PRECISION)
+        found.append(Found(network, shares, draws, len(laboratory.finding), judged))
+    return Study(
+        kinds,
+        percent,
+        found,
+        contributions_of(laboratory, two, evenly(laboratory.finding, settings.all_parameters_images)),
+        effects_of(laboratory, edited, judging),
+    )

@@ -1,0 +1,667 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which filters of a two-branch network carry deblurring and denoising, and do they sit in the degradation branch?"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, product
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from filterlens.evaluation.damage import Edit
+from filterlens.evaluation.statistics import Array, Estimate
+from filterlens.metrics import specification
+from filterlens.models.branches import CONDITIONING, DEGRADATION, RESTORATION
+from filterlens.paper.experiment import (
+    Cell,
+    Claim,
+    Experiment,
+    Outcome,
+    Table,
+    Verdict,
+    images_text,
+    is_above,
+    is_below,
+)
+from filterlens.paper.experiments.two_branch_filters.edits import (
+    ALONE,
+    CONSTANT,
+    EVERYTHING,
+    FAIG,
+    RANDOM,
+    TYPES,
+    at_random,
+    called,
+    found_in,
+    whole,
+)
+from filterlens.paper.experiments.two_branch_filters.measure import (
+    BASELINE,
+    LEARNT,
+    TARGET,
+    Found,
+    Study,
+    TwoBranchSettings,
+    measure,
+    networks_of,
+)
+from filterlens.paper.judged import others_of
+from filterlens.paper.laboratory import Laboratory
+from filterlens.report.figures import Panel, Theme
+from filterlens.report.labels import fixed, function_of, method_label, percent_interval, significant, whole_percent
+
+OWN = "filterlens"
+IDEA = "the idea of two branches"
+HALF = 0.5
+TIMES = 3  # own above so many times cross, as on the page of the masking
+SPREAD = "Mean ± sd over target models, [95 % bootstrap interval over images and target models]."
+COLOR = {DEGRADATION: 1, CONDITIONING: 2, RESTORATION: 0}  # of the theme's cycle
+MANY = 60  # layers beyond which dashed lines would be a tangle
+BROKEN, MOST = -0.5, 1.15  # beyond them a bar is cut; below 0 the network is broken
+
+Row = tuple[Cell, ...]
+Judgement = tuple[list[bool], str]  # the checks of a claim on one function, and what it says of it
+
+
+def run(laboratory: Laboratory, settings: TwoBranchSettings) -> Outcome:
+    """Find the filters, put branches and filters back to the baseline, and look at what is left."""
+    networks = networks_of(laboratory, settings.peers, compare=settings.compare)
+    studies = [measure(laboratory, settings, each) for each in networks]
+    return Outcome(
+        tuple(claim for each in studies for claim in claims_of(each)),
+        tuple(_tables(studies, settings.percents, list(laboratory.inputs))),
+        tuple(panel for each in studies for panel in panels(each)),
+        (*_answers(studies), *_TEXT, *_unlearnt(studies), *_statistics(studies)),
+        _specification(laboratory, settings, studies),
+        {"layers": [row for each in studies for row in _layer_rows(each)]},
+    )
+
+
+def claims_of(study: Study) -> Iterator[Claim]:
+    """Judge everything about one two-branch network; functions that it did not learn are not judged."""
+    yield _sit_there(study)
+    yield _gained_there(study)
+    for edit, check, text in (
+        (
+            whole(DEGRADATION), is_below,
+            "with the baseline's degradation branch most of what fine-tuning gained is gone (more than half of the dB)",
+        ),
+        (
+            CONSTANT, is_below,
+            "what the degradation branch says of the single image matters: where it says the same of every image (the "
+            "mean of its answers), most of what fine-tuning gained is gone",
+        ),
+        (
+            ALONE, is_above,
+            "the target's degradation branch with the baseline's restorer keeps most of what fine-tuning gained",
+        ),
+    ):  # fmt: skip
+        yield _claim(study, text, IDEA, [_gain_left(study, kind, edit, check) for kind in study.learnt])
+    yield _found_ones_matter(study)
+    yield _own_above_cross(study)
+    if len(study.networks) > 1:
+        yield _as_selective_as_one_branch(study)
+    yield from _deeper(study)
+
+
+def _claim(study: Study, text: str, source: str, judgements: Sequence[Judgement], *more: str) -> Claim:
+    """Put a claim together, and say which functions were not learnt and so not judged."""
+    missed = [
+        f"{function_of(kind)} was not judged: fine-tuning gained {_interval(study.effects.gain(kind))} dB"
+        for kind in study.kinds
+        if kind not in study.learnt
+    ]
+    verdict = Verdict.of(check for checks, _ in judgements for check in checks)
+    said = [words for _, words in judgements]
+    return Claim(f"{study.label}: {text}", source, verdict, "; ".join([*said, *more, *missed]))
+
+
+def _interval(estimate: Estimate) -> str:
+    text = fixed(estimate.mean)
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} [{fixed(estimate.low)}, {fixed(estimate.high)}]"
+
+
+def _sit_there(study: Study) -> Claim:
+    chance = study.two.chance(DEGRADATION)
+
+    def judged(kind: str) -> Judgement:
+        key = (study.percent, kind)
+        share, rest = (study.two.share(key, branch) for branch in (DEGRADATION, RESTORATION))
+        times = significant(study.two.enrichment(key, DEGRADATION).mean, 2)
+        return [is_above(share, chance), is_above(share, HALF)], (
+            f"{function_of(kind)}: {percent_interval(share)} of the top {study.percent:g} % lie there ({times} times "
+            f"chance), {percent_interval(rest)} in the restoration branch"
+        )
+
+    return _claim(
+        study,
+        "the found filters sit in the degradation branch: more of them than by chance, and most of them",
+        IDEA,
+        [judged(kind) for kind in study.learnt],
+        f"{whole_percent(chance)} of all filters are in the degradation branch",
+    )
+
+
+def _gained_there(study: Study) -> Claim:
+    def judged(kind: str) -> Judgement:
+        gain, share = study.contributions.gain(kind, DEGRADATION), study.contributions.share(kind, DEGRADATION)
+        return [is_above(gain, HALF)], (
+            f"{function_of(kind)}: {percent_interval(gain)} of the fall of the loss is attributed to the degradation "
+            f"branch, {percent_interval(share)} of the magnitudes"
+        )
+
+    size = float(study.two.branches.parameters(DEGRADATION).double().mean())
+    return _claim(
+        study,
+        "most of what fine-tuning gained is attributed to the degradation branch, all its parameters counted",
+        IDEA,
+        [judged(kind) for kind in study.learnt],
+        f"it has {whole_percent(size)} of all parameters",
+    )
+
+
+def _gain_left(study: Study, kind: str, edit: str, check: Callable[[Estimate, float], bool]) -> Judgement:
+    left, kept = study.effects.gain_left(edit, kind), study.effects.kept(edit, kind)
+    this, baseline, target = (fixed(study.effects.psnr(each, kind).mean) for each in (edit, BASELINE, TARGET))
+    broken = "" if kept.mean >= 0 else ": further from the target's output than the baseline's is"
+    return [check(left, HALF)], (
+        f"{function_of(kind)}: {percent_interval(left)} of the gain is left ({this} dB, where the baseline has "
+        f"{baseline} and the target {target}), P = {_interval(kept)}{broken}"
+    )
+
+
+def _found_ones_matter(study: Study) -> Claim:
+    percent, effects = study.percent, study.effects
+
+    def judged(kind: str) -> Judgement:
+        anywhere = found_in(percent, kind)
+        others = {"in the degradation branch only": found_in(percent, kind, DEGRADATION)}
+        others["at random"] = at_random(percent, kind)
+        shown = {"anywhere": anywhere} | others
+        shown["in the restoration branch only"] = found_in(percent, kind, RESTORATION)
+        numbers = (f"{where} R = {_interval(effects.removed(edit, kind))}" for where, edit in shown.items())
+        checks = [is_above(effects.removed_more(anywhere, other, kind)) for other in others.values()]
+        return checks, f"{function_of(kind)}: {', '.join(numbers)}"
+
+    text = (
+        f"the found {percent:g} % anywhere take more of their function away than as many in the degradation branch, "
+        "and than random ones"
+    )
+    return _claim(study, text, OWN, [judged(kind) for kind in study.learnt])
+
+
+def _own_above_cross(study: Study) -> Claim:
+    def judged(masked: str, kind: str) -> Judgement:
+        edit = Edit(FAIG, study.percent, masked)
+        own, cross = (study.two.judged.distance(edit, each).mean for each in (masked, kind))
+        words = f"{function_of(masked)} filters: own {significant(own)}, on {kind} {significant(cross)}"
+        return [own > TIMES * cross], words
+
+    text = (
+        f"the filters found by FAIG destroy their own function and hardly the other one (own above {TIMES} × cross), "
+        "as in one-branch networks"
+    )
+    pairs = [(masked, kind) for masked in study.learnt for kind in study.kinds if kind != masked]
+    return _claim(study, text, "paper, section 4", [judged(*pair) for pair in pairs])
+
+
+def _as_selective_as_one_branch(study: Study) -> Claim:
+    def judged(kind: str) -> Judgement:
+        edit, others = Edit(FAIG, study.percent, kind), others_of(kind, study.kinds)
+        two, one = (each.judged.selectivity(edit, others) for each in study.networks)
+        words = f"{function_of(kind)}: R + P − 1 = {_interval(two)} against {_interval(one)}"
+        return [two.ends[1] >= one.ends[0]], words
+
+    text = (
+        f"the found {study.percent:g} % take their function away as selectively as in the one-branch network of equal "
+        f"computation ({study.networks[1].network.label}): not clearly less"
+    )
+    return _claim(study, text, OWN, [judged(kind) for kind in study.learnt])
+
+
+def _deeper(study: Study) -> Iterator[Claim]:
+    blurs, noises = ([kind for kind in study.kinds if kind.split(":")[0] == what] for what in ("blur", "noise"))
+    for blur, noise in product(blurs, noises):
+        keys = (study.percent, blur), (study.percent, noise)
+        judgements: list[Judgement] = []
+        for each in study.networks:
+            first, second = (significant(each.depth(key).mean, 2) for key in keys)
+            difference = each.depth_difference(*keys)
+            is_judged = each is study.two and blur in study.learnt and noise in study.learnt
+            words = f"{each.network.label}: {first} against {second}, difference {_interval(difference)}"
+            judgements.append(([is_above(difference)] if is_judged else [], words))
+        text = (
+            f"outside the degradation branch {function_of(blur)} filters lie deeper than {function_of(noise)} ones, as "
+            "in one branch"
+        )
+        yield _claim(study, text, "paper, figure of the distribution", judgements)
+
+
+def _tables(studies: Sequence[Study], percents: Sequence[float], inputs: Sequence[str]) -> Iterator[Table]:
+    """Yield all tables of the page.
+
+    Args:
+        studies: One per two-branch network.
+        percents: Shares of the filters.
+        inputs: Inputs on which the edits are judged.
+    """
+    kinds = studies[0].kinds
+    yield _networks(studies, inputs)
+    yield _where(studies, percents)
+    yield _contributions(studies)
+    for each in studies:
+        yield _put_back(each, inputs)
+        yield _quality(each, inputs)
+    yield _own_and_cross(studies, inputs)
+    heads = (f"{function_of(kind)}, top {percent:g} %" for percent in percents for kind in kinds)
+    yield Table(
+        "depth",
+        "Mean relative depth of the found filters (0: first layer, 1: last)",
+        ("network", *heads, "all filters"),
+        tuple(
+            (found.network.label, *(found.depth(key) for key in product(percents, kinds)), found.chance_depth)
+            for each in studies
+            for found in each.networks
+        ),
+        f"{SPREAD} In two-branch networks among the layers outside the degradation branch.",
+    )
+
+
+def _networks(studies: Sequence[Study], inputs: Sequence[str]) -> Table:
+    rows: list[Row] = []
+    for study in studies:
+        rows += [
+            (f"{found.network.label}, {role}", *(found.judged.quality(role, kind) for kind in inputs))
+            for found in study.networks
+            for role in (BASELINE, TARGET)
+        ]
+        rows.append((f"{study.label}, gain", *(study.effects.gain(kind) for kind in inputs)))
+    return Table(
+        "networks",
+        "PSNR in dB of the networks on the judged images",
+        ("network", *inputs),
+        tuple(rows),
+        f"{SPREAD} The gain is paired over images. Baselines have the target's running statistics.",
+        digits=4,
+    )
+
+
+def _where(studies: Sequence[Study], percents: Sequence[float]) -> Table:
+    names = studies[0].two.branches.names
+    rows: list[Row] = []
+    for study in studies:
+        found = study.two
+        rows.append((study.label, "all filters", *(found.chance(name) for name in names), 1.0))
+        for percent, kind in product(percents, study.kinds):
+            shares = (found.share((percent, kind), name) for name in names)
+            row = f"{function_of(kind)}, top {percent:g} %"
+            rows.append((study.label, row, *shares, found.enrichment((percent, kind), DEGRADATION)))
+    return Table(
+        "where",
+        "Shares of the found filters per branch",
+        ("network", "filters", *names, f"{DEGRADATION} branch, times chance"),
+        tuple(rows),
+        f"{SPREAD} The filters are found anew for every draw. By chance, found filters would lie as all filters do.",
+    )
+
+
+def _contributions(studies: Sequence[Study]) -> Table:
+    rows: list[Row] = []
+    for study in studies:
+        found, branches = study.contributions, study.two.branches
+        for kind, name in product(study.kinds, branches.names):
+            size = float(branches.parameters(name).double().mean())
+            parts = [found.share(kind, name, each) if each in found.types_of(name) else None for each in TYPES]
+            row = (found.share(kind, name), *parts, found.gain(kind, name))
+            rows.append((study.label, function_of(kind), name, size, *row))
+    types = (f"of that: {each}" for each in TYPES)
+    return Table(
+        "contributions",
+        "What every branch contributes, all parameters counted",
+        (
+            "network", "function", "branch", "of all parameters", "of the magnitudes", *types,
+            "of the fall of the loss",
+        ),
+        tuple(rows),
+        f"{SPREAD} Magnitudes are the absolute contributions of single weights on one kind of input, nothing "
+        "eliminated; the columns of the four kinds of parameters add up to theirs. The last column adds the signed "
+        "contributions: over all branches they are the fall of the loss from baseline to target (completeness), so a "
+        "branch may have less than nothing or more than all of it; a dash stands where the loss did not fall.",
+    )  # fmt: skip
+
+
+def _put_back(study: Study, inputs: Sequence[str]) -> Table:
+    effects = study.effects
+    return Table(
+        f"swaps-{study.two.network.stem}",
+        f"{study.label}: parts of the target put back to the baseline",
+        (
+            "put back",
+            *(f"removed of {function_of(kind)} (R on {kind})" for kind in study.kinds),
+            *(f"kept on {kind} (P)" for kind in inputs),
+        ),
+        tuple(
+            (
+                edit,
+                *(effects.removed(edit, kind) for kind in study.kinds),
+                *(effects.kept(edit, kind) for kind in inputs),
+            )
+            for edit in effects.edits
+            if edit not in (BASELINE, TARGET)
+        ),
+        f"{SPREAD} R = 1 − ‖E − B‖² / ‖T − B‖², P = 1 − ‖E − T‖² / ‖B − T‖², pooled over all pixels, unrounded, in "
+        "float32: R = 1 is the baseline's output, P = 1 the target's; both are below 0 where the network is broken.",
+    )
+
+
+def _quality(study: Study, inputs: Sequence[str]) -> Table:
+    effects = study.effects
+    rows: list[Row] = []
+    for edit in effects.edits:
+        left = (effects.gain_left(edit, kind) if kind in study.learnt else None for kind in study.kinds)
+        rows.append((edit, *(effects.psnr(edit, kind) for kind in inputs), *left))
+    scale = study.two.network.models[0].pair.scale
+    return Table(
+        f"quality-{study.two.network.stem}",
+        f"{study.label}: PSNR in dB of the same networks, and what is left of the gain",
+        ("put back", *inputs, *(f"left of the gain, {function_of(kind)}" for kind in study.kinds)),
+        tuple(rows),
+        f"{specification(scale)}. {SPREAD} Left of the gain: (edited − baseline) / (target − baseline) in dB; a dash "
+        "where the function was not learnt.",
+        digits=4,
+    )
+
+
+def _own_and_cross(studies: Sequence[Study], inputs: Sequence[str]) -> Table:
+    rows: list[Row] = []
+    for study in studies:
+        for found, method, masked in product(study.networks, (FAIG, RANDOM), study.kinds):
+            edit, judged = Edit(method, study.percent, masked), found.judged
+            cells = (value(edit, kind) for kind in inputs for value in (judged.distance, judged.share))
+            rows.append((found.network.label, f"{method_label(method)}, {function_of(masked)}", *cells))
+    heads = (head for kind in inputs for head in (f"{kind}: distance", "R or P"))
+    return Table(
+        "cross",
+        f"Own and cross damage of the found {studies[0].percent:g} %",
+        ("network", "filters replaced", *heads),
+        tuple(rows),
+        f"{SPREAD} Function distance x 1000 (true gray) to the target's output; beside it the removal R on the own "
+        "input, the preservation P on every other. As on the page of the masking, here in float32.",
+    )
+
+
+def _layer_rows(study: Study) -> Iterator[dict[str, object]]:
+    """Yield the shares per layer and branch of both networks, for the JSON file."""
+    for found in study.networks:
+        branches = found.branches
+        for number, (layer, branch) in enumerate(branches.groups):
+            shares = {f"{kind}, {percent:g} %": table for (percent, kind), table in found.shares.items()}
+            yield {
+                "network": found.network.label,
+                "layer": branches.space.layers[layer].name,
+                "branch": branches.names[branch],
+                "of all filters": float(found.everything[number]),
+                **{name: float(table[:, number].mean()) for name, table in shares.items()},
+            }
+
+
+def panels(study: Study) -> Iterator[Panel]:
+    """Draw which branch holds what, the found filters layer by layer, and what is left without them."""
+    yield _composition(study)
+    for found in study.networks:
+        yield layers(found, study.percent, study.kinds)
+    if study.learnt:
+        yield _remains(study)
+
+
+def _composition(study: Study) -> Panel:
+    """Draw bars, cut into branches: all filters, the found ones, and the contributions of all parameters."""
+    two, names = study.two, study.two.branches.names
+    rows = {"all filters": [two.chance(name) for name in names]}
+    for kind in study.kinds:
+        row = f"{function_of(kind)} filters, top {study.percent:g} %"
+        rows[row] = [two.share((study.percent, kind), name).mean for name in names]
+    for kind in study.kinds:
+        row = f"{function_of(kind)}, all parameters: magnitudes"
+        rows[row] = [study.contributions.share(kind, name).mean for name in names]
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        left = np.zeros(len(rows))
+        for name, widths in zip(names, np.array(list(rows.values())).T, strict=True):
+            axes.barh(range(len(rows)), widths, 0.66, left, color=theme.cycle[COLOR[name]], label=called(name))
+            for place, (start, width) in enumerate(zip(left, widths, strict=True)):
+                if width >= 0.055:
+                    axes.text(start + width / 2, place, f"{100 * width:.0f} %", ha="center", va="center",
+                              color="#ffffff", fontsize=9)  # fmt: skip
+            left += widths
+        _rows_of_bars(axes, list(rows))
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+
+    said = "; ".join(
+        f"{row}: " + ", ".join(f"{name} {100 * part:.1f} %" for name, part in zip(names, parts, strict=True))
+        for row, parts in rows.items()
+    )
+    title, alt = f"{study.label}: which branch holds it", f"Bars cut into branches. {said}."
+    return Panel(f"composition-{two.network.stem}", title, alt, draw, (7.4, 3.2), True)
+
+
+def _rows_of_bars(axes: Axes, rows: Sequence[str]) -> None:
+    """Name horizontal bars, the first one above."""
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def layers(found: Found, percent: float, kinds: Sequence[str]) -> Panel:
+    """Draw the share of the found filters per layer, coloured by branch: one function up, the next one down."""
+    branches = found.branches
+    up, down = (found.shares[percent, kind].mean(0) for kind in (kinds[0], kinds[-1]))
+    order = sorted(range(len(branches.groups)), key=lambda group: (found.restorer[group], group))  # degradation first
+    branch_of = [branches.names[branches.groups[group][1]] for group in order]
+    same_layer = groupby(order, key=lambda group: branches.groups[group][0])
+    places = [place for place, (_, groups) in enumerate(same_layer) for _ in groups]  # a layer has one place
+    chance = np.asarray(np.bincount(places, weights=found.everything[order]), dtype=np.float64)
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        top = 1.25 * max(float(up.max()), float(down.max()), 1e-9)
+        bases = np.zeros((2, max(places) + 1))
+        for place, group, name in zip(places, order, branch_of, strict=True):
+            for row, (values, sign) in enumerate(((up, 1), (down, -1))):
+                height = sign * float(values[group])
+                axes.bar(place, height, 0.86, bases[row, place], color=theme.cycle[COLOR[name]])
+                bases[row, place] += height
+        _chance(axes, theme, chance)
+        _bands(axes, theme, branch_of, places, top)
+        axes.axhline(0, color=theme.text, linewidth=0.8)
+        axes.set_ylim(-top, top)
+        axes.set_xlim(-0.6, max(places) + 0.6)
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * abs(share):g} %")
+        axes.set_xticks([])
+        first = "the first of each branch" if DEGRADATION in branch_of else "the first one"
+        axes.set_xlabel(f"layers, {first} on the left; {'grey' if max(places) > MANY else 'dashed'}: by chance")
+        axes.set_ylabel(f"{function_of(kinds[-1])} ↓    ↑ {function_of(kinds[0])}")
+
+    alt = f"Bars per layer, up for {function_of(kinds[0])}, down for {function_of(kinds[-1])}."
+    for kind in kinds:
+        shares = found.shares[percent, kind].mean(0)
+        most = np.argsort(-shares, kind="stable")[:4]
+        names = [branches.space.layers[branches.groups[group][0]].name for group in most]
+        tops = ", ".join(f"{name} {100 * shares[group]:.1f} %" for name, group in zip(names, most, strict=True))
+        alt += f" Most of {function_of(kind)}: {tops}."
+    title = f"{found.network.label}: where the found {percent:g} % lie"
+    return Panel(f"layers-{found.network.stem}", title, alt, draw, size=(9.6, 4.2))
+
+
+def _chance(axes: Axes, theme: Theme, expected: Array) -> None:
+    edges = np.arange(len(expected) + 1) - 0.5
+    for sign in (1, -1):
+        if len(expected) > MANY:
+            axes.stairs(sign * expected, edges, fill=True, color=theme.grid, zorder=0.6)
+        else:
+            axes.stairs(sign * expected, edges, color=theme.text, linewidth=0.9, linestyle=(0, (2, 2)), zorder=3)
+
+
+def _bands(axes: Axes, theme: Theme, branch_of: Sequence[str], places: Sequence[int], top: float) -> None:
+    """Shade the part of the degradation branch, and name the parts above; what conditions lies among the layers."""
+
+    def name(x: float, text: str, branch: str, side: str) -> None:
+        axes.text(x, 0.97 * top, text, color=theme.cycle[COLOR[branch]], va="top", ha=side, fontsize=9)
+
+    inside = [place for place, branch in zip(places, branch_of, strict=True) if branch == DEGRADATION]
+    border = max(inside) + 0.5 if inside else -0.6
+    if inside:
+        axes.axvspan(-0.6, border, color=theme.cycle[COLOR[DEGRADATION]], alpha=0.10, linewidth=0)
+        name(-0.5, called(DEGRADATION), DEGRADATION, "left")
+    restoration = called(RESTORATION) if inside else "one branch"
+    name((border + max(places) + 0.6) / 2, restoration, RESTORATION, "center")
+    if CONDITIONING in branch_of:
+        name(max(places) + 0.5, "what reads the degradation", CONDITIONING, "right")
+
+
+def _remains(study: Study) -> Panel:
+    """Draw what is left of each function's gain where a branch, or a few filters, are the baseline's."""
+    kinds, count = study.learnt, len(study.learnt)
+    left = {
+        row: [study.effects.gain_left(edit, kind).mean for edit, kind in zip(edits, kinds, strict=True)]
+        for row, edits in _edits_shown(study).items()
+    }
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        height = 0.78 / count
+        for number, (kind, values) in enumerate(zip(kinds, np.array(list(left.values())).T, strict=True)):
+            places = np.arange(len(left)) + (number - (count - 1) / 2) * height
+            label = f"{function_of(kind)} (fine-tuning gained {study.effects.gain(kind).mean:.1f} dB)"
+            color = theme.cycle[3 + number]
+            axes.barh(places, values.clip(BROKEN, MOST), height * 0.92, color=color, label=label)
+            for place, value in zip(places, values, strict=True):
+                axes.text(max(0.0, min(value, MOST)) + 0.012, place, _percent(value), va="center", color=theme.text,
+                          fontsize=8)  # fmt: skip
+        _rows_of_bars(axes, list(left))
+        axes.set_xlim(BROKEN if any(value < -0.01 for row in left.values() for value in row) else 0, MOST + 0.15)
+        axes.axvline(1, color=theme.text, linewidth=1, linestyle="--", zorder=0)
+        axes.axvline(0, color=theme.text, linewidth=1, zorder=0)
+        axes.xaxis.set_major_formatter(lambda share, _: _percent(share))
+        axes.set_xlabel("of the gain in dB on the function's own input")
+
+    said = "; ".join(
+        f"{row}: "
+        + ", ".join(f"{function_of(kind)} {_percent(value)}" for kind, value in zip(kinds, each, strict=True))
+        for row, each in left.items()
+    )
+    title = f"{study.label}: what is left of the gain when …"
+    return Panel(f"remains-{study.two.network.stem}", title, f"Bars. {said}.", draw, (8.2, 5.0), legend=True)
+
+
+def _edits_shown(study: Study) -> dict[str, list[str]]:
+    """Return row of the figure → what is put back, for each of the functions."""
+    kinds, percent = study.learnt, study.percent
+    branches = {
+        "the degradation branch is the baseline's": whole(DEGRADATION),
+        "all but the degradation branch is the baseline's": ALONE,
+        "the degradation branch answers the same for all images": CONSTANT,
+        "the conditioning is the baseline's": whole(CONDITIONING),
+    }
+    places = {"anywhere": None} | {f"in the {name} branch": name for name in (DEGRADATION, RESTORATION)}
+    filters = {
+        f"the function's {percent:g} %, {place}": [found_in(percent, kind, branch) for kind in kinds]
+        for place, branch in places.items()
+    }
+    random = {f"{percent:g} % at random": [at_random(percent, kind) for kind in kinds]}
+    return {row: [edit] * len(kinds) for row, edit in branches.items()} | filters | random
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %".replace("-", "−")
+
+
+def _answers(studies: Sequence[Study]) -> Iterator[str]:
+    """Say in numbers whether the functions sit in the degradation branch."""
+    for each in studies:
+        chance = each.two.chance(DEGRADATION)
+        for kind in each.learnt:
+            share = each.two.share((each.percent, kind), DEGRADATION).mean
+            left = each.effects.gain_left(CONSTANT, kind).mean
+            attributed = each.contributions.gain(kind, DEGRADATION).mean
+            yield (
+                f"**{each.label}, {function_of(kind)}**: {whole_percent(share)} of the found {each.percent:g} % of the "
+                f"filters lie in the degradation branch, where {whole_percent(chance)} of all filters are; "
+                f"{whole_percent(attributed)} of the fall of the loss is attributed to it; and where it answers the "
+                f"same for every image, {whole_percent(left)} of the gain is left."
+            )
+
+
+_TEXT = (
+    "A two-branch network has a *degradation branch* that says how an image was degraded (DAN: the estimator of the "
+    "blur kernel's code; DASR: the encoder) and a *restoration branch* that is told. Between them lies the "
+    "*conditioning*: in DAN the filters of the restorer that read the code, in DASR the layers that turn the "
+    "representation into depthwise kernels and channel weights. Predicted kernels are no parameters: their share "
+    "counts where they are predicted. A filter is a slice of a convolution; in DASR's linear layers it is a row, all "
+    "weights of one output. Weights that all loops of DAN share are one set of filters.",
+    "Baseline and target are two points of one parameter space, as everywhere here: the target was fine-tuned from the "
+    "baseline, which saw clean inputs only. The lens shows what fine-tuning taught and where it was written; putting a "
+    "branch back to the baseline shows what that branch alone learnt. A restorer that has learnt to listen to its own "
+    "degradation branch may break with another one: then the gain is lost, but the output is not the baseline's either "
+    "(R and P below 0). So one more network keeps all parameters and has its degradation branch say the same of every "
+    "image, the mean of its answers: what it loses is what the answers are worth.",
+)
+
+
+def _unlearnt(studies: Sequence[Study]) -> Iterator[str]:
+    for each in studies:
+        missed = [kind for kind in each.kinds if kind not in each.learnt]
+        if missed:
+            said = ", ".join(f"{function_of(kind)} ({fixed(each.effects.gain(kind).mean)} dB)" for kind in missed)
+            yield (
+                f"**{each.label} did not learn everything**: fine-tuning did not surely gain {LEARNT:g} dB or more for "
+                f"{said}. Where nothing was learnt the numbers say nothing of a function, and judge no claim."
+            )
+
+
+def _statistics(studies: Sequence[Study]) -> Iterator[str]:
+    """Say what the target's running statistics make of the baseline, where a network has such."""
+    for each in studies:
+        if EVERYTHING not in each.effects.edits:
+            continue
+        numbers = ", ".join(
+            f"{fixed(each.effects.psnr(BASELINE, kind).mean)} instead of "
+            f"{fixed(each.effects.psnr(EVERYTHING, kind).mean)} dB on {kind}"
+            for kind in [*each.kinds, "clean"]
+        )
+        yield (
+            f"{each.label}'s degradation branch normalises by running statistics. They are buffers and no parameters, "
+            "so the target's stand along the whole path (the completeness stays exact) and in the baseline that "
+            f"everything is compared with: it has {numbers}. Rows called *own statistics* put the baseline's back, too."
+        )
+
+
+def _specification(laboratory: Laboratory, settings: TwoBranchSettings, studies: Sequence[Study]) -> dict[str, str]:
+    common = laboratory.common
+    networks = [found.network for each in studies for found in each.networks]
+    models = "; ".join(
+        f"{each.label}: {len(each.models)}, {each.multiply_adds / 1000:.4g}k multiply-adds per LR pixel"
+        for each in networks
+    )
+    used, fine_tuned_for = len(laboratory.finding), [each.two.network.setting for each in studies]
+    gap = max(each.contributions.gap for each in studies)
+    return {
+        "networks": f"x{common.peers.scale}, fine-tuned for " + ", ".join(f"'{each}'" for each in fine_tuned_for),
+        "target models": models,
+        "found on": images_text(common.find),
+        "all parameters": f"attributed on {min(used, settings.all_parameters_images or used)} of these {used} images, "
+        f"float32, completeness gap at most {100 * gap:.2g} %",
+        "judged on": images_text(common.judged_on(fine_tuned_for[0]))
+        + ("" if settings.judge_images is None else f" (of these at most {settings.judge_images})"),
+        "found filters": "by FAIG, the other degradation's contributions eliminated",
+        "intervals": f"{settings.draws} draws of images and target models for shares and depths (ranked anew), "
+        f"{common.resamples} for all others; squares of one photograph are drawn as if they were independent",
+    }
+
+
+EXPERIMENT = Experiment(
+    "two-branch-filters",
+    "The lens on two-branch networks",
+    "which filters of DAN and DASR carry deblurring and denoising, and whether they sit in the degradation branch",
+    TwoBranchSettings,
+    run,
+)
