@@ -11,13 +11,12 @@ from torch import nn
 from filterlens import ModelPair, Selection, UsageError, substitute
 from filterlens.data.samples import as_samples
 from filterlens.degradations import parse_degradations
-from filterlens.evaluation.damage import Edit, measure_damage
+from filterlens.evaluation.damage import Edit, ends_of, measure_damage, truth_of
 from filterlens.evaluation.faithfulness import (
     Curve,
     Probe,
     Threshold,
     curves_of,
-    ends_of,
     measure_squares,
     smallest_removal,
 )
@@ -91,7 +90,8 @@ def test_removing_every_filter_leaves_the_biases_of_the_target():
     edited = substitute(pair, Selection.top(pair.space, scores_of(pair), 100))
     (value,) = curves_of(squares)[0].values
     residual = scale = 0.0
-    for end in ends_of(pair, samples, INPUTS["blur:1"]):
+    for sample in samples:
+        end = ends_of(pair, truth_of(pair, sample), INPUTS["blur:1"], sample.name, "blur:1")
         with torch.no_grad():
             output = edited(end.lowered)
         residual += float((output - end.baseline).square().sum())

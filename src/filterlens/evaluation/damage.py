@@ -25,6 +25,16 @@ __all__ = ["Damage", "Edit", "Keeper", "Quality", "measure_damage", "summarise_d
 _MEANS = {field.name for field in fields(Damage)} & {field.name for field in fields(DamageSummary)} - {"edit", "input"}
 
 
+class Ends(NamedTuple):
+    """One degraded image ``(1, 3, h, w)`` and what baseline and target make of it."""
+
+    image: str
+    input: str
+    lowered: Tensor
+    baseline: Tensor
+    target: Tensor
+
+
 class Keeper(NamedTuple):
     """Wants to see outputs: ``wants`` chooses edits, ``keep(image, input, what, edit, pixels)`` receives them."""
 
@@ -71,21 +81,21 @@ def measure_damage(
     qualities: list[Quality] = []
     with progress.bar("judge", len(samples) * len(inputs) * len(groups)) as bar:
         for sample in samples:
-            truth = sample.truth(math.lcm(pair.scale, multiple)).to(pair.device, pair.dtype)
+            truth = truth_of(pair, sample, multiple)
             for name, degradation in inputs.items():
                 bar.describe(f"judge, {sample.name}, {name}")
-                lowered = degradation.apply(truth, pair.scale, seed=seed, resampler=resampler)
-                ends = {role: pair.run(getattr(pair, role), lowered, precision) for role in ("baseline", "target")}
-                for role, output in ends.items():
-                    require_finite(output, f"the {role}", sample.name, name)
-                    qualities.append(Quality(role, name, sample.name, *_quality(output, truth, pair.scale)))
+                ends = ends_of(
+                    pair, truth, degradation, sample.name, name, resampler=resampler, seed=seed, precision=precision
+                )
+                networks = {"baseline": ends.baseline, "target": ends.target}
+                qualities += [quality_of(role, ends, output, truth, pair.scale) for role, output in networks.items()]
                 if keeper:
-                    for what, pixels in {"input": lowered, "truth": truth, **ends}.items():
+                    for what, pixels in {"input": ends.lowered, "truth": truth, **networks}.items():
                         keeper.keep(sample.name, name, what, None, pixels)
                 for edits, selection in groups:
-                    output = pair.run(substituted(pair, selection), lowered, precision)
+                    output = pair.run(substituted(pair, selection), ends.lowered, precision)
                     require_finite(output, named(edits[0]), sample.name, name)
-                    damages += _judge(edits, name, sample.name, output, ends, truth, pair.scale)
+                    damages += damage_of(edits, ends, output, truth, pair.scale)
                     if keeper:
                         for edit in filter(keeper.wants, edits):
                             keeper.keep(sample.name, name, "masked", edit, output)
@@ -93,19 +103,66 @@ def measure_damage(
     return damages, qualities
 
 
+def truth_of(pair: ModelPair, sample: Sample, multiple: int = 1) -> Tensor:
+    """Return an image as the pair judges it: cut to multiples of the scale and of ``multiple``, on its device."""
+    return sample.truth(math.lcm(pair.scale, multiple)).to(pair.device, pair.dtype)
+
+
+def ends_of(
+    pair: ModelPair,
+    truth: Tensor,
+    degradation: Degradation,
+    image: str,
+    name: str,
+    *,
+    resampler: str = "bicubic",
+    seed: int = 0,
+    precision: str = "fp32",
+) -> Ends:
+    """Degrade an image, and run baseline and target on it.
+
+    Args:
+        pair: Baseline and target.
+        truth: HR ``(1, 3, H, W)``; see :func:`truth_of`.
+        degradation: What the image gets.
+        image: Its name.
+        name: Name of the input, which is that of the degradation for errors.
+        resampler: Interpolation of the down-sampling.
+        seed: Seed of the noise.
+        precision: Precision in which the networks run.
+
+    Raises:
+        FilterlensError: An output is not finite.
+    """
+    lowered = degradation.apply(truth, pair.scale, seed=seed, resampler=resampler)
+    baseline, target = (pair.run(vector, lowered, precision) for vector in (pair.baseline, pair.target))
+    require_finite(baseline, "the baseline", image, name)
+    require_finite(target, "the target", image, name)
+    return Ends(image, name, lowered, baseline, target)
+
+
+def damage_of(edits: Sequence[Edit], ends: Ends, output: Tensor, truth: Tensor, crop: int) -> list[Damage]:
+    """Judge the output ``(1, 3, H, W)`` of edits that replace the same filters; ``crop`` border pixels do not count."""
+    distances = float(function_distance(output, ends.target)), float(reference_distance(output, ends.target))
+    quality = _quality(output, truth, crop)
+    squares = {
+        True: removal(output, ends.baseline, ends.target),
+        False: preservation(output, ends.baseline, ends.target),
+    }
+    return [
+        Damage(edit, ends.input, ends.image, *distances, *quality, *squares[edit.masked == ends.input])
+        for edit in edits
+    ]
+
+
+def quality_of(network: str, ends: Ends, output: Tensor, truth: Tensor, crop: int) -> Quality:
+    """Judge the output of an unedited network; ``crop`` border pixels do not count."""
+    return Quality(network, ends.input, ends.image, *_quality(output, truth, crop))
+
+
 def named(edit: Edit) -> str:
     """Say in words which network an edit makes."""
     return f"the target without the first {edit.percent:g} % that '{edit.method}' ranks for '{edit.masked}'"
-
-
-def _judge(
-    edits: Sequence[Edit], name: str, image: str, output: Tensor, ends: Mapping[str, Tensor], truth: Tensor, crop: int
-) -> list[Damage]:
-    target, baseline = ends["target"], ends["baseline"]
-    distances = float(function_distance(output, target)), float(reference_distance(output, target))
-    quality = _quality(output, truth, crop)
-    squares = {True: removal(output, baseline, target), False: preservation(output, baseline, target)}
-    return [Damage(edit, name, image, *distances, *quality, *squares[edit.masked == name]) for edit in edits]
 
 
 def _quality(output: Tensor, truth: Tensor, crop: int) -> tuple[float, float]:

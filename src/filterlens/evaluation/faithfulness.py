@@ -6,10 +6,9 @@ point of a curve costs one forward pass per image.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from filterlens.arguments import as_list, percentage, real_number, seed_number
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.dial import substituted
-from filterlens.evaluation.damage import Edit, named
+from filterlens.evaluation.damage import Edit, Ends, ends_of, named, truth_of
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.filters import Selection, check_scores, ranking
 from filterlens.pair import ModelPair
@@ -39,15 +38,6 @@ class Squares:
     image: str
     residual: float
     scale: float
-
-
-class Ends(NamedTuple):
-    """One degraded image ``(1, 3, h, w)`` and what baseline and target make of it."""
-
-    image: str
-    lowered: Tensor
-    baseline: Tensor
-    target: Tensor
 
 
 @dataclass(frozen=True)
@@ -160,9 +150,9 @@ def measure_squares(
         samples: HR images to judge on.
         inputs: Name → degradation of the inputs.
         percents: The points of the curves.
-        resampler: Of the down-sampling.
+        resampler: Interpolation of the down-sampling.
         multiple: Images are cut to multiples of the scale and of this.
-        seed: Of the noise.
+        seed: Seed of the noise.
         precision: ``fp32`` or ``bf16``.
         progress: Where the bar goes.
 
@@ -172,20 +162,21 @@ def measure_squares(
     Raises:
         UsageError: A percentage outside (0, 100].
     """
-    edits = _edits(pair, rankings, percents)
+    edits, seed = _edits(pair, rankings, percents), seed_number(seed)
     found: list[Squares] = []
     with progress.bar("faithfulness", len(samples) * len(inputs) * len(edits)) as bar:
-        for name, degradation in inputs.items():
-            ends = ends_of(
-                pair, samples, degradation, resampler=resampler, multiple=multiple, seed=seed, precision=precision
-            )
-            for end in ends:
-                bar.describe(f"faithfulness, {end.image}, {name}")
+        for sample in samples:
+            truth = truth_of(pair, sample, multiple)
+            for name, degradation in inputs.items():
+                bar.describe(f"faithfulness, {sample.name}, {name}")
+                ends = ends_of(
+                    pair, truth, degradation, sample.name, name, resampler=resampler, seed=seed, precision=precision
+                )
                 for edit, selection in edits:
-                    output = pair.run(substituted(pair, selection), end.lowered, precision)
-                    require_finite(output, named(edit), end.image, name)
+                    output = pair.run(substituted(pair, selection), ends.lowered, precision)
+                    require_finite(output, named(edit), sample.name, name)
                     judge = removal if edit.masked == name else preservation
-                    found.append(Squares(edit, name, end.image, *judge(output, end.baseline, end.target)))
+                    found.append(Squares(edit, name, sample.name, *judge(output, ends.baseline, ends.target)))
                     bar.advance()
     return found
 
@@ -211,8 +202,10 @@ def smallest_removal(
     degradation: Degradation,
     *,
     level: float = 0.9,
+    resampler: str = "bicubic",
+    multiple: int = 1,
+    seed: int = 0,
     precision: str = "fp32",
-    **conditions: Any,
 ) -> Threshold:
     """Find the fewest filters of a ranking that remove ``level`` of a function on its own inputs.
 
@@ -226,16 +219,31 @@ def smallest_removal(
         scores: ``(filters,)``.
         samples: HR images.
         degradation: The function to remove, which is also the input.
-        level: Of removal, in (0, 1).
+        level: The removal to reach, in (0, 1).
+        resampler: Interpolation of the down-sampling.
+        multiple: Images are cut to multiples of the scale and of this.
+        seed: Seed of the noise.
         precision: ``fp32`` or ``bf16``.
-        **conditions: ``resampler``, ``multiple`` and ``seed``, as in :func:`measure_squares`.
 
     Raises:
         UsageError: The level is not in (0, 1).
     """
     level = real_number(level, "share of a function to remove", above=0, below=1)
     check_scores(pair.space, scores, "The scores")
-    ends = list(ends_of(pair, samples, degradation, precision=precision, **conditions))
+    name, seed = str(degradation), seed_number(seed)
+    ends = [
+        ends_of(
+            pair,
+            truth_of(pair, sample, multiple),
+            degradation,
+            sample.name,
+            name,
+            resampler=resampler,
+            seed=seed,
+            precision=precision,
+        )
+        for sample in samples
+    ]
     order, total = ranking(scores), len(pair.space)
     probes: dict[int, float] = {}
 
@@ -250,27 +258,6 @@ def smallest_removal(
         low, high = (low, middle) if reaches(middle) else (middle, high)
     tried = {count: Probe(count, 100 * count / total, value) for count, value in sorted(probes.items())}
     return Threshold(level, tried.get(high or 0), tried.get(low), tuple(tried.values()))
-
-
-def ends_of(
-    pair: ModelPair,
-    samples: Sequence[Sample],
-    degradation: Degradation,
-    *,
-    resampler: str = "bicubic",
-    multiple: int = 1,
-    seed: int = 0,
-    precision: str = "fp32",
-) -> Iterator[Ends]:
-    """Yield every image with the degradation, and what baseline and target make of it, one at a time."""
-    seed = seed_number(seed)
-    for sample in samples:
-        truth = sample.truth(math.lcm(pair.scale, multiple)).to(pair.device, pair.dtype)
-        lowered = degradation.apply(truth, pair.scale, seed=seed, resampler=resampler)
-        baseline, target = (pair.run(vector, lowered, precision) for vector in (pair.baseline, pair.target))
-        for role, output in (("baseline", baseline), ("target", target)):
-            require_finite(output, f"the {role}", sample.name, str(degradation))
-        yield Ends(sample.name, lowered, baseline, target)
 
 
 def _edits(

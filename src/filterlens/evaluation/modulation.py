@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from filterlens.arguments import as_list, real_number
+from filterlens.arguments import as_list, real_number, seed_number
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.dial import modulated
-from filterlens.evaluation.faithfulness import Ends, ends_of
+from filterlens.evaluation.damage import Ends, ends_of, truth_of
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.filters import Selection
 from filterlens.metrics import psnr
@@ -102,20 +102,21 @@ def measure_knobs(
         sample: HR image.
         inputs: Name → degradation.
         strengths: λ; at 1 every knob gives the target, which is not computed again.
-        seed: Of the noise.
+        seed: Seed of the noise.
         precision: ``fp32`` or ``bf16``.
     """
     dialled = [real_number(strength, "strength") for strength in as_list(strengths, int, float)]
-    truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
+    truth, seed = truth_of(pair, sample), seed_number(seed)
     found: list[Dialled] = []
     for name, degradation in inputs.items():
-        (ends,) = ends_of(pair, [sample], degradation, seed=seed, precision=precision)
+        ends = ends_of(pair, truth, degradation, sample.name, name, seed=seed, precision=precision)
         for knob, (own, where) in knobs.items():
             for strength in dialled if name in where else ():
                 output = ends.target if strength == 1 else own.output(pair, strength, ends, precision)
                 require_finite(output, f"the knob '{knob}' at {strength:g}", sample.name, name)
                 quality = float(psnr(output, truth, crop=pair.scale))
-                distances = removal(output, *ends[2:])[0], *preservation(output, *ends[2:])
+                to_baseline, _ = removal(output, ends.baseline, ends.target)
+                distances = to_baseline, *preservation(output, ends.baseline, ends.target)
                 found.append(Dialled(knob, strength, name, sample.name, quality, *distances))
     return found
 
@@ -142,7 +143,7 @@ def preservation_at(removals: Sequence[float], preservations: Sequence[float], l
     Args:
         removals: R in the order in which the knob is turned, from λ = 1 downwards; all at most 1.
         preservations: P at the same points, of any other input.
-        level: Of removal.
+        level: The removal to reach.
 
     Returns:
         None where no point removes as much.

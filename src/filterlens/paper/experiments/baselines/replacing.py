@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from filterlens.data.samples import Sample
-from filterlens.evaluation.damage import Damage, Edit, Quality
-from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
+from filterlens.evaluation.damage import Damage, Edit, Quality, damage_of, ends_of, quality_of, truth_of
 from filterlens.filters import Selection
-from filterlens.metrics import psnr, ssim
 from filterlens.paper.judged import Judged, as_rows, fingerprint, from_rows
 from filterlens.paper.laboratory import Laboratory, TargetModel
 
@@ -86,23 +84,14 @@ def judge_replaced(laboratory: Laboratory, patients: Sequence[Patient], samples:
 @torch.no_grad()
 def _measure(laboratory: Laboratory, patient: Patient, sample: Sample) -> dict[str, Any]:
     pair, precision = patient.model.pair, laboratory.judge_precision
-    truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
+    truth = truth_of(pair, sample)
     damages: list[Damage] = []
     qualities: list[Quality] = []
     for kind, degradation in laboratory.inputs.items():
-        lowered = degradation.apply(truth, pair.scale, seed=laboratory.common.seed)
-        baseline, target = (pair.run(vector, lowered, precision) for vector in (pair.baseline, pair.target))
+        ends = ends_of(pair, truth, degradation, sample.name, kind, seed=laboratory.common.seed, precision=precision)
         for name, vector in patient.networks().items():
-            quality = _quality(pair.run(vector, lowered, precision), truth, pair.scale)
-            qualities.append(Quality(name, kind, sample.name, *quality))
+            qualities.append(quality_of(name, ends, pair.run(vector, ends.lowered, precision), truth, pair.scale))
         for edit in patient.edits:
-            output = pair.run(patient.edited(edit), lowered, precision)
-            squares = (removal if edit.masked == kind else preservation)(output, baseline, target)
-            distances = float(function_distance(output, target)), float(reference_distance(output, target))
-            quality = _quality(output, truth, pair.scale)
-            damages.append(Damage(edit, kind, sample.name, *distances, *quality, *squares))
+            output = pair.run(patient.edited(edit), ends.lowered, precision)
+            damages += damage_of([edit], ends, output, truth, pair.scale)
     return as_rows(damages, qualities)
-
-
-def _quality(output: Tensor, truth: Tensor, scale: int) -> tuple[float, float]:
-    return float(psnr(output, truth, crop=scale)), float(ssim(output, truth, crop=scale))
