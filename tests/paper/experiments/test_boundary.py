@@ -16,23 +16,29 @@ from filterlens.evaluation.statistics import Estimate
 from filterlens.filters import Selection
 from filterlens.metrics import psnr
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.boundary import claims as boundary_claims
-from filterlens.paper.experiments.boundary import experiment as boundary
-from filterlens.paper.experiments.boundary.cases import Case
-from filterlens.paper.experiments.boundary.experiment import BoundarySettings
-from filterlens.paper.experiments.boundary.prediction import auc, isotonic, linear, over_images
-from filterlens.paper.experiments.boundary.study import (
+from filterlens.paper.experiments.boundary import page
+from filterlens.paper.experiments.boundary.measure import (
     BOTH,
     CHANGE,
+    DEFAULT_STRENGTHS,
     OVERLAP,
+    BoundarySettings,
+    Cases,
     Skill,
     Study,
+    Sweep,
     advantage,
+    auc,
+    inputs_of,
+    isotonic,
+    linear,
     mean_gain_error,
+    over_images,
     skill,
+    study_of,
+    sweeps_of,
     worst_input,
 )
-from filterlens.paper.experiments.boundary.sweeps import DEFAULT_STRENGTHS, Sweep, inputs_of, sweeps_of
 
 TRAINED = ("blur:1", "noise:0.1")
 SETTINGS = BoundarySettings(
@@ -43,17 +49,21 @@ SETTINGS = BoundarySettings(
 
 @pytest.fixture(scope="module")
 def outcome(laboratory):
-    return boundary.run(laboratory, SETTINGS)
+    return page.run(laboratory, SETTINGS)
 
 
-def case(gain, overlap, change=1.0, image="a", text="blur:1"):
-    return Case(image, text, 20.0, 20.0 + gain, {"blur:1": overlap, "noise:0.1": overlap / 2}, change)
+def cases(gain, overlap, change=1.0, inputs=("blur:1",)):
+    """Cases of one target model: numbers ``(images, inputs)``, or ``(images,)`` of a single input."""
+    gain = np.asarray(gain, dtype=float).reshape(1, -1, len(inputs))
+    overlap, change = (np.broadcast_to(np.asarray(each, dtype=float).reshape(-1, len(inputs))[None] if np.ndim(each)
+                                       else each, gain.shape) for each in (overlap, change))  # fmt: skip
+    overlaps = np.stack([overlap, overlap / 2], -1)
+    return Cases(tuple(inputs), np.full(gain.shape, 20.0), 20.0 + gain, change, overlaps)
 
 
 def study(found, judged, sweeps=None):
-    texts = {each.input for each in judged}
-    whole = [Sweep("all", "strength", dict(enumerate(sorted(texts))))]
-    return Study(sweeps or whole, [found], [judged], resamples=100)
+    whole = [Sweep("all", "strength", dict(enumerate(sorted(judged.inputs))))]
+    return Study(sweeps or whole, found, judged, resamples=100)
 
 
 # Sweeps
@@ -121,64 +131,63 @@ def test_the_linear_fit_finds_the_factors_that_made_the_values():
 
 def test_the_interval_draws_images_not_cases():
     """Two images with one value each: the mean of a draw is one of three values, however many cases there are."""
-    values = np.array([0.0] * 50 + [1.0] * 50)
-    images = ["a"] * 50 + ["b"] * 50
+    values = np.array([0.0] * 50 + [1.0] * 50).reshape(1, 2, 50)
     seen = []
 
-    def mean(chosen):
-        seen.append(values[chosen].mean())
-        return [seen[-1]]
+    def mean(drawn):
+        seen.append(drawn.mean())
+        return seen[-1]
 
-    found = over_images(mean, images, resamples=200)
+    found = over_images(mean, values, resamples=200)
     assert found.mean == 0.5
     assert (found.low, found.high) == (0, 1)
     assert set(seen) == {0.0, 0.5, 1.0}
-    assert over_images(lambda chosen: [1.0, 3.0], ["a"], resamples=10).low is None
-    assert over_images(lambda chosen: [1.0, 3.0], ["a"], resamples=10).sd == pytest.approx(np.sqrt(2))
+    two_models = np.array([1.0, 3.0]).reshape(2, 1, 1)
+    assert over_images(np.mean, two_models, resamples=10).low is None
+    assert over_images(np.mean, two_models, resamples=10).sd == pytest.approx(np.sqrt(2))
 
 
 def test_skill_is_the_formulas_on_unseen_cases():
     random = np.random.default_rng(3)
-    found = [case(gain, random.random(), image=str(i)) for i, gain in enumerate(random.normal(size=30))]
-    judged = [case(gain, random.random(), image=str(i)) for i, gain in enumerate(random.normal(size=20))]
-    gains = np.array([each.gain for each in judged])
-    overlaps = np.array([each.overlap for each in judged])
-    predict = isotonic(np.array([each.overlap for each in found]), np.array([each.gain for each in found]))
+    found = cases(random.normal(size=30), random.random(30))
+    judged = cases(random.normal(size=20), random.random(20))
+    gains, overlaps = judged.gain.ravel(), judged.overlap.ravel()
+    predict = isotonic(found.overlap.ravel(), found.gain.ravel())
     measured = skill(study(found, judged), OVERLAP)
     assert measured.spearman.mean == pytest.approx(spearmanr(overlaps, gains).statistic)
     assert measured.auc.mean == pytest.approx(auc(overlaps, gains > 0.5))
     assert measured.error.mean == pytest.approx(np.abs(predict(overlaps) - gains).mean())
-    mean = np.mean([each.gain for each in found])
+    mean = np.mean(found.gain)
     assert mean_gain_error(study(found, judged)).mean == pytest.approx(np.abs(gains - mean).mean())
 
 
 def test_a_perfect_predictor_has_perfect_skill_and_a_threshold_that_carries_over():
-    cases = [case(3 * x, x, change=1 - x, image=str(x)) for x in np.linspace(0.01, 0.99, 12)]
-    perfect = skill(study(cases, cases), OVERLAP)
+    x = np.linspace(0.01, 0.99, 12)
+    known = cases(3 * x, x, change=1 - x)
+    perfect = skill(study(known, known), OVERLAP)
     assert perfect.spearman.mean == pytest.approx(1)
     assert perfect.auc.mean == 1
     assert perfect.error.mean == pytest.approx(0, abs=1e-9)
     assert perfect.accuracy.mean == 1
-    assert advantage(study(cases, cases), OVERLAP, CHANGE).mean == pytest.approx(2)
+    assert advantage(study(known, known), OVERLAP, CHANGE).mean == pytest.approx(2)
 
 
 def test_where_the_network_always_helps_no_threshold_is_given():
-    cases = [case(1 + x, x, image=str(x)) for x in (0.1, 0.5, 0.9)]
-    assert skill(study(cases, cases), OVERLAP).accuracy is None
+    x = np.array([0.1, 0.5, 0.9])
+    assert skill(study(cases(1 + x, x), cases(1 + x, x)), OVERLAP).accuracy is None
 
 
 def test_what_two_numbers_tell_only_together_the_joint_fit_tells():
-    random = np.random.default_rng(4)
-    points = random.random((60, 2))
-    cases = [case(a * b - b, a, change=10**b, image=str(a)) for a, b in points]
-    assert skill(study(cases[:40], cases[40:]), BOTH).error.mean == pytest.approx(0, abs=1e-6)
-    assert skill(study(cases[:40], cases[40:]), OVERLAP).error.mean > 0.1
+    a, b = np.random.default_rng(4).random((60, 2)).T
+    found, judged = (cases((a * b - b)[part], a[part], change=(10**b)[part]) for part in (slice(40), slice(40, None)))
+    assert skill(study(found, judged), BOTH).error.mean == pytest.approx(0, abs=1e-6)
+    assert skill(study(found, judged), OVERLAP).error.mean > 0.1
 
 
 def test_the_worst_input_is_the_one_with_the_largest_mean_miss():
-    found = [case(3 * x, x) for x in (0.1, 0.5, 0.9)]
-    judged = [case(0.3, 0.1), case(1.5, 0.5), case(-1, 0.9, text="jpeg:30"), case(2.4, 0.9, text="jpeg:30")]
-    assert worst_input(study(found, judged), OVERLAP) == ("jpeg:30", pytest.approx(2.7), pytest.approx(0.7))
+    x = np.array([0.1, 0.5, 0.9])
+    judged = cases([[0.3, -1], [1.5, 2.4]], [[0.1, 0.9], [0.5, 0.9]], inputs=("blur:1", "jpeg:30"))
+    assert worst_input(study(cases(3 * x, x), judged), OVERLAP) == ("jpeg:30", pytest.approx(2.7), pytest.approx(0.7))
 
 
 # Verdicts
@@ -189,15 +198,12 @@ def test_the_worst_input_is_the_one_with_the_largest_mean_miss():
 )
 def test_the_claim_that_the_overlap_falls_can_hold_and_fail(bad, verdict):
     """In a sweep with both sides they are compared; one that never helps is compared with the trained inputs."""
-    judged = [
-        case(3, 0.8, text="blur:1"), case(0, bad[0], text="blur:4"),
-        case(-1, bad[1], text="jpeg:30"), case(2, 0.1, text="poisson:10"),
-    ]  # fmt: skip
+    judged = cases([3, 0, -1, 2], [0.8, bad[0], bad[1], 0.1], inputs=("blur:1", "blur:4", "jpeg:30", "poisson:10"))
     sweeps = [
         Sweep("blur", "σ", {1: "blur:1", 4: "blur:4"}), Sweep("jpeg", "quality", {30: "jpeg:30"}),
         Sweep("poisson", "photons", {10: "poisson:10"}),
     ]  # fmt: skip
-    claim = boundary_claims.falls_claim(study(judged, judged, sweeps), "tiny", TRAINED)
+    claim = page.falls_claim(study(judged, judged, sweeps), "tiny", TRAINED)
     assert claim.verdict == verdict
     assert "poisson: always helps" in claim.evidence
     assert "jpeg: never helps" in claim.evidence
@@ -205,23 +211,21 @@ def test_the_claim_that_the_overlap_falls_can_hold_and_fail(bad, verdict):
 
 def test_a_claim_with_nothing_to_compare_is_left_open():
     """Nowhere helped and no trained input; gains that are all the same."""
-    judged = [case(0, x, text="jpeg:30", image=str(x)) for x in (0.1, 0.2, 0.3)]
+    judged = cases(np.zeros(3), [0.1, 0.2, 0.3], inputs=("jpeg:30",))
     data = study(judged, judged)
-    assert boundary_claims.falls_claim(data, "tiny", TRAINED).verdict == Verdict.OPEN
-    assert boundary_claims.predicts_claim(data, "tiny", skill(data, OVERLAP)).verdict == Verdict.OPEN
+    assert page.falls_claim(data, "tiny", TRAINED).verdict == Verdict.OPEN
+    assert page.predicts_claim(data, "tiny", skill(data, OVERLAP)).verdict == Verdict.OPEN
 
 
 @pytest.mark.parametrize(("sign", "verdict"), [(1, Verdict.HOLDS), (-1, Verdict.FAILS)])
 def test_the_claims_of_prediction_can_hold_and_fail(sign, verdict):
     random = np.random.default_rng(5)
     gains = random.normal(size=40)
-    cases = [
-        case(gain, 0.5 + 0.1 * sign * gain, change=10 ** (-sign * gain), image=str(i)) for i, gain in enumerate(gains)
-    ]
-    data = study(cases, cases)
+    known = cases(gains, 0.5 + 0.1 * sign * gains, change=10 ** (-sign * gains))
+    data = study(known, known)
     ours, cheap = (skill(data, each) for each in (OVERLAP, CHANGE))
-    assert boundary_claims.predicts_claim(data, "tiny", ours).verdict == verdict
-    better = boundary_claims.better_claim(data, "tiny", ours, cheap)
+    assert page.predicts_claim(data, "tiny", ours).verdict == verdict
+    better = page.better_claim(data, "tiny", ours, cheap)
     assert better.verdict == verdict
     assert ("change alone predicts as well" in better.evidence) == (sign < 0)
 
@@ -231,9 +235,9 @@ def test_the_claims_of_prediction_can_hold_and_fail(sign, verdict):
     [((0.8, 0.9, 1.0), Verdict.HOLDS), ((0.8, 0.7, 3.0), Verdict.PARTLY), ((0.1, 0.2, 9.0), Verdict.FAILS)],
 )
 def test_the_claim_that_the_overlap_adds_to_the_change_can_hold_and_fail(joint, verdict):
-    cases = [case(x, x, image=str(x)) for x in range(9)]
+    known = cases(np.arange(9), np.arange(9))
     first, second = (Skill(*map(Estimate, each), None) for each in (joint, (0.5, 0.8, 2.0)))
-    claim = boundary_claims.adds_claim(study(cases, cases), "tiny", first, second)
+    claim = page.adds_claim(study(known, known), "tiny", first, second)
     assert claim.verdict == verdict
     assert f"AUC {joint[1]:.2f} against 0.80" in claim.evidence
 
@@ -245,21 +249,23 @@ def test_a_case_is_what_measuring_by_hand_gives(laboratory, outcome):
     model = laboratory.targets("tiny")[1]
     pair = model.pair
     sample = laboratory.samples(laboratory.common.judged_on("tiny").model_copy(update={"crop": 40}))[0]
-    measured = boundary.study_of(laboratory, SETTINGS, "tiny").judged[1]
-    (ours,) = [each for each in measured if each.input == "blur:2" and each.image == sample.name]
+    measured = study_of(laboratory, SETTINGS, "tiny").judged
+    place = 1, 0, measured.inputs.index("blur:2")  # the second target model, the first image
     truth = sample.truth(2)
     low = Degradation.parse("blur:2").apply(truth, 2, seed=0)
     baseline, target = pair.run(pair.baseline, low), pair.run(pair.target, low)
-    assert ours.gain == pytest.approx(float(psnr(target, truth, crop=2) - psnr(baseline, truth, crop=2)), abs=1e-5)
-    assert ours.change == pytest.approx(float((target - baseline).double().square().mean()), rel=1e-5)
+    assert measured.gain[place] == pytest.approx(
+        float(psnr(target, truth, crop=2) - psnr(baseline, truth, crop=2)), abs=1e-5
+    )
+    assert measured.change[place] == pytest.approx(float((target - baseline).double().square().mean()), rel=1e-5)
     magnitudes = patch_magnitudes(
         pair, low, target, objective=SquaredDistance("truth"), quadrature=Quadrature("gauss-legendre", 4)
     )[0]  # the target's own output is what the change is measured against
     of_input = Selection.top(pair.space, magnitudes, 5).mask
     found = FAIG(pair, precision="fp32").attribute(as_samples(laboratory.finding), TRAINED)
     masks = {kind: found.select(kind, 5).mask for kind in TRAINED}
-    for kind, mask in masks.items():
-        assert ours.overlaps[kind] == pytest.approx(float((of_input & mask).sum() / of_input.sum()), abs=0.02)
+    for overlap, mask in zip(measured.overlaps[place], masks.values(), strict=True):
+        assert overlap == pytest.approx(float((of_input & mask).sum() / of_input.sum()), abs=0.02)
 
 
 def test_the_page_has_every_input_once_per_sweep_and_a_figure_per_sweep(outcome):
@@ -273,5 +279,5 @@ def test_the_page_has_every_input_once_per_sweep_and_a_figure_per_sweep(outcome)
 
 
 def test_a_second_run_reads_everything_from_disk(laboratory, outcome, monkeypatch):
-    monkeypatch.setattr("filterlens.paper.experiments.boundary.cases.input_magnitudes", None)
-    assert str(boundary.run(laboratory, SETTINGS).tables) == str(outcome.tables)
+    monkeypatch.setattr("filterlens.paper.experiments.boundary.measure.input_magnitudes", None)
+    assert str(page.run(laboratory, SETTINGS).tables) == str(outcome.tables)
