@@ -4,7 +4,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from filterlens.report import layers
+from filterlens.report import diagrams
 from filterlens.report.figures import LIGHT, png
 from filterlens.report.labels import architecture_label, shortened
 from filterlens.run.reading import read_run
@@ -36,7 +36,7 @@ def test_the_new_architectures_have_names():
 @pytest.mark.parametrize(("blocks", "dashed"), [(2, True), (42, False)])
 def test_every_layer_has_its_bar_and_chance_is_a_line_or_many_bars(make_run, blocks, dashed):
     run = read_run(make_run(layers=deep(blocks), judged=False))
-    panel = layers.bars(run)[0]
+    panel = diagrams.bars(run)[0]
     axes = drawn(panel)
     count = 4 * blocks + 2
     found, *chance = (container for container in reversed(axes.containers))
@@ -50,7 +50,7 @@ def test_every_layer_has_its_bar_and_chance_is_a_line_or_many_bars(make_run, blo
 
 
 def test_the_map_of_many_layers_is_taller_and_has_a_tick_per_filter(make_run):
-    panels = [layers.maps(read_run(make_run(layers=deep(blocks), judged=False)))[0] for blocks in (42,)]
+    panels = [diagrams.maps(read_run(make_run(layers=deep(blocks), judged=False)))[0] for blocks in (42,)]
     assert panels[0].size[1] > 6
     axes = drawn(panels[0])
     strips, ticks = axes.collections

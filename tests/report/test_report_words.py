@@ -8,7 +8,7 @@ import pytest
 
 from filterlens.evaluation.statistics import Estimate
 from filterlens.report.build import breakable
-from filterlens.report.curves import curves
+from filterlens.report.diagrams import curves
 from filterlens.report.findings import find
 from filterlens.report.labels import (
     count,

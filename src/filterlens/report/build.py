@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from filterlens.files import write_text
 from filterlens.record import Record
-from filterlens.report import curves, findings, layers, pictures, provenance, tables
+from filterlens.report import diagrams, findings, pictures, provenance, tables
 from filterlens.report.figures import FIGURES, save
 from filterlens.report.labels import (
     architecture_label,
@@ -58,7 +58,7 @@ def report_record(run: RunData) -> Record:
     """Return the record of a run for its report; in a run of an earlier version, its own report counts as ours."""
     record = Record(run.folder, "report")
     if RUN not in record.names:
-        panels = [panel.stem for panel in (*curves.curves(run), *layers.bars(run), *layers.maps(run))]
+        panels = [panel.stem for panel in (*diagrams.curves(run), *diagrams.bars(run), *diagrams.maps(run))]
         record.adopt([PAGE, *(f"{FIGURES}/{stem}.png" for stem in panels)])
     return record
 
@@ -101,11 +101,11 @@ def context(run: RunData, record: Record) -> dict[str, Any]:
         "has_reference": any(row.distance_reference is not None for row in run.judgement.damage)
         if run.judgement
         else False,
-        "curves": save(record, curves.curves(run)),
-        "bars": save(record, layers.bars(run)),
-        "maps": save(record, layers.maps(run)),
-        "depths": layers.mean_depth(run),
-        "chance_depth": layers.chance_depth(run),
+        "curves": save(record, diagrams.curves(run)),
+        "bars": save(record, diagrams.bars(run)),
+        "maps": save(record, diagrams.maps(run)),
+        "depths": diagrams.mean_depth(run),
+        "chance_depth": diagrams.chance_depth(run),
         "networks": {(row.network, row.input): row for row in networks},
         "network_inputs": tuple(dict.fromkeys(row.input for row in networks)),
         "completeness": provenance.completeness(run),
