@@ -23,10 +23,10 @@ def whole_number(value: Any, what: str, least: int | None = None, most: int | No
     """Return a whole number.
 
     Args:
-        value: What the user gave.
-        what: What errors call it, for example ``"nodes"``.
-        least: The smallest that is legal.
-        most: The largest.
+        value: Value from the user.
+        what: Its name in errors, for example ``"nodes"``.
+        least: Smallest legal value.
+        most: Largest legal value.
 
     Raises:
         UsageError: It is no whole number (True and "3" are none), or out of range.
@@ -48,12 +48,12 @@ def real_number(
     """Return a finite number.
 
     Args:
-        value: What the user gave.
-        what: What errors call it, for example ``"memory in GiB"``.
-        least: The smallest that is legal.
-        above: Legal is only what is larger.
-        most: The largest that is legal.
-        below: Legal is only what is smaller.
+        value: Value from the user.
+        what: Its name in errors, for example ``"memory in GiB"``.
+        least: Smallest legal value.
+        above: Bound that the value must exceed.
+        most: Largest legal value.
+        below: Bound that the value must stay below.
 
     Raises:
         UsageError: It is no number (True and "3" are none), not finite, or out of range.
@@ -82,13 +82,13 @@ def seed_number(value: Any) -> int:
     return whole_number(value, "seed", 0)
 
 
-def as_list(given: Any, *kinds: type) -> list[Any]:
-    """Return what may be given as one or as many as a list: a text (or one of ``kinds``) is one, not its letters.
+def as_list(given: Any, *types: type) -> list[Any]:
+    """Return one value or several as a list; a text, or a value of one of ``types``, is one value.
 
     Raises:
         UsageError: It is neither.
     """
-    if isinstance(given, (str, *kinds)):
+    if isinstance(given, (str, *types)):
         return [given]
     if not isinstance(given, Iterable):
         raise UsageError(f"{_quoted(given)} is not legal here: give a list.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that a user can act on: each quotes the value, says what is legal, and how to mend it."""
+"""Errors that a user can act on: each quotes the value, and says what is legal and how to put it right."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class UsageError(FilterlensError):
 
 
 def printable(text: str) -> str:
-    r"""Escape what a terminal would obey instead of show: control characters but newlines, and marks of direction.
+    r"""Escape what a terminal would obey instead of showing: control characters except newlines, and direction marks.
 
     Names of files and tensors come from others; one that holds ``\x1b[2J`` must not clear the user's screen.
     """
@@ -42,7 +42,7 @@ def _is_shown(letter: str) -> bool:
 
 
 def shortened(text: str, most: int = LONGEST) -> str:
-    """Return the text in one line; of a longer one the beginning and the end, where the remedy stands."""
+    """Return the text in one line; of a longer text the beginning, and the end with the remedy."""
     line = " ".join(printable(text).split())
     if len(line) <= most:
         return line
@@ -51,20 +51,20 @@ def shortened(text: str, most: int = LONGEST) -> str:
 
 
 def first_line(error: Exception, most: int = 200) -> str:
-    """Return the beginning of what foreign code said of its failure; empty where it said nothing."""
+    """Return the beginning of the message of foreign code; empty where there is none."""
     return (str(error).splitlines() or [""])[0][:most]
 
 
-def unknown(kind: str, value: str, legal: Iterable[str]) -> UsageError:
+def unknown(what: str, value: str, legal: Iterable[str]) -> UsageError:
     """Build the error for a name that is not among the legal ones, with the nearest legal name.
 
     Args:
-        kind: What is named, for example ``"method"``.
-        value: What the user wrote.
+        what: The thing that has the name, for example ``"method"``.
+        value: The name from the user.
         legal: The names that exist.
     """
     names = sorted(legal)
     by_lower_case = {name.lower(): name for name in names}
     near = get_close_matches(value.lower(), by_lower_case, n=1, cutoff=0.5)
     hint = f" Did you mean '{by_lower_case[near[0]]}'?" if near else ""
-    return UsageError(f"Unknown {kind} '{value}'.{hint} Legal: {', '.join(names)}.")
+    return UsageError(f"Unknown {what} '{value}'.{hint} Legal: {', '.join(names)}.")

@@ -66,7 +66,7 @@ class FilterLayer:
         in_channels: Columns of its weight (input channels per group); 1 where a filter is a whole row.
         kernel: Shape of one filter.
         offset: Flat index of its first filter.
-        row: Whether a filter is a whole row ``weight[out, :]``.
+        row: True where a filter is a whole row ``weight[out, :]``.
     """
 
     name: str
@@ -100,7 +100,7 @@ class FilterLayer:
         return self.out_channels, self.in_channels, *[1] * (len(self.kernel) - self.row)
 
     def facts(self) -> dict[str, Any]:
-        """Return what a results file holds of the layer; ``row`` only where it is true, as no older file has it."""
+        """Return the layer as a results file holds it; ``row`` only where it is true, as no older file has it."""
         return {key: value for key, value in asdict(self).items() if key != "row" or value}
 
 
@@ -111,7 +111,7 @@ def filter_weights(network: nn.Module, linear: str = ROWS) -> Iterator[tuple[str
 
     Args:
         network: Any network.
-        linear: What a filter of a linear layer or an attention projection is: ``rows`` (``weight[out, :]``),
+        linear: Filters of a linear layer or an attention projection: ``rows`` (``weight[out, :]``),
             ``weights`` (``weight[out, in]``) or ``none``.
 
     Raises:
@@ -129,7 +129,7 @@ def filter_weights(network: nn.Module, linear: str = ROWS) -> Iterator[tuple[str
 
 
 def _own_weights(name: str, module: nn.Module, linear: str) -> Iterator[tuple[str, Tensor]]:
-    """Yield layer name and weight of what the module itself holds."""
+    """Yield layer name and weight of the module itself, without its children."""
     if isinstance(module, _CONVOLUTIONS) or (isinstance(module, nn.Linear) and linear != NONE):
         if _is_fixed(module):
             return
@@ -179,8 +179,8 @@ class FilterSpace:
 
     Args:
         network: The network; nothing is kept of it but names and shapes.
-        linear: What a filter of a linear layer is: ``rows`` (``weight[out, :]``), ``weights`` (``weight[out, in]``)
-            or ``none``.
+        linear: Filters of a linear layer: ``rows`` (``weight[out, :]``), ``weights`` (``weight[out, in]``) or
+            ``none``.
 
     Raises:
         FilterlensError: There is no layer with filters, or a weight is derived from other parameters.
@@ -316,7 +316,7 @@ class Selection:
     Attributes:
         space: The network's filters.
         indices: Distinct flat indices ``(n,)`` int64, in the order of the ranking.
-        name: What the set is called in tables and pictures.
+        name: Name of the set in tables and pictures.
     """
 
     space: FilterSpace
@@ -340,7 +340,7 @@ class Selection:
             space: The network's filters.
             scores: ``(filters,)``; ties go to the lower index.
             percent: 0 to 100; the count is rounded down, as in the reference (1 % of 151,936 is 1519).
-            name: What the set is called in tables and pictures.
+            name: Name of the set in tables and pictures.
 
         Raises:
             UsageError: No percentage.
@@ -388,7 +388,7 @@ def check_scores(space: FilterSpace, scores: Tensor, what: str) -> None:
     Args:
         space: The network's filters.
         scores: Should be ``(filters,)``.
-        what: What the error calls them.
+        what: Their name in the error.
 
     Raises:
         FilterlensError: They are not one finite number per filter.

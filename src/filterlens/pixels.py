@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixels: inputs in [0, 1] and outputs that are numbers; what is not is told, and no figure is computed from it."""
+"""Checks of pixels: inputs lie in [0, 1] and outputs are finite; otherwise no figure is computed."""
 
 from torch import Tensor
 
@@ -9,11 +9,11 @@ OVERSHOOT = 0.1  # that a resampler may leave beyond [0, 1]
 
 
 def require_unit_range(images: Tensor, what: str) -> tuple[float, float]:
-    """Return the least and the greatest value of images that are in [0, 1], but for what a resampler overshoots.
+    """Return the least and the greatest value of images in [0, 1], give or take the overshoot of a resampler.
 
     Args:
         images: ``(…, C, H, W)``, floats.
-        what: What errors call them, for example ``"image 'city'"``.
+        what: Their name in errors, for example ``"image 'city'"``.
 
     Raises:
         UsageError: They are of another range, or hold NaN or infinity.
@@ -38,12 +38,12 @@ def require_finite(output: Tensor, what: str, image: str | None = None, degradat
 
     Args:
         output: ``(B, C, H, W)``.
-        what: Which network or edit made it, as errors say it.
+        what: The network or edit that made it, as errors name it.
         image: Name of the image.
-        degradation: Of the input.
+        degradation: Degradation of the input.
 
     Raises:
-        FilterlensError: NaN or infinity; the share of pixels that have it is told.
+        FilterlensError: NaN or infinity; the message gives the share of pixels.
     """
     finite = output.isfinite()
     if finite.all():

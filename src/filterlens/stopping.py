@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals that end a process: held back until a job has saved what it has, and told in words."""
+"""Signals that end a process: held back until a job has saved its work, and turned into errors."""
 
 import contextlib
 import signal
@@ -16,7 +16,7 @@ ONE_WISH = 1.0  # seconds within which several signals are one: terminals and la
 
 
 class AbandonedError(Exception):
-    """Work that can be repeated was given up, because the process is to end."""
+    """Work that can be repeated was given up, because the process must end."""
 
 
 class HeldSignals:
@@ -40,7 +40,7 @@ class HeldSignals:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Hold no longer; a signal that came and was not delivered is delivered now."""
         self._release()
@@ -48,16 +48,16 @@ class HeldSignals:
             signal.raise_signal(self.asked)
 
     def check(self) -> None:
-        """Give up work that can be repeated, where an end was asked for.
+        """Give up work that can be repeated, if a signal came.
 
         Raises:
-            AbandonedError: It was.
+            AbandonedError: One came.
         """
         if self.asked:
             raise AbandonedError
 
     def deliver(self, number: int) -> None:
-        """Let a signal do what it does without this; the job goes on where that is nothing."""
+        """Let a signal have its usual effect; the job goes on where it has none."""
         self._release()
         self.asked = 0
         signal.raise_signal(number)
@@ -87,7 +87,7 @@ class TerminatedError(FilterlensError):
     """A signal ended the command.
 
     Args:
-        number: Of the signal; the exit code is 128 more, as a shell has it.
+        number: Number of the signal; the exit code is 128 more, as in a shell.
     """
 
     def __init__(self, number: int) -> None:
@@ -96,7 +96,7 @@ class TerminatedError(FilterlensError):
 
 
 class _Ended(BaseException):
-    """Unwinds the stack to where the signal is told; nothing on the way takes it for an error of its own."""
+    """Unwinds the stack to :func:`told_signals`; no handler on the way takes it for an error of its own."""
 
 
 @contextlib.contextmanager

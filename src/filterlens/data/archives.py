@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take the images out of an archive that nobody has vouched for: nothing is written outside the folder, no bomb."""
+"""Take the images out of an untrusted archive: nothing is written outside the folder, and bombs are refused."""
 
 import contextlib
 import lzma
@@ -91,7 +91,7 @@ def _check_name(archive: Path, member: _Member) -> None:
 
 
 def _copy(stream: IO[bytes], target: Path, most: int, archive: Path) -> int:
-    """Copy a member and return its size; what the archive's header says of sizes is not believed."""
+    """Copy a member and return its size; the sizes in the archive's header are not trusted."""
     size = 0
     with target.open("xb") as file:
         while chunk := stream.read(CHUNK):

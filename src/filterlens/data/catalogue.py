@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image sets of the field by name: where they are published, under which terms, and where they lie on this machine.
 
-An address or checksum stands here only where its publisher or a maintained public catalogue names it; a set without a
+Addresses and checksums are those that the publisher or a maintained public catalogue names; a set without a
 checksum is recognised by its pixels (``pixels.json``) or, failing that, by the number and size of its images.
 """
 
@@ -42,9 +42,9 @@ class ImageSet:
     """One named set.
 
     Attributes:
-        name: What commands call it, and the folder it gets.
-        title: What papers call it.
-        images: How many images it has.
+        name: Name in commands, and of its folder.
+        title: Name in papers.
+        images: Number of images.
         licence: The publisher's terms, in short.
         page: The official page, for people.
         sources: Places from which a command can fetch it, the first preferred; empty where its terms ask for a request.
@@ -118,7 +118,7 @@ _ENTRIES = (
         _RESEARCH,
         _BSDS_PAGE,
         (Source((_BSDS500,), "*BSDS500/data/images/t[re]*/*.jpg"),),
-        "For training beside BSDS100; 302003 is left out because it is Set5's 'woman'. No checksum is published.",
+        "For training, next to BSDS100; 302003 is left out because it is Set5's 'woman'. No checksum is published.",
         longest=481,
         left_out=("302003",),
     ),
@@ -261,7 +261,7 @@ def named(name: str) -> ImageSet:
 
 
 def data_root(root: Path | str | None = None) -> Path:
-    """Return the folder of all image sets: what is given, else ``FILTERLENS_DATA``, else the user's cache.
+    """Return the folder of all image sets: ``root``, else ``FILTERLENS_DATA``, else the user's cache.
 
     The cache is ``$XDG_CACHE_HOME/filterlens/data``, by default ``~/.cache/filterlens/data``.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetch an image set of the catalogue, or take it from what the user fetched by hand; whole or not at all."""
+"""Fetch an image set of the catalogue, or take it from a file of the user; whole or not at all."""
 
 import hashlib
 import shutil
@@ -36,14 +36,14 @@ def get_set(
     """Bring a set to ``root/NAME`` and verify it. A copy that is there and passes is left as it is.
 
     Args:
-        image_set: What to get.
+        image_set: The set.
         root: Folder of all image sets.
         source: An archive or folder that the user has; by default the set's own addresses are tried in order.
         force: Replace a folder that is there and does not pass.
-        progress: Where bars and notes go.
+        progress: Shows bars and notes.
 
     Returns:
-        What was verified; ``.filterlens.json`` in the folder records addresses and checksums.
+        The verification; ``.filterlens.json`` in the folder records addresses and checksums.
 
     Raises:
         FilterlensError: Nothing can be fetched, a checksum, the number of images or their pixels differ, an archive is
@@ -96,7 +96,7 @@ def _into_place(image_set: ImageSet, folder: Path, work: Path, source: Path | No
 
 
 def _from_addresses(image_set: ImageSet, work: Path, progress: Progress) -> tuple[list[Path], dict[str, object]]:
-    """Try the sources in order; where all fail, say why each did."""
+    """Try the sources in order; where all fail, give the reason of each."""
     failures = []
     for number, source in enumerate(image_set.sources):
         place = work / f"source-{number}"
@@ -174,15 +174,15 @@ def download(address: str, file: Path, *, checksum: str | None = None, progress:
 
     Args:
         address: ``https://…`` or ``http://…``.
-        file: Where it goes.
-        checksum: What it must have, ``sha256:…`` or ``md5:…``; None accepts what comes.
-        progress: Where the bar goes, in MiB.
+        file: The new file.
+        checksum: Expected checksum, ``sha256:…`` or ``md5:…``; None accepts any content.
+        progress: Shows a bar in MiB.
 
     Raises:
         FilterlensError: The address cannot be reached, the file comes short, or its checksum differs.
     """
-    kind, _, expected = (checksum or "sha256:").partition(":")
-    sums = {each: hashlib.new(each, usedforsecurity=False) for each in {"sha256", kind}}
+    algorithm, _, expected = (checksum or "sha256:").partition(":")
+    sums = {each: hashlib.new(each, usedforsecurity=False) for each in {"sha256", algorithm}}
     size = 0
     request = urllib.request.Request(address, headers={"User-Agent": "filterlens"})
     try:
@@ -199,9 +199,11 @@ def download(address: str, file: Path, *, checksum: str | None = None, progress:
         file.unlink(missing_ok=True)
         reason = getattr(error, "reason", None) or error
         raise FilterlensError(f"Cannot fetch {address}: {reason}.") from error
-    found = sums[kind].hexdigest()
+    found = sums[algorithm].hexdigest()
     if size < announced or (expected and found != expected):
         file.unlink()
-        what = f"{size} of {announced} bytes came" if size < announced else f"its {kind} is {found}, not {expected}"
+        what = (
+            f"{size} of {announced} bytes came" if size < announced else f"its {algorithm} is {found}, not {expected}"
+        )
         raise FilterlensError(f"{address} is not what it should be: {what}. Nothing was kept.")
     return sums["sha256"].hexdigest()

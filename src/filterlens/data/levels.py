@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file's values mean: black and white follow from a file's type and tags, never from its brightest pixel.
+"""The meaning of a file's values: its type and tags give black and white, never its brightest pixel.
 
 | the file holds | black … white |
 |---|---|
@@ -7,7 +7,7 @@
 | signed integers of n bits (a TIFF's SampleFormat 2) | 0 … 2ⁿ⁻¹ − 1 |
 | floating point (SampleFormat 3, PFM) | 0 … 1 |
 
-What lies outside is clipped, and a note says how much. A file whose values cannot have been meant so is refused: NaN
+Values outside are clipped, and a note gives their share. A file whose values must have another meaning is refused: NaN
 and infinity, floats most of which lie outside 0 … 1, and 32-bit integers all darker than the first of 255 levels.
 """
 
@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 Note = Callable[[str], None]
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of a TIFF
 SIGNED, WHITE_IS_ZERO = 2, 0
-HALF_A_LEVEL = 0.5 / 255  # so far beyond 0 … 1 a float may lie by rounding: no level of 8 bits changes
+HALF_A_LEVEL = 0.5 / 255  # distance beyond 0 … 1 that rounding explains: no level of 8 bits changes
 _AT_ONCE = 1 << 18  # pixels whose values are computed at once: no second copy of a large image
 
 
@@ -41,8 +41,8 @@ class Levels:
 
     Attributes:
         white: The value that is white; black is 0.
-        bits: Of the levels, 8 or 16.
-        inverted: Whether 0 is white instead.
+        bits: Depth of the levels, 8 or 16.
+        inverted: True where 0 is white instead.
     """
 
     white: float
@@ -53,7 +53,7 @@ class Levels:
         """Return levels, uint8 or uint16, in the values' shape.
 
         Raises:
-            FilterlensError: The values are not finite, or cannot have been meant so.
+            FilterlensError: The values are not finite, or must have another meaning.
         """
         most, dtype = 2**self.bits - 1, np.uint8 if self.bits == 8 else np.uint16
         if self.white == most and values.dtype == dtype:

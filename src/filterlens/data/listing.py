@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files of a folder are images, and what lies there besides: nothing is passed over without a word."""
+"""The images of a folder, and everything else there: nothing is passed over without a word."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ _MOST_ENTRIES = 10_000  # that are looked at to tell whether a subfolder holds i
 
 
 def _suffixes() -> Iterator[str]:
-    """Yield what the Pillow that is installed here reads."""
+    """Yield the suffixes that the installed Pillow reads."""
     yield from _ALWAYS
     for codec, suffixes in _WITH_A_CODEC.items():
         if codec in {**features.modules, **features.codecs} and features.check(codec):
@@ -32,12 +32,12 @@ SUFFIXES = frozenset(_suffixes())
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a folder.
+    """The content of a folder.
 
     Attributes:
         root: The folder; for one image the folder that holds it.
-        images: In the order of their names, folder by folder.
-        others: Files that are no images by their suffix.
+        images: Images in the order of their names, folder by folder.
+        others: Files without the suffix of an image.
         broken: Links that lead nowhere.
         folders: Subfolders with images that were not looked into.
     """
@@ -50,7 +50,7 @@ class Listing:
 
     @property
     def notes(self) -> list[str]:
-        """One line for each kind of thing that is left alone."""
+        """One line for each group of files that are left alone."""
         kinds = (
             ("no images, left alone", self.others),
             ("broken links, left alone", self.broken),
@@ -70,8 +70,8 @@ def find_images(source: Path | str, *, recursive: bool = False, leave_out: Path 
 
     Args:
         source: The folder; a path to one file counts as a folder with that file.
-        recursive: Also the images of all subfolders.
-        leave_out: A folder that is not entered: the output may lie in the input.
+        recursive: Include the images of all subfolders.
+        leave_out: A folder that is not entered, such as an output inside the input.
 
     Raises:
         FilterlensError: The source is missing or holds no image, or two images in one folder share a stem.
@@ -87,7 +87,7 @@ def find_images(source: Path | str, *, recursive: bool = False, leave_out: Path 
 
 
 def shown(name: Path | str) -> str:
-    r"""Write a file's name in one line: what is not printable is escaped, such as a line break or ``\x1b``."""
+    r"""Write a file's name in one line: unprintable characters are escaped, such as a line break or ``\x1b``."""
     return printable(str(name)).replace("\n", "\\n").replace("\t", "\\t")
 
 

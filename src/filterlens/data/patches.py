@@ -16,8 +16,8 @@ class PatchBank:
     Args:
         images: RGB images ``(3, H, W)`` uint8, of any sizes.
         patch: Side of the square patches in pixels.
-        device: Where the pixels live; the whole set needs 3 bytes a pixel there.
-        names: Of the images, for errors.
+        device: Device of the pixels; the whole set needs 3 bytes a pixel there.
+        names: Names of the images, for errors.
 
     Raises:
         FilterlensError: No image is given, or one is smaller than a patch.
@@ -56,7 +56,7 @@ class PatchBank:
         Args:
             batch: Number of patches, a multiple of ``views``. An image is drawn in proportion to its area.
             generator: A generator on the bank's device; the same state gives the same patches.
-            views: So many consecutive patches are of one image.
+            views: Number of consecutive patches of one image.
 
         Returns:
             ``(batch, 3, patch, patch)`` float32 in [0, 1], channels last in memory.

@@ -41,10 +41,10 @@ _COLOUR_SPACES = {False: b"RGB ", True: b"GRAY"}  # gray or not → bytes 16 to 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is kept of a file, with the orientation already applied to the pixels and taken out.
+    """Metadata of a file, with the orientation already applied to the pixels and taken out.
 
     Attributes:
-        icc: Colour profile; None also where it is of another colour space than the pixels now are.
+        icc: Colour profile; None where it is missing or fits another colour space than that of the pixels.
         exif: EXIF block.
         xmp: XMP packet.
         texts: Key → text of a PNG's text chunks.
@@ -65,7 +65,7 @@ class Metadata:
 
         Args:
             image: The loaded image (a PNG's texts behind the pixels are known then) after ``ImageOps.exif_transpose``.
-            gray: Whether the pixels stay gray; decides which profile fits.
+            gray: True where the pixels stay gray; a profile must fit that.
         """
         info = image.info
         texts = {key: text for key, text in getattr(image, "text", {}).items() if key != _XMP_IN_PNG}
@@ -105,7 +105,7 @@ class Metadata:
         return self._given("icc_profile", "dpi")
 
     def for_bmp(self) -> dict[str, Any]:
-        """Return the arguments with which Pillow writes it into a BMP, which knows no more."""
+        """Return the arguments with which Pillow writes it into a BMP, which holds nothing else."""
         return self._given("dpi")
 
     def _given(self, *names: str) -> dict[str, Any]:
@@ -141,9 +141,9 @@ class Picture:
         colours: ``(1, 3, H, W)`` float32 in [0, 1]; three equal channels where gray.
         alpha: Opacity ``(1, 1, H, W)`` in [0, 1], or None where the file has none.
         bits: Per channel in the file, 8 or 16.
-        gray: Whether it is written as gray.
+        gray: True where it is written as gray.
         metadata: Profile, EXIF and so on.
-        frames: More than 1 for an animation, of which this is the first frame.
+        frames: Number of frames; this is the first one.
     """
 
     colours: Tensor
@@ -266,7 +266,7 @@ def write_picture(path: Path | str, picture: Picture, note: Note = silent) -> No
     """Write a picture in the format that the name says, whole or not at all.
 
     PNG and TIFF hold everything, WebP (without loss) all but 16 bits, BMP neither these nor transparency, and JPEG
-    (quality 95, full colour resolution) changes colours a little. What a format cannot hold is told.
+    (quality 95, full colour resolution) changes colours a little. A note names what a format cannot hold.
 
     Args:
         path: Ends in one of :data:`WRITTEN`; any other name gets a PNG.
@@ -295,7 +295,7 @@ def check_writable(path: Path | str, picture: Picture) -> None:
     """Refuse a picture that is larger than the format allows.
 
     Raises:
-        FilterlensError: It is.
+        FilterlensError: It is larger.
     """
     height, width = picture.colours.shape[-2:]
     written = WRITTEN.get(Path(path).suffix.lower(), WRITTEN[PNG])
@@ -307,7 +307,7 @@ def check_writable(path: Path | str, picture: Picture) -> None:
 
 
 def _as_held(written: "Written", picture: Picture, path: Path | str, note: Note) -> Picture:
-    """Reduce a picture to what a format holds, and say so."""
+    """Reduce a picture to the capabilities of a format, with a note."""
     lost = []
     if picture.bits > written.bits:
         lost.append(f"{written.bits} of {picture.bits} bits")
@@ -322,14 +322,14 @@ def _as_held(written: "Written", picture: Picture, path: Path | str, note: Note)
 
 @dataclass(frozen=True)
 class Written:
-    """A format that is written.
+    """A file format for pictures.
 
     Attributes:
-        name: For people.
-        save: Writes a picture into a file that is replaced.
-        bits: Per channel at most.
-        has_opacity: Whether it holds transparency.
-        longest: Pixels a side at most.
+        name: Name in messages.
+        save: Function that writes a picture into a file.
+        bits: Greatest depth of a channel.
+        has_opacity: True where it holds transparency.
+        longest: Greatest number of pixels of a side.
     """
 
     name: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ground-truth images in whatever form a user holds them, one at a time, so a large folder needs little memory."""
+"""Ground-truth images from files or tensors, read one at a time, so that a large folder needs little memory."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping

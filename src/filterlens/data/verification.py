@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is this folder the standard set? Answered from the pixels, so names, formats and where it came from do not matter."""
+"""Is this folder the standard set? The pixels decide; names, formats and origin do not matter."""
 
 import hashlib
 from collections import Counter
@@ -16,18 +16,18 @@ from filterlens.progress import SILENT, Progress
 
 @dataclass(frozen=True)
 class Verification:
-    """What a folder holds, set against what the catalogue says.
+    """The content of a folder, compared with the catalogue.
 
     Attributes:
-        name: The set.
-        folder: Where it lies.
-        images: How many images lie there.
-        expected: How many the set has.
+        name: Name of the set.
+        folder: The folder.
+        images: Number of images in the folder.
+        expected: Number of images of the set.
         digest: SHA-256 over the sorted pixel digests of all images: one number for the folder's content.
-        missing: Standard images that are not there, by their standard names; empty where no pixels are known.
-        strangers: Files whose pixels are no image of the set, or one that is there already.
-        by_pixels: Whether the catalogue knows the set's pixels, or only number and size of its images.
-        longest: What the longer side of every image must be, where it is not; else None.
+        missing: Standard names of the images that are missing; empty where no pixels are known.
+        strangers: Files whose pixels are no image of the set, or a second copy of one.
+        by_pixels: True where the catalogue knows the set's pixels, not only number and size of its images.
+        longest: Expected longer side, where an image has another one; else None.
     """
 
     name: str

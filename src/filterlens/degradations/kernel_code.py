@@ -8,7 +8,7 @@ from filterlens.degradations.randomness import derive_seed
 from filterlens.degradations.ranges import BlurRange
 from filterlens.errors import UsageError
 
-ROUNDING = 1e-12  # of the size of all kernels: what lies below it in float64 is no direction of theirs
+ROUNDING = 1e-12  # relative to the size of all kernels: smaller singular values are rounding errors of float64
 
 
 def kernel_basis(blur: BlurRange, code: int = 10, *, samples: int = 30_000, seed: int = 0) -> Tensor:
@@ -16,14 +16,14 @@ def kernel_basis(blur: BlurRange, code: int = 10, *, samples: int = 30_000, seed
 
     Source: DAN (Luo et al., NeurIPS 2020) and its published code. The directions are those of *centred* kernels, the
     mean kernel m taken away before the decomposition; but a kernel is *encoded as it is*, ``kernel.flatten() @ basis``,
-    so that every code carries the constant offset of m. What the code keeps of a kernel k is therefore
+    so that every code carries the constant offset of m. The code describes a kernel k as
     m + basis (code(k) − code(m)): measured on 2,000 fresh kernels at ten numbers, the relative error (root mean
     square) is 3.2e-5 for ``blur:0.2..4`` and 0.16 for ``blur:0.2..4,sigma_y=0.2..4,angle=0..180``.
 
     Args:
         blur: The range that the kernels are drawn from.
-        code: How many numbers describe a kernel.
-        samples: How many kernels are drawn; at 21 pixels 30,000 take 1.4 s on one core and 530 MB for a moment.
+        code: Numbers in the code of a kernel.
+        samples: Number of kernels that are drawn; at 21 pixels 30,000 take 1.4 s on one core and 530 MB for a moment.
         seed: Decides the kernels. A longer code begins with the columns of a shorter one.
 
     Raises:
@@ -38,8 +38,8 @@ def principal_directions(kernels: Tensor, code: int, name: str = "the kernels") 
 
     Args:
         kernels: ``(N, k, k)`` float64.
-        code: How many.
-        name: What the error calls the kernels.
+        code: Number of columns.
+        name: Name of the kernels in the error.
 
     Raises:
         UsageError: The kernels have fewer directions than asked for.

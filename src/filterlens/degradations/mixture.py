@@ -40,7 +40,7 @@ class Coin:
 
     @classmethod
     def of(cls, text: str, probability: float) -> "Coin":
-        """Read what a coin carries: a degradation as ``blur:2``, or a range as ``blur:0.2..4``."""
+        """Make a coin of a written degradation, ``blur:2``, or a range, ``blur:0.2..4``."""
         return cls(parse_range(str(text)) or Degradation.parse(text), probability)
 
     @property
@@ -74,7 +74,7 @@ class Degraded:
 
     Attributes:
         lowered: LR patches ``(B, 3, H/scale, W/scale)`` on 256 levels.
-        blurs: For every coin with a blur the kernels ``(B, k, k)``: what fell on the sample, or the delta.
+        blurs: Kernels ``(B, k, k)`` of every coin with a blur: the sample's own, or the delta where none fell.
     """
 
     lowered: Tensor
@@ -131,7 +131,7 @@ class Mixture:
         return self.degrade(images, scale, generator).lowered
 
     def degrade(self, images: Tensor, scale: int, generator: torch.Generator, *, views: int = 1) -> Degraded:
-        """Degrade as :meth:`apply` does, and tell with which kernels.
+        """Degrade as :meth:`apply` does, and return the kernels too.
 
         Args:
             images: HR patches ``(B, 3, H, W)`` in [0, 1].
@@ -216,7 +216,7 @@ def convolve_each(images: Tensor, kernels: Tensor, *, are_round: bool) -> Tensor
     Args:
         images: ``(B, C, H, W)``.
         kernels: ``(B, k, k)`` of the images' type, k odd.
-        are_round: Whether every kernel is an isotropic Gaussian, the outer product of its marginals.
+        are_round: True where every kernel is an isotropic Gaussian, the outer product of its marginals.
 
     Raises:
         FilterlensError: An image is not larger than half the kernel, so its border cannot be reflected.
@@ -248,10 +248,10 @@ def composed(first: Tensor, second: Tensor) -> Tensor:
 
 
 def representatives(coin: Coin) -> list[str]:
-    """Write the fixed degradations that stand for a coin when a network is validated.
+    """Return the fixed degradations, as written, that represent a coin in the validation of a network.
 
-    A fixed effect stands for itself, a range for its middle. Of an anisotropic range the middle would be round, so one
-    long kernel stands for it: three quarters up the range of ``sigma``, a quarter up that of ``sigma_y``.
+    A fixed effect represents itself, and the middle a range. Of an anisotropic range the middle would be round, so one
+    long kernel represents it: three quarters up the range of ``sigma``, a quarter up that of ``sigma_y``.
 
     Example:
         >>> representatives(Coin.of("blur:0.2..4", 1)), representatives(Coin.of("noise:0..0.1", 1))

@@ -101,11 +101,11 @@ class Degradation:
         Args:
             images: HR images ``(B, 3, H, W)``, RGB in [0, 1]; H and W multiples of ``scale``.
             scale: Down-sampling factor; 1 keeps the size.
-            seed: With ``keys``, decides the noise.
+            seed: Seed of the noise, together with ``keys``.
             keys: One key per image; by default made from the content, so order and batch do not matter.
             resampler: See :func:`filterlens.degradations.resample.downsample`.
             differentiable: Use the differentiable JPEG and let the gradient pass straight through the rounding.
-            random: Replaces ``seed`` and ``keys`` (training draws from a stream).
+            random: Source in place of ``seed`` and ``keys`` (training draws from a stream).
 
         Returns:
             LR images ``(B, 3, H/scale, W/scale)`` in [0, 1] on 256 levels.

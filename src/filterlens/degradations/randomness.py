@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where random numbers come from: keyed by image for results, streamed by generator for training."""
+"""Sources of random numbers: keyed by image for results, streamed from a generator for training."""
 
 import hashlib
 from collections.abc import Sequence

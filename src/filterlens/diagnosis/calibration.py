@@ -71,7 +71,7 @@ def best_threshold(scores: Tensor, present: Tensor) -> tuple[float, float]:
 
     Args:
         scores: Overlap per input, ``(n,)``.
-        present: Which inputs have the degradation, ``(n,)`` bool.
+        present: True for inputs with the degradation, ``(n,)``.
 
     Raises:
         UsageError: All inputs have it, or none.
@@ -179,8 +179,8 @@ def calibrate_on_images(
         patches: Number of 64×64 LR patches of every image; each is an input of its own.
         seed: Seed of the noise.
         resampler: Resampler of the down-sampling.
-        reading: How filter^x is found.
-        progress: Where the bar goes.
+        reading: Settings with which filter^x is found.
+        progress: Shows a bar.
 
     Returns:
         Percent → degradation → calibration.

@@ -62,7 +62,7 @@ class Classifier:
         percent: Share of the filters in filter^D and in filter^x.
         thresholds: Degradation → threshold on the overlap score.
         calibrations: Degradation → calibration, for probabilities and hidden degradations; may be empty.
-        reading: How filter^x is found.
+        reading: Settings with which filter^x is found.
 
     Raises:
         UsageError: A threshold is missing, or the sets have different sizes.

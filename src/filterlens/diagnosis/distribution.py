@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where in the network the selected filters sit, and how that differs from chance."""
+"""The layers of the selected filters, compared with chance."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def depth_of(rows: Iterable[LayerShare]) -> float:
 
 
 def chance_depth(rows: Sequence[LayerShare]) -> float:
-    """Return the mean relative depth of all filters: what a selection by chance has on average."""
+    """Return the mean relative depth of all filters: that of a random selection on average."""
     return sum(row.position * row.filters for row in rows) / max(1, sum(row.filters for row in rows))
 
 
@@ -65,9 +65,9 @@ def depth_estimate(
 
     Args:
         selection: Not empty.
-        resamples: How many draws.
-        level: Of the interval.
-        seed: Of the draws.
+        resamples: Number of draws.
+        level: Level of the interval.
+        seed: Seed of the draws.
 
     Raises:
         UsageError: The selection is empty.
@@ -88,7 +88,7 @@ def uniformity(selection: "Selection", *, draws: int = 10_000, seed: int = 0) ->
     Args:
         selection: Not empty.
         draws: Random selections of the same size (multivariate hypergeometric: a filter is chosen once).
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         UsageError: The selection is empty.

@@ -64,7 +64,7 @@ class FoundFilters:
             pair: The pair of the rankings, on the device of the computation.
             percent: Share of the filters in filter^D and filter^x.
             thresholds: ``calibrated`` or ``paper``.
-            reading: How filter^x is found.
+            reading: Settings with which filter^x is found.
 
         Raises:
             UsageError: The percentage is not possible or not calibrated, or the thresholds are unknown.

@@ -3,10 +3,10 @@
 
 OS(x, D) = |filter^D ∩ filter^x| / |filter^x| (paper, section on degradation prediction). filter^D is the top p % of a
 ranking; filter^x is the top p % by the magnitudes of FAIG on the single input x. The magnitudes are taken as they are:
-less the mean magnitudes of clean inputs, the overlap of blurred inputs rose and that of noisy ones fell, and no more
-inputs were told rightly (both shipped pairs, 120 patches), so that nothing but the rankings is needed.
+without the mean magnitudes of clean inputs, the overlap of blurred inputs rose and that of noisy ones fell, and no more
+inputs were classified correctly (both shipped pairs, 120 patches), so that nothing but the rankings is needed.
 
-What the score cannot see: of the change of the shipped pairs on a noisy input nearly all is denoising, so blur beneath
+The score has a blind spot: nearly all of the change of the shipped pairs on a noisy input is denoising, so blur beneath
 noise of the trained strength leaves no trace in filter^x. Calibration finds this out, and verdicts say so.
 """
 
@@ -70,7 +70,7 @@ def input_magnitudes(
         pair: Baseline and target.
         image: LR ``(1, 3, h, w)`` in [0, 1], as the network would get it.
         truth: HR ``(1, 3, h·s, w·s)``, for the objective ``truth`` alone.
-        reading: How the filters are found; the default needs no ground truth.
+        reading: Settings of the reading; the default needs no ground truth.
 
     Returns:
         ``(filters,)`` float64 on the CPU, with the sum 1.
@@ -195,7 +195,7 @@ def _whole(pair: ModelPair, image: Tensor, truth: Tensor, reading: Reading) -> T
 
 
 def precision_on(pair: ModelPair, reading: Reading) -> str:
-    """Return ``fp32`` or ``bf16``: what the reading's precision means on the pair's device."""
+    """Return ``fp32`` or ``bf16``: the reading's precision on the pair's device."""
     return resolve_precision(reading.precision, pair.device) if pair.dtype.itemsize == 4 else "fp32"
 
 

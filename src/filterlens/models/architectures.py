@@ -31,7 +31,7 @@ def build(architecture: str, **options: Any) -> nn.Module:
 
     Args:
         architecture: A name in :data:`ARCHITECTURES`.
-        options: What its class takes, for example ``scale=2``.
+        options: Arguments of its class, for example ``scale=2``.
 
     Raises:
         UsageError: Unknown architecture, an option that it cannot take, or a value that is not legal or does not
@@ -41,7 +41,7 @@ def build(architecture: str, **options: Any) -> nn.Module:
         raise unknown("architecture", architecture, ARCHITECTURES)
     check_options(architecture, options)
     check_values(architecture, options)
-    with Bounded.by_memory(), torch.device("meta"):  # where tensors have shapes alone
+    with Bounded.by_memory(), torch.device("meta"):  # tensors there have shapes only
         ARCHITECTURES[architecture](**options)
     return ARCHITECTURES[architecture](**options)
 

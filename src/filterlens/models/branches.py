@@ -19,9 +19,9 @@ _READS_CODE = re.compile(r"restorer\.body\.\d+\.conv1")
 
 
 def branch_names(architecture: str) -> tuple[str, ...]:
-    """Return the branches: what finds the degradation, what brings it to the restoration, and what restores.
+    """Return the branches that find the degradation, bring it to the restoration, and restore.
 
-    Networks of one branch have the last one alone.
+    Networks of one branch have only the last one.
 
     Raises:
         UsageError: Unknown architecture.
@@ -36,8 +36,8 @@ def parameter_branch(name: str, architecture: str) -> str:
 
     - DAN: *degradation* is the estimator, *restoration* the restorer. Its convolutions that read the code together
       with features count as restoration here; :func:`filter_branches` tells their filters apart.
-    - DASR: *degradation* is the encoder; *conditioning* what turns its representation into kernels and channel
-      weights; *restoration* the rest of the restorer.
+    - DASR: *degradation* is the encoder; *conditioning* the layers that turn its representation into kernels and
+      channel weights; *restoration* the rest of the restorer.
 
     Raises:
         UsageError: Unknown architecture.
@@ -61,9 +61,9 @@ def filter_branches(
     (input channels from ``features`` on) are *conditioning*.
 
     Args:
-        space: Of a network of the architecture.
-        architecture: Its name.
-        options: What it was built with; ``features`` is read off the first layer where it is not named.
+        space: Filters of a network.
+        architecture: Name of its architecture.
+        options: Its options; ``features`` is read off the first layer where it is missing.
 
     Returns:
         The branches' names, and for every filter the place of its own, ``(filters,)`` int64.

@@ -27,18 +27,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network from a file, with what the file says of it.
+    """A network from a file, with the file's own description of it.
 
     Attributes:
-        network: On the CPU, float32, in evaluation mode.
-        architecture: Its name in :data:`filterlens.models.architectures.ARCHITECTURES`; ``spandrel:NAME`` for what
-            spandrel recognised; or the user's factory, ``package.module:factory``.
-        options: What the architecture was built with, for example ``{"scale": 2}``.
+        network: The network, on the CPU, float32, in evaluation mode.
+        architecture: Its name in :data:`filterlens.models.architectures.ARCHITECTURES`; ``spandrel:NAME`` where
+            spandrel recognised it; or the user's factory, ``package.module:factory``.
+        options: Options of the architecture, for example ``{"scale": 2}``.
         card: The file's own card; empty for foreign files.
-        path: Where it came from.
-        sha256: Of the file.
-        notes: What was chosen or changed when it was read: which of several sets of weights, which prefix is gone.
-            They are logged too, and commands print them.
+        path: The file.
+        sha256: Hash of the file.
+        notes: Choices and changes on reading: which of several sets of weights, which prefix is gone. They are logged
+            too, and commands print them.
     """
 
     network: nn.Module
@@ -67,9 +67,9 @@ def save_network(
 
     Args:
         path: A ``.safetensors`` file.
-        network: Its ``state_dict`` is written.
-        architecture: How to build it again.
-        options: With which options.
+        network: The network whose ``state_dict`` is written.
+        architecture: Name of its architecture.
+        options: Options to build it again.
         card: Recipe, data, figures: anything that JSON can hold.
         dtype: Storage type of floating-point tensors; ``torch.float16`` halves the file.
     """
@@ -85,17 +85,17 @@ def load_network(path: Path | str, architecture: str | None = None, scale: int |
     """Read a checkpoint strictly: every tensor must be there, fit, and be finite.
 
     Args:
-        path: Safetensors, or what ``torch.save`` wrote, whatever the name: bare weights, or weights under any key, next
+        path: Safetensors, or a file of ``torch.save``, whatever the name: bare weights, or weights under any key, next
             to anything else. Moving averages (``params_ema``, ``ema``, ``net_g_ema`` …) are preferred. A prefix of
             all names (``module.``, ``_orig_mod.``, ``net_g.`` …) is taken off where the names do not fit with it. Also
-            the published files of DAN v1 and DASR, and of whatever spandrel knows.
-        architecture: Overrides what the card or the shapes say; or a factory of your own that builds the network,
+            the published files of DAN v1 and DASR, and of all architectures that spandrel knows.
+        architecture: Name that overrides card and shapes; or a factory of your own that builds the network,
             ``package.module:factory`` or ``package.module:factory,option=value``. Its code runs.
-        scale: Overrides what the card or the shapes say.
+        scale: Upscaling factor that overrides card and shapes.
 
     Raises:
         FilterlensError: The file is missing, damaged, no checkpoint, would run code, holds NaN or other numbers than
-            weights are, or fits no known architecture; the message names what is missing and what would fit.
+            weights are, or fits no known architecture; the message names the missing tensors and what would fit.
         UsageError: The scale is not the network's.
     """
     path = Path(path)
@@ -110,9 +110,9 @@ def load_network(path: Path | str, architecture: str | None = None, scale: int |
 
 
 def read_content(path: Path) -> tuple[Any, dict[str, Any]]:
-    """Read what a checkpoint holds, as it is in the file, and its filterlens header (empty for foreign files).
+    """Read the content of a checkpoint, and its filterlens header (empty for foreign files).
 
-    What kind of file it is decides its content, not its name.
+    The file's first bytes decide how it is read, not its name.
 
     Raises:
         FilterlensError: As in :func:`load_network`.
@@ -135,7 +135,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _check_header(header: Any) -> None:
     if not isinstance(header, dict):
         raise ValueError(f"its '{_CARD}' header is no JSON object")
-    kinds = {"architecture": str | None, "options": dict, "card": dict}
-    for key, kind in kinds.items():
-        if not isinstance(header.get(key, {} if key != "architecture" else None), kind):
+    types = {"architecture": str | None, "options": dict, "card": dict}
+    for key, expected in types.items():
+        if not isinstance(header.get(key, {} if key != "architecture" else None), expected):
             raise ValueError(f"in its '{_CARD}' header {key} is {str(header[key])[:60]!r}")

@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 257, 8  # LR pixels of the strip on which the receptive field is
 
 @dataclass(frozen=True)
 class Complexity:
-    """The size and the price of a network.
+    """The size and the cost of a network.
 
     Attributes:
         parameters: Trainable numbers.
@@ -33,8 +33,8 @@ class Complexity:
 def complexity(network: nn.Module, *, height: int = SIDE, width: int = SIDE) -> Complexity:
     """Count on an image of ``height`` x ``width`` LR pixels; nothing is computed.
 
-    What a network does once per image (linear layers, attention) is spread over the pixels, so it weighs less in a
-    larger image.
+    Work that a network does once per image (linear layers, attention) is spread over the pixels, so it weighs less in
+    a larger image.
     """
     probe = copy.deepcopy(network).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -44,7 +44,7 @@ def complexity(network: nn.Module, *, height: int = SIDE, width: int = SIDE) -> 
 
 
 def matched_blocks(multiply_adds: float, scale: int, features: int = 64) -> int:
-    """Return how many blocks the SRResNet has that comes nearest to so many multiply-adds per LR pixel, at least 1.
+    """Return the number of blocks of the SRResNet that comes nearest to these multiply-adds per LR pixel, at least 1.
 
     Raises:
         UsageError: The number is not positive.

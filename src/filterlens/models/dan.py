@@ -17,7 +17,7 @@ SLOPE = 0.2
 
 
 class Unrolled(NamedTuple):
-    """What every loop computed.
+    """The results of every loop.
 
     Attributes:
         images: One HR image ``(B, 3, H·scale, W·scale)`` per loop, the last one is the result.
@@ -118,7 +118,7 @@ class DAN(nn.Module):
         features: Channels of the restorer; the estimator has half of them.
         blocks: Conditional blocks of the restorer.
         estimator_blocks: Conditional blocks of the estimator.
-        loops: How often restorer and estimator take turns.
+        loops: Turns of restorer and estimator.
         code: Numbers in a kernel's code.
         kernel: Width of the kernels, odd.
 
@@ -170,8 +170,8 @@ class DAN(nn.Module):
 
         Args:
             x: LR ``(B, 3, H, W)`` in [0, 1].
-            detached: As DAN is trained: no gradient flows from one branch into the other, so that only the last loop
-                matters; the graph of the earlier ones is not built.
+            detached: True for training as DAN's authors do it: no gradient flows from one branch into the other, so
+                that only the last loop matters; the graph of the earlier ones is not built.
         """
         code = self.initial_code.expand(len(x), -1)
         images, codes = [], []

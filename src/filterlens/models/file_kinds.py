@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file is, by its first bytes and not by its name; what is no checkpoint is refused with the remedy."""
+"""The type of a file, by its first bytes and not its name; files that are no checkpoints are refused with a remedy."""
 
 import os
 import stat
@@ -74,7 +74,7 @@ def limit() -> float:
 
 
 def raise_limit(wanted: float) -> str:
-    """Say how to let through what has so many bytes."""
+    """Say how to raise the limit for a file of so many bytes."""
     return f"If you trust it and have the memory: {LIMIT}={int(wanted / GB) + 1} filterlens …"
 
 

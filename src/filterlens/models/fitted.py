@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any network made to take any RGB image: what it asks of its input is found out, and images are padded up to that.
+"""Any network made to take any RGB image: its demands on the input are found by trial, and images are padded to them.
 
 Some blocks train several branches and compute with one fused weight (RepVGG, Ding et al. 2021; SPAN's Conv3XC): in
 evaluation mode the trained weights are no longer on the way from input to output. In training mode they are, with the
@@ -60,7 +60,7 @@ def scale_and_needs(network: nn.Module, source: str) -> tuple[int, Needs]:
     A size is legal if the network takes it and returns an image ``scale`` times as large.
 
     Args:
-        network: In evaluation mode.
+        network: The network, in evaluation mode.
         source: Name of the network in errors.
 
     Raises:
@@ -105,7 +105,7 @@ def _output(network: nn.Module, channels: int, height: int, width: int) -> tuple
 
 
 def padded(images: Tensor, height: int, width: int) -> Tensor:
-    """Continue images ``(…, h, w)`` below and to the right by reflection; what is wider, by the last pixel."""
+    """Continue images ``(…, h, w)`` below and to the right by reflection, and beyond that with the last pixel."""
     below, right = height - images.shape[-2], width - images.shape[-1]
     if not (below or right):
         return images
@@ -186,7 +186,7 @@ class _Fitted(nn.Module):
 
 
 class _Inner:
-    """The network without what is around it, for a function that calls it and may ask for its attributes."""
+    """The network without its wrapper, for a function that calls it and may read its attributes."""
 
     def __init__(self, network: nn.Module, forward: Callable[..., Any]) -> None:
         self._network, self._forward = network, forward
@@ -210,7 +210,7 @@ def branches_in_use(network: nn.Module, images: Tensor) -> tuple[nn.Module, tupl
     the network never calls) stays as it is.
 
     Args:
-        network: In evaluation mode.
+        network: The network, in evaluation mode.
         images: Input on which it is tried.
 
     Raises:
@@ -303,7 +303,7 @@ def fix(module: nn.Module, names: Iterable[str]) -> None:
 
 
 def fix_what_is_frozen(network: nn.Module) -> None:
-    """Turn what an architecture freezes (the mean of a data set, as a convolution) into constants.
+    """Turn frozen parameters (the mean of a data set, as a convolution) into constants.
 
     Where everything is frozen, it was meant for something else, and stays.
     """

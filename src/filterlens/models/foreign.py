@@ -30,9 +30,9 @@ class Recognised:
     """A network that was built from its weights.
 
     Attributes:
-        network: Takes RGB images of any size.
-        architecture: How a card or ``run.json`` calls it.
-        options: What it was built with, ``scale`` among them.
+        network: The network; it takes RGB images of any size.
+        architecture: Its name in a card or ``run.json``.
+        options: Its options, ``scale`` among them.
     """
 
     network: nn.Module

@@ -130,7 +130,7 @@ def _by_spandrel(wanted: str, source: str, weights: Weights) -> Recognised:
 def _by_names(
     sets: Sequence[WeightSet], header: Mapping[str, Any], source: str, asked: str | None, scale: int | None
 ) -> tuple[Recognised, WeightSet]:
-    """Build a network of filterlens; what it does not know and nobody named is left to spandrel."""
+    """Build a network of filterlens, or else, where no architecture is named, one of spandrel."""
     try:
         return _first(sets, partial(_here, header, source, asked, scale), source)
     except UnrecognisedError as refusal:
@@ -190,7 +190,7 @@ def recognise(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[str
     DAN's number of loops and DASR's range of pixel values leave no trace in shapes: they are the published ones.
 
     Raises:
-        UnrecognisedError: Nothing fits; the message says what was found and what would fit.
+        UnrecognisedError: Nothing fits; the message names the first tensors, and what would fit.
     """
     for architecture, fit in _FITS.items():
         options = fit(weights)

@@ -25,8 +25,8 @@ def start_near_identity(network: nn.Module) -> None:
     SRCNN-style network, batch 16, the training L1 after 200 steps was 0.020, against 0.048 without (and 0.022 after
     2,100 steps without).
 
-    DAN and DASR begin near bilinear upsampling, which SRResNet has as a skip: their residual branches are scaled down,
-    and the first three channels of what lies before and after them carry the image. Their degradation branches begin
+    DAN and DASR begin near bilinear upsampling, like SRResNet with its skip: their residual branches are scaled down,
+    and the first three channels of the layers before and after them carry the image. Their degradation branches begin
     blind to brightness: without that, 2,500 steps taught DAN's estimator no more than the mean code, and DASR's encoder
     less than random weights have. DAN's basis must have been set, since its estimator begins at the delta kernel's
     code. Measured with 32 features on blurred photographs, batch 16,
@@ -36,7 +36,7 @@ def start_near_identity(network: nn.Module) -> None:
     Networks of other kinds stay as they are: their skip does it.
 
     Args:
-        network: With fresh random weights; odd kernels.
+        network: A network with fresh random weights and odd kernels.
     """
     match network:
         case SRCNNStyle():
@@ -86,7 +86,7 @@ def _start_dasr(network: DASR) -> None:
 
 
 def _start_blind_to_brightness(conv: nn.Conv2d, over: tuple[int, ...]) -> None:
-    """Let the weights sum to zero over these axes: brightness says nothing of a degradation, and drowns what does."""
+    """Let the weights sum to zero over these axes: brightness says nothing of a degradation, and drowns the rest."""
     conv.weight.sub_(conv.weight.mean(over, keepdim=True))
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 

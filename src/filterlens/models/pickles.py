@@ -40,7 +40,7 @@ _KEYS = ("params_ema", "state_dict", "model_state_dict", "params", "model", "net
 
 
 def read_pickled(path: Path) -> Any:
-    """Return what a pickled checkpoint holds: containers and tensors, and no other objects.
+    """Return the content of a pickled checkpoint: containers and tensors, and no other objects.
 
     Raises:
         FilterlensError: It is damaged, holds other objects, or says that it holds more numbers than it has bytes.
@@ -63,13 +63,13 @@ def read_pickled(path: Path) -> Any:
 
 
 class _Words:
-    """What a pickle says, found without obeying it.
+    """The words of a pickle, read without executing it.
 
     Attributes:
         classes: The names of classes and functions.
         strings: All texts.
         protocol: The highest of the pickles.
-        largest: How many numbers the largest tensor has.
+        largest: Numbers in the largest tensor.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -136,7 +136,7 @@ def _damaged(path: Path, reason: str) -> FilterlensError:
 
 
 def _harmless(reason: str) -> str:
-    """Drop what PyTorch says of a switch that would run the file's code."""
+    """Drop PyTorch's hint at a switch that would run the file's code."""
     return "" if "weights_only" in reason else reason
 
 
@@ -150,7 +150,7 @@ def _code(path: Path, classes: list[str], strings: list[str]) -> FilterlensError
 
 
 def _conversion(path: Path, classes: list[str], strings: list[str]) -> tuple[str, str]:
-    """Say how to get at the weights safely, with a command line where there is one."""
+    """Return advice on how to get the weights safely, and a command line where there is one."""
     key = next((each for each in _KEYS if each in strings), None)
     if key is None or any(name not in _SAFE for name in classes) or re.search(r"[^\w./ -]", str(path)):
         return (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights into a network: every tensor must be there, fit, be of the right kind of numbers, and be finite."""
+"""Strict loading: every tensor must be present, fit, have the right type of numbers, and be finite."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ class UnfitError(FilterlensError):
     """Weights are not those of a network, so others in the same file may be.
 
     Attributes:
-        problems: How many tensors do not fit.
+        problems: Number of tensors that do not fit.
     """
 
     def __init__(self, text: str, problems: int) -> None:
@@ -27,10 +27,10 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], source: str
     """Load the weights into the network.
 
     Args:
-        network: Is changed.
+        network: The network, which is changed.
         weights: Name → tensor.
         source: The file, for messages.
-        architecture: What messages call the network.
+        architecture: Name of the network in messages.
 
     Raises:
         UnfitError: A tensor is missing, unexpected, or of another shape.
@@ -87,32 +87,32 @@ def refuse_other_numbers(weights: Mapping[str, Tensor], wanted: Mapping[str, Ten
             belong = _words(wanted[name].dtype)
             remedy = "If it is quantised, take the weights from before that" if not tensor.is_complex() else ""
             raise FilterlensError(
-                f"Checkpoint '{source}' holds {_words(tensor.dtype)} ({_kind(tensor.dtype)}) in '{name[:100]}', where "
+                f"Checkpoint '{source}' holds {_words(tensor.dtype)} ({_short(tensor.dtype)}) in '{name[:100]}', where "
                 f"{belong} belong. {remedy or 'Take a checkpoint of real numbers'}."
             )
 
 
-def _keeps(tensor: Tensor, kind: torch.dtype) -> bool:
-    """Whether the numbers are of the kind, or are the same numbers in it."""
-    if kind.is_complex:
+def _keeps(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether the numbers are of the type, or are the same numbers in it."""
+    if dtype.is_complex:
         return tensor.is_floating_point() or tensor.is_complex()
-    if kind.is_floating_point:
+    if dtype.is_floating_point:
         return tensor.is_floating_point()
     if tensor.is_complex():
         return False
-    return torch.equal(tensor.to(kind).to(tensor.dtype), tensor)
+    return torch.equal(tensor.to(dtype).to(tensor.dtype), tensor)
 
 
-def _words(kind: torch.dtype) -> str:
-    if kind == torch.bool:
+def _words(dtype: torch.dtype) -> str:
+    if dtype == torch.bool:
         return "truth values"
-    if kind.is_complex:
+    if dtype.is_complex:
         return "complex numbers"
-    return "floating-point numbers" if kind.is_floating_point else "whole numbers"
+    return "floating-point numbers" if dtype.is_floating_point else "whole numbers"
 
 
-def _kind(kind: torch.dtype) -> str:
-    return str(kind).removeprefix("torch.")
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _shape(tensor: Tensor) -> str:

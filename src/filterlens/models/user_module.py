@@ -28,7 +28,7 @@ _EXAMPLE = "my_package.networks:build or my_package.networks:build,features=32"
 
 @dataclass(frozen=True)
 class Factory:
-    """What builds a network: a class or function of a module, with keyword options.
+    """A class or function of a module that builds a network, with keyword options.
 
     Attributes:
         module: Its dotted name.
@@ -147,7 +147,7 @@ def _value(text: str) -> Any:
 
 
 def not_named(architecture: str, also: str = "") -> str:
-    """Say why the code that a file names is not run, and what the user can give: ``also``, and the architecture."""
+    """Say why the code that a file names is not run, and which options run it: ``also`` and ``--architecture``."""
     return (
         f"filterlens imports nothing that you did not name: if you trust it, give {also}--architecture {architecture}."
     )

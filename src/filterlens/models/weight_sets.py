@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sets of weights in a checkpoint: under which keys and prefixes they lie, and in which order they are tried.
+"""The sets of weights in a checkpoint: their keys and prefixes, and the order in which they are tried.
 
 One rule for all kinds of files. Keys of containers and the parts of dotted names are steps of one path, so
 ``{"params": {"module.conv.weight": …}}`` in a pickle is what ``params.module.conv.weight`` is in a safetensors file.
@@ -41,7 +41,7 @@ class WeightSet:
         path: Steps that lead to them in the file.
         tensors: Name → tensor, without these steps; as in the file.
         source: The file, for messages.
-        keys: How many of the steps are keys of containers; the others are prefixes of names.
+        keys: Number of steps that are keys of containers; the others are prefixes of names.
         left_out: Counters, which are no weights.
     """
 
@@ -53,7 +53,7 @@ class WeightSet:
 
     @property
     def rank(self) -> int:
-        """``AVERAGE``, ``KNOWN`` or ``OTHER``, by what the steps are called."""
+        """``AVERAGE``, ``KNOWN`` or ``OTHER``, by the names of the steps."""
         if any(map(_is_average, self.path)):
             return AVERAGE
         return KNOWN if all(step.lower() in _PLAIN for step in self.path) else OTHER
@@ -65,12 +65,12 @@ class WeightSet:
 
     @property
     def prefix(self) -> str:
-        """What every name in the file begins with; empty where the names are the network's own."""
+        """Common beginning of the names in the file; empty where the names are the network's own."""
         return "".join(f"{step}." for step in self.path[self.keys :])
 
     @cached_property
     def places(self) -> frozenset[str]:
-        """Where its tensors lie in the file: all steps, with dots."""
+        """Paths of its tensors in the file: all steps, with dots."""
         return frozenset(".".join((*self.path, name)) for name in self.tensors)
 
     @cached_property
@@ -86,11 +86,11 @@ class WeightSet:
 def weight_sets(content: Any, source: str) -> list[WeightSet]:
     """Return the sets of weights that a file may hold, in the order in which they are to be tried.
 
-    Averages come before what they are the averages of, what has a usual name before what has not, and names as they
-    are before names without a prefix. States of optimisers, counters and everything that is no tensor are left out.
+    Averages come before their originals, sets with a usual name before others, and names as they are before names
+    without a prefix. States of optimisers, counters and everything that is no tensor are left out.
 
     Args:
-        content: What the file holds: tensors in nested containers.
+        content: Content of the file: tensors in nested containers.
         source: The file, for messages.
 
     Raises:
@@ -113,7 +113,7 @@ def weight_sets(content: Any, source: str) -> list[WeightSet]:
 
 
 def choice(taken: WeightSet, sets: Sequence[WeightSet]) -> tuple[str, ...]:
-    """Say which of several sets was taken, and what was left away from its names; nothing where there was no choice."""
+    """Return notes on the set that was taken and the prefix that is gone; none where there was no choice."""
     apart = [each for each in sets if taken.places.isdisjoint(each.places)]
     others = _outermost([each.name for each in apart if each.rank <= max(KNOWN, taken.rank)])
     notes = []
@@ -124,13 +124,13 @@ def choice(taken: WeightSet, sets: Sequence[WeightSet]) -> tuple[str, ...]:
         notes.append(f"took {what} {_listed([taken.name])}, not {_listed(others)}{why}")
     if taken.prefix:
         notes.append(f"took '{taken.prefix[:100]}' off the names of the weights")
-    left_out = [*taken.left_out, *(name for name in _beside(taken, sets) if name not in others)]
+    left_out = [*taken.left_out, *(name for name in _without_prefix(taken, sets) if name not in others)]
     if left_out:
         notes.append(f"left out {_listed(left_out)}")
     return tuple(notes)
 
 
-def _beside(taken: WeightSet, sets: Sequence[WeightSet]) -> list[str]:
+def _without_prefix(taken: WeightSet, sets: Sequence[WeightSet]) -> list[str]:
     """Return the first steps of the names in the same container that lack the prefix of the weights taken."""
     container = next((each for each in sets if each.path == taken.path[: taken.keys] and taken.prefix), None)
     names = container.tensors if container is not None else {}
@@ -233,12 +233,12 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _plain(name: str, tensor: Tensor, source: str) -> Tensor:
-    kinds = {"quantised": tensor.is_quantized, "sparse": tensor.is_sparse or "sparse" in str(tensor.layout)}
-    kinds |= {"nested": tensor.is_nested, "without numbers (a meta tensor)": tensor.is_meta}
-    kind = next((kind for kind, is_so in kinds.items() if is_so), None)
-    if kind is not None:
-        before = " from before it was quantised" if kind == "quantised" else " as plain float32 tensors"
-        raise UnfitError(f"Checkpoint '{source}': '{name[:100]}' is {kind}. Take the weights{before}.", 0)
+    states = {"quantised": tensor.is_quantized, "sparse": tensor.is_sparse or "sparse" in str(tensor.layout)}
+    states |= {"nested": tensor.is_nested, "without numbers (a meta tensor)": tensor.is_meta}
+    state = next((state for state, is_so in states.items() if is_so), None)
+    if state is not None:
+        before = " from before it was quantised" if state == "quantised" else " as plain float32 tensors"
+        raise UnfitError(f"Checkpoint '{source}': '{name[:100]}' is {state}. Take the weights{before}.", 0)
     return tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
 
 
