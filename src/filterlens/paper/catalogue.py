@@ -14,7 +14,7 @@ from filterlens.paper.experiments.masking import EXPERIMENT as MASKING
 from filterlens.paper.experiments.modulation.experiment import EXPERIMENT as MODULATION
 from filterlens.paper.experiments.retraining.page import EXPERIMENT as RETRAINING
 from filterlens.paper.experiments.three_degradations.page import EXPERIMENT as THREE_DEGRADATIONS
-from filterlens.paper.experiments.trust.experiment import EXPERIMENT as TRUST
+from filterlens.paper.experiments.trust.page import EXPERIMENT as TRUST
 from filterlens.paper.experiments.two_branch_filters.page import EXPERIMENT as TWO_BRANCH_FILTERS
 
 EXPERIMENTS: dict[str, Experiment] = {

@@ -9,17 +9,17 @@ from filterlens.evaluation.faithfulness import Squares
 from filterlens.evaluation.function_distance import removal
 from filterlens.evaluation.stability import Agreement, agreement_of
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.trust import experiment as trust
-from filterlens.paper.experiments.trust.curves import curve_claims, removal_of
-from filterlens.paper.experiments.trust.randomisation import Step, randomisation_claims
-from filterlens.paper.experiments.trust.settings import TrustSettings
-from filterlens.paper.experiments.trust.stability import (
+from filterlens.paper.experiments.trust import page
+from filterlens.paper.experiments.trust.measure import (
+    Cascade,
     Change,
     Stability,
+    TrustSettings,
     image_scores,
     measure_stability,
-    stability_claims,
+    removal_of,
 )
+from filterlens.paper.experiments.trust.page import curve_claims, randomisation_claims, stability_claims
 from filterlens.report.figures import LIGHT, png
 
 KINDS = ("blur:1", "noise:0.1")
@@ -32,7 +32,7 @@ SETTINGS = TrustSettings(
 
 @pytest.fixture(scope="module")
 def outcome(laboratory):
-    return trust.run(laboratory, SETTINGS)
+    return page.run(laboratory, SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +99,9 @@ def test_a_point_of_the_curve_is_what_editing_by_hand_gives(laboratory, tables):
 
 def test_the_figures_can_be_drawn_and_a_second_run_reads_from_disk(laboratory, outcome, monkeypatch):
     assert all(png(panel, LIGHT).startswith(b"\x89PNG") for panel in outcome.panels)
-    monkeypatch.setattr("filterlens.paper.experiments.trust.curves.measure_squares", None)
+    monkeypatch.setattr("filterlens.paper.experiments.trust.measure.measure_squares", None)
     monkeypatch.setattr("filterlens.attribution.faig.FAIG.measure", None)
-    assert trust.run(laboratory, SETTINGS).tables == outcome.tables
+    assert page.run(laboratory, SETTINGS).tables == outcome.tables
 
 
 def test_a_single_image_leaves_the_claim_on_images_open(laboratory, monkeypatch):
@@ -141,16 +141,16 @@ def test_claims_on_stability_can_hold_and_fail(images, numerics, verdicts):
     ("left", "verdict"),
     [((0.2, 0.3), Verdict.HOLDS), ((0.2, 0.6), Verdict.PARTLY), ((0.9, 0.6), Verdict.FAILS)],
 )
-def test_the_claim_on_randomisation_is_judged_at_the_deepest_step(left, verdict):
+def test_the_claim_on_randomisation_is_judged_in_the_longest_cascade(left, verdict):
     stability = fabricated(dict.fromkeys(KINDS, 0.8), dict.fromkeys(KINDS, 1.0))
-    steps = [
-        Step("weights", layers, 8, method, 1.0, {k: agreement(v) for k, v in zip(KINDS, values, strict=True)}, 0.1)
+    cascades = [
+        Cascade("weights", layers, 8, method, 1.0, {k: agreement(v) for k, v in zip(KINDS, values, strict=True)}, 0.1)
         for layers, method, values in (
             (1, "faig", (0.95, 0.95)), (6, "faig", left), (6, "change-absolute", (1, 1)),
         )
     ]  # fmt: skip
-    steps.append(Step("control", 6, 8, "random-layer-matched", 1.0, dict.fromkeys(KINDS, agreement(0.11)), None))
-    (claim,) = randomisation_claims("tiny", steps, stability)
+    cascades.append(Cascade("control", 6, 8, "random-layer-matched", 1.0, dict.fromkeys(KINDS, agreement(0.11)), None))
+    (claim,) = randomisation_claims("tiny", cascades, stability)
     assert claim.verdict is verdict
     assert "last 6 of 8 layers" in claim.evidence and "the last 1 alone: blur:1 95 %" in claim.evidence
     assert "only the layers 11 %" in claim.evidence

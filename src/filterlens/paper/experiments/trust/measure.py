@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trust in a ranking: how stable it is, whether it notices randomised layers, and how much its filters remove."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from filterlens.attribution.quadrature import Quadrature
+from filterlens.attribution.randomised import from_the_last, randomised, remaining
+from filterlens.attribution.result import Attribution
+from filterlens.data.samples import Sample
+from filterlens.evaluation.damage import Edit
+from filterlens.evaluation.faithfulness import Curve, Squares, curves_of, measure_squares
+from filterlens.evaluation.stability import Agreement, agreement_of, between_parts, parts_of, spread
+from filterlens.evaluation.statistics import Array, Estimate, bootstrap, over_seeds
+from filterlens.filters import ranking
+from filterlens.jobs.shared_runner import identity_of
+from filterlens.paper.images import evenly
+from filterlens.paper.laboratory import Laboratory, TargetModel
+from filterlens.paper.settings import Percent, Positive, Settings
+
+MATCHED = "random-layer-matched"
+CONTROL = "control"
+Scores = Mapping[str, Tensor]
+
+
+class TrustSettings(Settings):
+    """Settings of the trust in a ranking.
+
+    Attributes:
+        pairs: At most so many of the common pairs.
+        percent: The top filters whose agreement is measured.
+        stable_methods: Rankings whose stability over image sets is measured.
+        splits: At most so many ways to split the discovery images, per size of the part.
+        checked: At most so many discovery images for what needs new gradients (seeds, quadrature, precision,
+            randomisation).
+        noise_seeds: Further seeds of the noise.
+        fine: Nodes of the fixed rule that others are compared with.
+        nodes: Nodes of coarser fixed rules.
+        randomised_methods: Rankings that the randomisation check is done on.
+        randomised_nodes: Nodes of the fixed rule in the randomisation check.
+        depths: Shares of the layers that are randomised, from the last layer on.
+        kinds: Kinds of randomisation; see :data:`filterlens.attribution.randomised.KINDS`.
+        curve_methods: Rankings whose faithfulness is measured.
+        curve_percents: Points of the curves.
+        judged: At most so many images to judge the curves on.
+        level: Of removal that the fewest filters must reach.
+    """
+
+    pairs: Positive | None = None
+    percent: Percent = 1.0
+    stable_methods: tuple[str, ...] = ("faig", "faig-no-elimination", "taylor", "ig")
+    splits: Positive = 20
+    checked: Positive = 2
+    noise_seeds: tuple[int, ...] = (1, 2)
+    fine: Positive = 24
+    nodes: tuple[Positive, ...] = (12, 6, 3)
+    randomised_methods: tuple[str, ...] = ("faig", "taylor", "ig", "change-absolute")
+    randomised_nodes: Positive = 8
+    depths: tuple[float, ...] = (0.01, 0.25, 0.5, 0.75)
+    kinds: tuple[str, ...] = ("weights", "changes")
+    curve_methods: tuple[str, ...] = ("faig", "faig-no-elimination", "ig", "taylor", "change-absolute", "random")
+    curve_percents: tuple[Percent, ...] = (0.1, 0.2, 0.35, 0.6, 1, 1.7, 3, 5, 10, 20)
+    judged: Positive = 8
+    level: float = 0.9
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was changed between two rankings, and how far they agree.
+
+    Attributes:
+        what: In words.
+        method: What ranks.
+        numeric: Whether only the computation differs, not the images or networks.
+        agreements: Degradation → one agreement per pair of rankings.
+    """
+
+    what: str
+    method: str
+    agreements: Mapping[str, tuple[Agreement, ...]]
+    numeric: bool = False
+
+    def overlap(self, kind: str) -> Estimate:
+        """Return the share of common top filters: mean, lowest and highest."""
+        return spread([each.overlap for each in self.agreements[kind]])
+
+    def correlation(self, kind: str) -> Estimate:
+        """Return the rank correlation over all filters: mean, lowest and highest."""
+        return spread([each.correlation for each in self.agreements[kind]])
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Everything that was measured of one pair.
+
+    Attributes:
+        kinds: Degradations.
+        percent: The top filters whose agreement was measured.
+        images: Number of discovery images.
+        changes: One thing after the other.
+        growth: Method → number of images → agreement with the ranking from all others.
+    """
+
+    kinds: tuple[str, ...]
+    percent: float
+    images: int
+    changes: tuple[Change, ...]
+    growth: Mapping[str, Mapping[int, Change]]
+
+    @property
+    def halves(self) -> Change | None:
+        """FAIG between disjoint halves of the images."""
+        return self.growth["faig"].get(self.images // 2)
+
+
+def measure_stability(laboratory: Laboratory, settings: TrustSettings, name: str) -> Stability:
+    """Change one thing after the other and compare the rankings."""
+    models, samples, kinds = laboratory.targets(name), laboratory.finding, laboratory.common.degradations
+    methods = dict.fromkeys(("faig", *settings.stable_methods))
+    growth = {method: _growth(laboratory, settings, models, samples, method) for method in methods}
+    halves = [sizes[len(samples) // 2] for sizes in growth.values() if sizes]
+    few = evenly(samples, settings.checked)
+    changes = [*halves, *_between_targets(laboratory, settings, models, samples)]
+    changes += _recomputed(laboratory, settings, models[0], few)
+    return Stability(kinds, settings.percent, len(samples), tuple(changes), growth)
+
+
+def image_scores(laboratory: Laboratory, model: TargetModel, method: str, samples: Sequence[Sample]) -> Scores:
+    """Return degradation → scores per image ``(images, filters)``; their mean is the ranking from all images."""
+    laboratory.attribute(model, [method], samples)  # all units at once, shared between processes
+    found = [laboratory.attribute(model, [method], [sample])[method] for sample in samples]
+    return {kind: torch.stack([each.of(kind) for each in found]) for kind in laboratory.common.degradations}
+
+
+def _growth(
+    laboratory: Laboratory,
+    settings: TrustSettings,
+    models: Sequence[TargetModel],
+    samples: Sequence[Sample],
+    method: str,
+) -> dict[int, Change]:
+    """Compare rankings from 1, 2, 4, … images with those from all others, and from half of them."""
+    half = len(samples) // 2
+    sizes = sorted({size for size in (1, 2, 4, 8, 16, 32, 64, half) if 1 <= size <= half})
+    if not sizes:
+        return {}
+    scores = [image_scores(laboratory, model, method, samples) for model in models]
+    seed, found = laboratory.common.seed, {}
+    for size in sizes:
+        parts = parts_of(len(samples), size, settings.splits, seed)
+        agreements = {
+            kind: tuple(each for own in scores for each in between_parts(own[kind], parts, settings.percent))
+            for kind in laboratory.common.degradations
+        }
+        rest = len(samples) - size
+        what = f"images: {size} against {rest} others" if size != rest else f"images: disjoint halves of {size}"
+        found[size] = Change(what, method, agreements)
+    return found
+
+
+def _between_targets(
+    laboratory: Laboratory, settings: TrustSettings, models: Sequence[TargetModel], samples: Sequence[Sample]
+) -> Iterator[Change]:
+    """Compare the rankings of target models that were fine-tuned with different seeds."""
+    if len(models) > 1:
+        found = [laboratory.attribute(model, ["faig"], samples)["faig"].scores for model in models]
+        pairs = list(combinations(found, 2))
+        yield _change(settings, f"target models: {len(models)} seeds of fine-tuning", pairs)
+
+
+def _recomputed(
+    laboratory: Laboratory, settings: TrustSettings, model: TargetModel, few: Sequence[Sample]
+) -> Iterator[Change]:
+    """Compare with other noise, other nodes and the other precision, on few images."""
+    base = laboratory.attribute(model, ["faig"], few)["faig"]
+    precision = str(base.settings["precision"])
+    others = [laboratory.attribute(model, ["faig"], few, seed=seed)["faig"] for seed in settings.noise_seeds]
+    if others:
+        yield _change(settings, f"noise: {len(others) + 1} seeds", list(combinations([base.scores] + [
+            each.scores for each in others], 2)))  # fmt: skip
+
+    def fixed(nodes: int) -> Scores:
+        rule = {"quadrature": Quadrature("gauss-legendre", nodes)}
+        return laboratory.attribute(model, ["faig"], few, path_settings=rule, precision=precision)["faig"].scores
+
+    fine, used = fixed(settings.fine), sum(entry.nodes for entry in base.completeness) / len(base.completeness)
+    text = f"quadrature: adaptive ({used:.1f} nodes on average) against {settings.fine} Gauss nodes"
+    yield _change(settings, text, [(base.scores, fine)], numeric=True)
+    for nodes in settings.nodes:
+        yield _change(settings, f"quadrature: {nodes} against {settings.fine} Gauss nodes", [(fixed(nodes), fine)])
+    if laboratory.fast_precision == "bf16" or precision == "bf16":
+        other = "fp32" if precision == "bf16" else "bf16"
+        found = laboratory.attribute(model, ["faig"], few, precision=other)["faig"]
+        yield _change(settings, "precision: bfloat16 against float32", [(base.scores, found.scores)], numeric=True)
+
+
+def _change(
+    settings: TrustSettings, what: str, pairs: Sequence[tuple[Scores, Scores]], *, numeric: bool = False
+) -> Change:
+    agreements = {
+        kind: tuple(agreement_of(first[kind], second[kind], settings.percent) for first, second in pairs)
+        for kind in pairs[0][0]
+    }
+    return Change(what, "faig", agreements, numeric)
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Layers that were randomised from the last one on, and what is left of a ranking of the others.
+
+    Attributes:
+        kind: Kind of the randomisation, or ``control``: FAIG's own scores shuffled within every layer.
+        layers: How many layers were randomised, from the last on.
+        total: How many there are.
+        method: What ranked.
+        percent: The top filters, of those that remain.
+        agreements: Degradation → agreement of the remaining filters' ranking with the one before.
+        gap: Largest completeness gap of the integrals in the randomised target; None for methods without.
+    """
+
+    kind: str
+    layers: int
+    total: int
+    method: str
+    percent: float
+    agreements: Mapping[str, Agreement]
+    gap: float | None
+
+
+def randomise(laboratory: Laboratory, settings: TrustSettings, name: str) -> list[Cascade]:
+    """Randomise the shipped target's layers, cascading from the last, and rank the remaining filters anew."""
+    shipped, few = laboratory.target(name), evenly(laboratory.finding, settings.checked)
+    used = str(laboratory.attribute(shipped, ["faig"], few)["faig"].settings["precision"])
+    methods = tuple(dict.fromkeys(("faig", *settings.randomised_methods)))
+    rule = {"quadrature": Quadrature("gauss-legendre", settings.randomised_nodes)}
+
+    def ranked(model: TargetModel, names: Sequence[str]) -> dict[str, Attribution]:
+        return laboratory.attribute(model, names, few, path_settings=rule, precision=used)
+
+    def compared(kind: str, layers: Sequence[str], first: Attribution, second: Attribution) -> Cascade:
+        left, total = remaining(first.space, layers), len(first.space.layers)
+        agreements = {
+            each: agreement_of(first.scores[each][left], second.scores[each][left], settings.percent)
+            for each in first.scores
+        }
+        gap = second.completeness_gap if second.completeness else None
+        return Cascade(kind, len(layers), total, second.method, settings.percent, agreements, gap)
+
+    before = ranked(shipped, (*methods, MATCHED))
+    depths = from_the_last(shipped.pair.space, settings.depths)
+    cascades = []
+    for kind in settings.kinds:
+        for layers in depths:
+            pair = randomised(shipped.pair, layers, kind=kind, seed=laboratory.common.seed)
+            text = f"{name}, {kind} of {len(layers)} layers"
+            after = ranked(TargetModel(text, shipped.seed, pair, identity_of(pair)), methods)
+            cascades += [compared(kind, layers, before[method], after[method]) for method in methods]
+    return cascades + [compared(CONTROL, layers, before["faig"], before[MATCHED]) for layers in depths]
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Curves of removal of one method for one degradation.
+
+    Attributes:
+        method: What ranks.
+        kind: Degradation.
+        curves: One per target model, pooled over images.
+        area: Under the curve: mean over target models, sd, interval over images and target models.
+        level: Of removal that is to be reached.
+    """
+
+    method: str
+    kind: str
+    curves: tuple[Curve, ...]
+    area: Estimate
+    level: float
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Removal at every point, mean over target models."""
+        return tuple(np.mean([curve.values for curve in self.curves], axis=0).tolist())
+
+    @property
+    def needed(self) -> Estimate | None:
+        """The smallest percentage that reaches the level, mean ± sd; None where a target model never does."""
+        reached = [each for each in (curve.reaches(self.level) for curve in self.curves) if each is not None]
+        return over_seeds(reached) if len(reached) == len(self.curves) else None
+
+    @property
+    def most(self) -> float:
+        """The largest removal anywhere on the mean curve."""
+        return max(self.mean)
+
+    @property
+    def fall(self) -> float:
+        """How far the mean curve falls again: removal is not monotone where other things break."""
+        return replace(self.curves[0], values=self.mean).fall
+
+
+def measure_curves(laboratory: Laboratory, settings: TrustSettings, name: str) -> list[Removal]:
+    """Rank with every method on the discovery images, remove on the others, and measure the own function."""
+    models, found = laboratory.targets(name), list[Removal]()
+    ranked = [laboratory.attribute(model, settings.curve_methods, laboratory.finding) for model in models]
+    for kind in laboratory.common.degradations:
+        orders = [{method: each.of(kind) for method, each in own.items()} for own in ranked]
+        squares = _measured(laboratory, settings, name, kind, list(zip(models, orders, strict=True)))
+        for method in settings.curve_methods:
+            rows = [[each for each in own if each.edit.method == method] for own in squares]
+            found.append(removal_of(rows, settings.level, laboratory.common.resamples))
+    return found
+
+
+def removal_of(rows: Sequence[Sequence[Squares]], level: float, resamples: int = 2000) -> Removal:
+    """Join what one method did for one degradation: one sequence of squares per target model.
+
+    The interval of the area draws images, and target models, anew.
+    """
+    curves = tuple(curves_of(own)[0] for own in rows)
+    tables = [_by_percent(own, curve.percents) for own, curve in zip(rows, curves, strict=True)]
+
+    def areas(counts: Array) -> Array:
+        return np.stack([_areas(curve, *(counts @ each.T for each in both)) for curve, both in zip(curves, tables,
+                         strict=True)], axis=1)  # fmt: skip
+
+    images = len({each.image for each in rows[0]})
+    area = bootstrap(areas, images, value=np.array([curve.area for curve in curves]), resamples=resamples)
+    return Removal(curves[0].method, curves[0].masked, curves, area, level)
+
+
+def _by_percent(squares: Sequence[Squares], percents: Sequence[float]) -> list[Array]:
+    """Return residuals and scales, ``(percents, images)`` each."""
+    own = [[each for each in squares if each.edit.percent == percent] for percent in percents]
+    return [np.array([[getattr(each, column) for each in row] for row in own]) for column in ("residual", "scale")]
+
+
+def _areas(curve: Curve, residuals: Array, scales: Array) -> Array:
+    """Return the area of every draw of images from its sums, ``(draws, percents)`` each."""
+    return np.array([replace(curve, values=tuple(row)).area for row in (1 - residuals / scales).tolist()])
+
+
+def _measured(
+    laboratory: Laboratory,
+    settings: TrustSettings,
+    name: str,
+    kind: str,
+    ranked: Sequence[tuple[TargetModel, Scores]],
+) -> list[list[Squares]]:
+    """Return the squares of every target model, over all images; an image of a target model is a piece of work.
+
+    Args:
+        laboratory: Shares and keeps the pieces.
+        settings: Where the points of the curves lie.
+        name: Name of the pair.
+        kind: The degradation whose function is removed.
+        ranked: Target models, each with method → scores.
+    """
+    samples = evenly(laboratory.judging(name), settings.judged)
+    precision, seed = laboratory.judge_precision, laboratory.common.seed
+    prints = {sample.name: sample.fingerprint() for sample in samples}
+    orders = {
+        model.identity: {method: hashlib.sha256(ranking(each).numpy().tobytes()).hexdigest()[:24]
+                         for method, each in scores.items()}
+        for model, scores in ranked
+    }  # fmt: skip
+    items = [(model, scores, sample) for model, scores in ranked for sample in samples]
+
+    def identity(item: tuple[TargetModel, Scores, Sample]) -> Any:
+        model, _, sample = item
+        points = sorted(settings.curve_percents)
+        return [model.identity, orders[model.identity], prints[sample.name], kind, points, precision, seed]
+
+    def compute(item: tuple[TargetModel, Scores, Sample]) -> Any:
+        model, scores, sample = item
+        measured = measure_squares(
+            model.pair,
+            {(method, kind): each for method, each in scores.items()},
+            [sample],
+            {kind: laboratory.inputs[kind]},
+            percents=settings.curve_percents,
+            seed=seed,
+            precision=precision,
+        )
+        return [asdict(each) | {"edit": list(each.edit)} for each in measured]
+
+    title = "faithfulness"
+    results = laboratory.pieces.of(
+        title, items, identity, compute, title=lambda item: f"{item[0].name}, {item[0].seed}, {kind}, {item[2].name}"
+    )
+    whole: dict[str, list[Squares]] = {model.identity: [] for model, _ in ranked}
+    for (model, _, sample), result in zip(items, results, strict=True):
+        whole[model.identity] += [Squares(**row | {"edit": Edit(*row["edit"]), "image": sample.name}) for row in result]
+    return list(whole.values())
