@@ -49,6 +49,7 @@ def measure_damage(
     samples: Sequence[Sample],
     inputs: Mapping[str, Degradation],
     *,
+    donors: Mapping[Edit, Tensor] | None = None,
     resampler: str = "bicubic",
     multiple: int = 1,
     seed: int = 0,
@@ -63,6 +64,7 @@ def measure_damage(
         selections: Edit → filters to replace.
         samples: HR images to judge on.
         inputs: Name → degradation of the inputs.
+        donors: Edit → flat parameters whose filters take the place of the target's; by default the baseline's do.
         resampler: Interpolation of the down-sampling.
         multiple: Images are cut to multiples of the scale and of this.
         seed: Seed of the noise.
@@ -76,7 +78,7 @@ def measure_damage(
     Raises:
         FilterlensError: A network's output is not finite: no table holds what means nothing.
     """
-    groups, seed = _equal_selections(selections), seed_number(seed)
+    groups, seed = _equal_edits(selections, donors or {}), seed_number(seed)
     damages: list[Damage] = []
     qualities: list[Quality] = []
     with progress.bar("judge", len(samples) * len(inputs) * len(groups)) as bar:
@@ -92,8 +94,8 @@ def measure_damage(
                 if keeper:
                     for what, pixels in {"input": ends.lowered, "truth": truth, **networks}.items():
                         keeper.keep(sample.name, name, what, None, pixels)
-                for edits, selection in groups:
-                    output = pair.run(substituted(pair, selection), ends.lowered, precision)
+                for edits, selection, donor in groups:
+                    output = pair.run(_edited(pair, selection, donor), ends.lowered, precision)
                     require_finite(output, named(edits[0]), sample.name, name)
                     damages += damage_of(edits, ends, output, truth, pair.scale)
                     if keeper:
@@ -169,11 +171,21 @@ def _quality(output: Tensor, truth: Tensor, crop: int) -> tuple[float, float]:
     return float(psnr(output, truth, crop=crop)), float(ssim(output, truth, crop=crop))
 
 
-def _equal_selections(selections: Mapping[Edit, Selection]) -> list[tuple[list[Edit], Selection]]:
-    groups: dict[bytes, tuple[list[Edit], Selection]] = {}
+def _edited(pair: ModelPair, selection: Selection, donor: Tensor | None) -> Tensor:
+    """Return flat parameters of the target with the selected filters of a donor, or of the baseline."""
+    if donor is None:
+        return substituted(pair, selection)
+    return torch.where(pair.weight_mask(selection.mask), donor, pair.target)
+
+
+def _equal_edits(
+    selections: Mapping[Edit, Selection], donors: Mapping[Edit, Tensor]
+) -> list[tuple[list[Edit], Selection, Tensor | None]]:
+    groups: dict[tuple[bytes, int], tuple[list[Edit], Selection, Tensor | None]] = {}
     for edit, selection in selections.items():
-        key = selection.mask.numpy().tobytes()
-        groups.setdefault(key, ([], selection))[0].append(edit)
+        donor = donors.get(edit)
+        key = selection.mask.numpy().tobytes(), id(donor)
+        groups.setdefault(key, ([], selection, donor))[0].append(edit)
     return list(groups.values())
 
 

@@ -3,7 +3,7 @@
 
 from filterlens.paper.experiment import Experiment
 from filterlens.paper.experiments.adapters.page import EXPERIMENT as ADAPTERS
-from filterlens.paper.experiments.baselines.experiment import EXPERIMENT as BASELINES
+from filterlens.paper.experiments.baselines.page import EXPERIMENT as BASELINES
 from filterlens.paper.experiments.boundary.page import EXPERIMENT as BOUNDARY
 from filterlens.paper.experiments.branches.page import EXPERIMENT as BRANCHES
 from filterlens.paper.experiments.classification.page import EXPERIMENT as CLASSIFICATION

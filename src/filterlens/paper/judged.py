@@ -209,69 +209,89 @@ def selections_of(
     }
 
 
+def view_of(
+    laboratory: Laboratory,
+    models: Sequence[TargetModel],
+    found: Sequence[Mapping[str, Attribution]],
+    percents: Sequence[float],
+    samples: Sequence[Sample],
+    degradations: Sequence[str] | None = None,
+) -> View:
+    """Replace the top filters of every ranking of a pair, and judge that on all degradations and on clean inputs.
+
+    Args:
+        laboratory: Shares the work and keeps its results.
+        models: The target models of the pair.
+        found: The rankings of every target model by name.
+        percents: Shares of the filters; the first one is the view's.
+        samples: HR images to judge on.
+        degradations: Those for which filters were found; default: the common ones.
+    """
+    kinds = degradations or laboratory.common.degradations
+    edited = [(model, selections_of(each, percents, kinds)) for model, each in zip(models, found, strict=True)]
+    inputs = {name: Degradation.parse(name) for name in (*kinds, "clean")}
+    return View(models[0].name, percents[0], kinds, judge(laboratory, edited, samples, inputs=inputs), found)
+
+
 def judge(
     laboratory: Laboratory,
     models: Sequence[tuple[TargetModel, Mapping[Edit, Selection]]],
     samples: Sequence[Sample],
     *,
+    donors: Mapping[int, Mapping[Edit, TargetModel]] | None = None,
     inputs: Mapping[str, Degradation] | None = None,
     precision: str | None = None,
-    name: str = "judge",
 ) -> Judged:
     """Replace the selected filters and measure what that does, per target model and image.
 
     Args:
-        laboratory: Shares and keeps the pieces.
+        laboratory: Shares the work and keeps its results.
         models: Target models, each with its edits.
         samples: HR images to judge on.
+        donors: Seed of the target model → edit → the model whose baseline gives the filters' values; by default its
+            own does. Removal and preservation are measured towards the own baseline, whoever gives the values.
         inputs: Name → degradation; default: the common ones and clean.
         precision: Precision of the judged networks; default: the common one.
-        name: Name of the pieces.
     """
     kinds = dict(inputs or laboratory.inputs)
     chosen, seed = precision or laboratory.judge_precision, laboratory.common.seed
     decisive = [{kind: str(degradation) for kind, degradation in kinds.items()}, chosen, seed]
-    edits = {model.seed: [[*edit, fingerprint(each)] for edit, each in edited.items()] for model, edited in models}
+    given = {model.seed: (donors or {}).get(model.seed, {}) for model, _ in models}
+    edits = {
+        model.seed: [
+            [*edit, fingerprint(each), given[model.seed].get(edit, model).identity] for edit, each in edited.items()
+        ]
+        for model, edited in models
+    }
     prints = {sample.name: sample.fingerprint() for sample in samples}
     items = [(model, edited, sample) for model, edited in models for sample in samples]
 
     def compute(item: tuple[TargetModel, Mapping[Edit, Selection], Sample]) -> Any:
         model, edited, sample = item
-        return as_rows(*measure_damage(model.pair, edited, [sample], kinds, seed=seed, precision=chosen))
+        values = {edit: donor.pair.baseline for edit, donor in given[model.seed].items()}
+        damages, qualities = measure_damage(
+            model.pair, edited, [sample], kinds, donors=values, seed=seed, precision=chosen
+        )
+        return {
+            "damages": [asdict(each) | {"edit": list(each.edit)} for each in damages],
+            "qualities": [asdict(each) for each in qualities],
+        }
 
     results = laboratory.pieces.of(
-        name,
+        "judge",
         items,
         lambda item: [item[0].identity, edits[item[0].seed], prints[item[2].name], *decisive],
         compute,
         title=lambda item: f"{item[0].name}, {item[0].seed}, {item[2].name}",
     )
-    places = [(model.seed, sample.name) for model, _, sample in items]
-    return from_rows(zip(places, results, strict=True), laboratory.common.resamples)
+    damaged, quality = [], []
+    for (model, _, sample), result in zip(items, results, strict=True):
+        named = {"image": sample.name}
+        damaged += [(model.seed, Damage(**row | named | {"edit": Edit(*row["edit"])})) for row in result["damages"]]
+        quality += [(model.seed, Quality(**row | named)) for row in result["qualities"]]
+    return Judged.of(damaged, quality, laboratory.common.resamples)
 
 
 def fingerprint(selection: Selection) -> str:
     """Return a short hash of which filters are selected."""
     return digest(selection.indices.sort().values.tolist())
-
-
-def as_rows(damages: Iterable[Damage], qualities: Iterable[Quality]) -> dict[str, Any]:
-    """Return what was measured of one target model on one image as JSON values."""
-    return {
-        "damages": [asdict(each) | {"edit": list(each.edit)} for each in damages],
-        "qualities": [asdict(each) for each in qualities],
-    }
-
-
-def from_rows(results: Iterable[tuple[tuple[int, str], Any]], resamples: int) -> Judged:
-    """Return everything that was measured.
-
-    Args:
-        results: Seed of the target model and name of the image, and what :func:`as_rows` returned for them.
-        resamples: Number of draws of a bootstrap.
-    """
-    damages, qualities = [], []
-    for (seed, image), rows in results:
-        damages += [(seed, Damage(**row | {"edit": Edit(*row["edit"]), "image": image})) for row in rows["damages"]]
-        qualities += [(seed, Quality(**row | {"image": image})) for row in rows["qualities"]]
-    return Judged.of(damages, qualities, resamples)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Further target models of a pair: fine-tuned from one baseline with other seeds, trained once and kept."""
+"""Networks that experiments train once and keep: further target models of a pair, and an unrelated baseline."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from filterlens.errors import FilterlensError
 from filterlens.execution.hardware import resolve_precision
-from filterlens.models.checkpoints import load_network
+from filterlens.models.checkpoints import LoadedNetwork, load_network
 from filterlens.pair import ModelPair
 from filterlens.progress import Progress
 from filterlens.training.recipe import Recipe, load_recipe, validated
@@ -32,7 +32,7 @@ def target_files(
 
     Args:
         shipped: A pair that ships; gives the architecture and, with ``card``, the baseline and the recipe.
-        seed: Of the fine-tuning.
+        seed: Seed of the fine-tuning.
         folder: Holds one folder per seed.
         training: ``card``, or the name or path of a training recipe: then the first target's baseline is trained too,
             and the others start from it.
@@ -43,43 +43,30 @@ def target_files(
     Raises:
         FilterlensError: The folder holds a target of another recipe or seed, or training images are missing.
     """
-    from filterlens.training.loop import train
 
-    recipe = recipe_of(shipped, training, seed)
+    def baseline() -> LoadedNetwork | None:
+        if training == CARD:
+            from filterlens.models.pretrained import pair_files
+
+            return load_network(pair_files(shipped.name)[0])
+        return load_network(folder / "seed-0" / "baseline.safetensors") if seed > 0 else None
+
     own = folder / f"seed-{seed}"
-    files = own / "baseline.safetensors", own / "target.safetensors"
-    if files[1].is_file() and not (own / "target.state.pt").exists():
-        _check(files[1], recipe)
-        return files
-    given = None
-    if training == CARD:
-        from filterlens.models.pretrained import pair_files
-
-        given = load_network(pair_files(shipped.name)[0])
-    elif seed > 0:
-        given = load_network(folder / "seed-0" / "baseline.safetensors")
-    progress.note(f"target model {seed} of '{shipped.name}' is not in '{own}': training it by '{recipe.name}'")
-    try:
-        pixels = images()
-    except FilterlensError as error:
-        raise FilterlensError(
-            f"Target model {seed} of '{shipped.name}' is not in '{own}', and it cannot be trained: {error} "
-            "Or use a recipe with fewer targets."
-        ) from error
-    train(
-        recipe,
-        pixels,
+    train_once(
+        f"Target model {seed} of '{shipped.name}'",
+        target_recipe(shipped, training, seed),
         own,
+        "target",
+        baseline=baseline,
+        images=images,
         device=device,
-        precision=resolve_precision("auto", device),
-        baseline=given,
-        data=f"{len(pixels)} images",
         progress=progress,
+        remedy="Or use a recipe with fewer targets.",
     )
-    return files
+    return own / "baseline.safetensors", own / "target.safetensors"
 
 
-def recipe_of(shipped: ModelPair, training: str, seed: int) -> Recipe:
+def target_recipe(shipped: ModelPair, training: str, seed: int) -> Recipe:
     """Return the recipe of a further target."""
     if training != CARD:
         architecture = shipped.facts["architecture"]
@@ -88,11 +75,66 @@ def recipe_of(shipped: ModelPair, training: str, seed: int) -> Recipe:
     return validated(settings | {"seed": seed}, f"card of {shipped.name}")
 
 
-def _check(path: Path, recipe: Recipe) -> None:
-    """Refuse a target of another recipe or seed."""
-    card = load_network(path).card.get("recipe", {})
-    wanted = recipe.model_dump(mode="json")
-    for name in ("seed", "architecture", "scale", "target"):
+def train_once(
+    what: str,
+    recipe: Recipe,
+    folder: Path,
+    role: str,
+    *,
+    baseline: Callable[[], LoadedNetwork | None] = lambda: None,
+    images: Callable[[], list[Tensor]],
+    device: torch.device,
+    progress: Progress,
+    remedy: str,
+) -> None:
+    """Train into a folder unless the wanted network is there; a killed training goes on.
+
+    Args:
+        what: How notes and errors call the network.
+        recipe: The training.
+        folder: Where the networks lie.
+        role: The network that is wanted: ``baseline`` or ``target``.
+        baseline: Reads the network to start from; asked only when something must be trained.
+        images: Reads the training images; asked only then, too.
+        device: Where to train.
+        progress: Where bars and notes go.
+        remedy: What to do where the images are missing, besides getting them.
+
+    Raises:
+        FilterlensError: The folder holds a network of another recipe or seed, or training images are missing.
+    """
+    from filterlens.training.loop import train
+
+    path = folder / f"{role}.safetensors"
+    if path.is_file() and not (folder / f"{role}.state.pt").exists():
+        check_recipe(path, recipe, ("seed", "architecture", "scale", role))
+        return
+    given = baseline()
+    progress.note(f"{what} is not in '{folder}': training it by '{recipe.name}'")
+    try:
+        pixels = images()
+    except FilterlensError as error:
+        raise FilterlensError(f"{what} is not in '{folder}', and it cannot be trained: {error} {remedy}") from error
+    train(
+        recipe,
+        pixels,
+        folder,
+        device=device,
+        precision=resolve_precision("auto", device),
+        baseline=given,
+        data=f"{len(pixels)} images",
+        progress=progress,
+    )
+
+
+def check_recipe(path: Path, recipe: Recipe, names: Sequence[str]) -> None:
+    """Refuse a network that was trained with other settings.
+
+    Raises:
+        FilterlensError: One of the named settings differs, or the file cannot be read.
+    """
+    card, wanted = load_network(path).card.get("recipe", {}), recipe.model_dump(mode="json")
+    for name in names:
         if card.get(name) != wanted[name]:
             raise FilterlensError(
                 f"'{path}' was trained with {name} = {card.get(name)!r}, but {wanted[name]!r} is wanted. "

@@ -13,22 +13,21 @@ from filterlens.models.checkpoints import load_network
 from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.baselines import experiment as baselines
-from filterlens.paper.experiments.baselines.experiment import BaselineSettings
-from filterlens.paper.experiments.baselines.replacing import Patient, Replacement, judge_replaced
-from filterlens.paper.experiments.baselines.start_points import (
+from filterlens.paper.experiments.baselines import page as baselines
+from filterlens.paper.experiments.baselines.measure import (
     FINE_TUNED,
     LABELS,
     RANDOM,
     ZERO,
+    BaselineSettings,
     independent_network,
     independent_recipe,
+    replaced,
     start_points,
     untrained,
     with_limit,
 )
-from filterlens.paper.experiments.baselines.tables import View, edit
-from filterlens.paper.judged import Judged, judge
+from filterlens.paper.judged import Judged, View, judge
 from filterlens.paper.settings import ImageChoice
 from tests.paper.conftest import TinyLaboratory, tiny_pair
 
@@ -69,7 +68,7 @@ def outcome(laboratory):
 
 
 def points_of(laboratory):
-    return {each.name: each.model for each in start_points(laboratory, laboratory.target("tiny"), independent=None)}
+    return start_points(laboratory, laboratory.target("tiny"), independent=None)
 
 
 def test_every_path_ends_at_the_same_target_and_starts_where_its_name_says(laboratory):
@@ -98,8 +97,8 @@ def test_with_the_real_baselines_values_the_damage_is_that_of_masking(laboratory
     model = laboratory.target("tiny")
     found = laboratory.attribute(model, ["faig"], laboratory.finding)["faig"]
     edits = {Edit("faig", 5.0, masked): found.select(masked, 5.0) for masked in (BLUR, NOISE)}
-    patient = Patient(model, {"real": model}, {name: Replacement(each, "real") for name, each in edits.items()})
-    ours = judge_replaced(laboratory, [patient], laboratory.judging("tiny"))
+    donors = {model.seed: dict.fromkeys(edits, model)}
+    ours = judge(laboratory, [(model, edits)], laboratory.judging("tiny"), donors=donors)
     masking = judge(laboratory, [(model, edits)], laboratory.judging("tiny"))
     assert ours.edits == masking.edits and ours.inputs == masking.inputs
     assert all(np.array_equal(ours.damage[name], column) for name, column in masking.damage.items())
@@ -111,8 +110,8 @@ def test_foreign_values_are_put_in_place_and_judged_against_the_real_baseline(la
     model, zero = points[FINE_TUNED], points[ZERO]
     selection = Selection(model.pair.space, torch.arange(0, len(model.pair.space), 9))
     name = Edit("zero", 5.0, BLUR)
-    patient = Patient(model, points, {name: Replacement(selection, ZERO)})
-    judged = judge_replaced(laboratory, [patient], laboratory.judging("tiny"))
+    donors = {model.seed: {name: zero}}
+    judged = judge(laboratory, [(model, {name: selection})], laboratory.judging("tiny"), donors=donors)
     network = model.pair.network(model.pair.target)
     with torch.no_grad():
         for index in selection.indices.tolist():
@@ -150,7 +149,7 @@ def test_every_baseline_has_its_rows_and_the_controls_theirs(outcome):
 
 
 def test_a_second_run_reads_everything_from_disk(laboratory, outcome, monkeypatch):
-    monkeypatch.setattr("filterlens.paper.experiments.baselines.replacing._measure", None)
+    monkeypatch.setattr("filterlens.paper.judged.measure_damage", None)
     monkeypatch.setattr("filterlens.attribution.faig.FAIG.measure", None)
     assert baselines.run(laboratory, SETTINGS).tables == outcome.tables
 
@@ -209,7 +208,7 @@ def test_the_independent_recipe_is_the_pairs_own_with_another_seed():
     assert recipe.seed == own["seed"] + 1000 and recipe.start == own["start"]
 
 
-def view_of(selective):
+def view_of(selective, found):
     """Build a view in which point/donor has the given selectivity (all from residuals on the own input)."""
     damages = []
     for (point, donor), value in selective.items():
@@ -217,9 +216,9 @@ def view_of(selective):
             for kind in (BLUR, NOISE):
                 residual = 1 - value if masked == kind else 0.0
                 for image in "ab":
-                    named = edit(point, donor, 5.0, masked)
+                    named = replaced(point, donor, 5.0, masked)
                     damages.append((0, Damage(named, kind, image, 1.0, 1.0, 30.0, 0.9, residual, 1.0)))
-    return View("tiny", 5.0, (BLUR, NOISE), (BLUR, NOISE), Judged.of(damages, (), 50))
+    return View("tiny", 5.0, (BLUR, NOISE), Judged.of(damages, (), 50), found)
 
 
 @pytest.mark.parametrize(
@@ -234,5 +233,5 @@ def test_the_claims_can_hold_and_fail(laboratory, own, real, verdicts):
     selective = {(FINE_TUNED, FINE_TUNED): 0.7, (ZERO, ZERO): own, (ZERO, FINE_TUNED): real}
     found = laboratory.attribute(laboratory.target("tiny"), ["random"], laboratory.finding)["random"]
     points = [FINE_TUNED, ZERO]
-    claims = baselines.claims_of(view_of(selective), points, [dict.fromkeys(points, found)])
+    claims = baselines.claims_of(view_of(selective, [dict.fromkeys(points, found)]), points)
     assert [claim.verdict for claim in claims] == verdicts

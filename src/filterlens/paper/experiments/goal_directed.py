@@ -17,7 +17,7 @@ from filterlens.metrics import psnr
 from filterlens.paper import drawing
 from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, common_rows, is_above
 from filterlens.paper.images import evenly
-from filterlens.paper.judged import INTERVALS, View, judge, selections_of
+from filterlens.paper.judged import INTERVALS, View, view_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.settings import Percent, Positive, Settings
 from filterlens.report.figures import Panel, safe_name
@@ -62,22 +62,15 @@ def run(laboratory: Laboratory, settings: GoalDirectedSettings) -> Outcome:
     claims: list[Claim] = []
     panels: list[Panel] = []
     for name in laboratory.common.pairs[: settings.pairs]:
-        models, view = laboratory.targets(name), _view(laboratory, settings, name)
+        models = laboratory.targets(name)
+        found = [rankings(laboratory, settings, model) for model in models]
+        judging = evenly(laboratory.judging(name), settings.judge_images)
+        view = view_of(laboratory, models, found, settings.percents, judging)
         tables += [_table(replace(view, percent=percent), settings) for percent in settings.percents]
         tables.append(_choices(view, models))
         claims += [*_goals(view, settings), _against_faig(view)]
         panels += [*_bars(view), *_pictures(laboratory, view, models[0])]
     return Outcome(tuple(claims), tuple(tables), tuple(panels), _TEXT, _specification(laboratory, settings))
-
-
-def _view(laboratory: Laboratory, settings: GoalDirectedSettings, name: str) -> View:
-    models, degradations = laboratory.targets(name), laboratory.common.degradations
-    found = [rankings(laboratory, settings, model) for model in models]
-    edited = [
-        (model, selections_of(each, settings.percents, degradations)) for model, each in zip(models, found, strict=True)
-    ]
-    judged = judge(laboratory, edited, evenly(laboratory.judging(name), settings.judge_images))
-    return View(name, settings.percents[0], degradations, judged, found)
 
 
 def rankings(laboratory: Laboratory, settings: GoalDirectedSettings, model: TargetModel) -> Mapping[str, Attribution]:

@@ -22,7 +22,7 @@ from filterlens.paper.experiment import (
     is_below,
 )
 from filterlens.paper.images import evenly
-from filterlens.paper.judged import INTERVALS, View, judge, selections_of
+from filterlens.paper.judged import INTERVALS, View, view_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import function_of, listed, whole_percent
@@ -61,7 +61,10 @@ def run(laboratory: Laboratory, settings: GradientSettings) -> Outcome:
     claims: list[Claim] = []
     panels: list[Panel] = []
     for name in laboratory.common.pairs[: settings.pairs]:
-        view = _view(laboratory, settings, name)
+        models = laboratory.targets(name)
+        found = [rankings(laboratory, model) for model in models]
+        judging = evenly(laboratory.judging(name), settings.judge_images)
+        view = view_of(laboratory, models, found, [settings.percent], judging)
         tables += [_damage(view), _shares(view), _overlaps(view)]
         panels += _panels(view)
         claims += claims_of(view)
@@ -79,17 +82,6 @@ def rankings(laboratory: Laboratory, model: TargetModel) -> Mapping[str, Attribu
         )
         found |= {each.method: each for each in scored}
     return {name: found[name] for name in LABELS}
-
-
-def _view(laboratory: Laboratory, settings: GradientSettings, name: str) -> View:
-    models, degradations = laboratory.targets(name), laboratory.common.degradations
-    found = [rankings(laboratory, model) for model in models]
-    edited = [
-        (model, selections_of(each, (settings.percent,), degradations))
-        for model, each in zip(models, found, strict=True)
-    ]
-    judged = judge(laboratory, edited, evenly(laboratory.judging(name), settings.judge_images))
-    return View(name, settings.percent, degradations, judged, found)
 
 
 def claims_of(view: View) -> list[Claim]:

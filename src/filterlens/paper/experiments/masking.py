@@ -2,16 +2,16 @@
 """Tables 1 and 2: what replacing the found filters by the baseline's does to their own and to the other function."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
-from filterlens.data.samples import Sample
 from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
 from filterlens.evaluation.statistics import Estimate
 from filterlens.metrics import specification
 from filterlens.paper import drawing
 from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, common_rows
-from filterlens.paper.judged import View, judge, selections_of
+from filterlens.paper.judged import View, view_of
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.published import MASKING, TEST_SETS
 from filterlens.paper.settings import Percent, Settings
@@ -45,26 +45,20 @@ def run(laboratory: Laboratory, settings: MaskingSettings) -> Outcome:
     claims: list[Claim] = []
     panels: list[Panel] = []
     for name in laboratory.common.pairs:
-        ways = {HELD_OUT: laboratory.finding} | ({SAME: laboratory.judging(name)} if settings.same_images else {})
+        models, judging = laboratory.targets(name), laboratory.judging(name)
+        ways = {HELD_OUT: laboratory.finding} | ({SAME: judging} if settings.same_images else {})
         for way, finding in ways.items():
-            view = _view(laboratory, settings, name, finding)
+            found = [laboratory.attribute(model, settings.methods, finding) for model in models]
+            view = view_of(laboratory, models, found, settings.percents, judging)
+            view = replace(view, percent=min(settings.percents))
             tables += _tables(view, settings, way)
             if way == HELD_OUT:
-                tables.insert(0, _networks(laboratory, view))
+                tables.insert(0, _networks(view, models[0].pair.scale))
                 claims += [_order(view), _own_above_cross(view)]
                 panels += _panels(view, settings)
             elif laboratory.common.judged_on(name).set == TEST_SETS.get(name):
                 claims += _size_as_published(view)
     return Outcome(tuple(claims), tuple(tables), tuple(panels), _TEXT, _specification(laboratory))
-
-
-def _view(laboratory: Laboratory, settings: MaskingSettings, name: str, finding: Sequence[Sample]) -> View:
-    degradations = laboratory.common.degradations
-    edited = []
-    for model in laboratory.targets(name):
-        found = laboratory.attribute(model, settings.methods, finding)
-        edited.append((model, selections_of(found, settings.percents, degradations)))
-    return View(name, min(settings.percents), degradations, judge(laboratory, edited, laboratory.judging(name)))
 
 
 def _tables(view: View, settings: MaskingSettings, way: str) -> Iterator[Table]:
@@ -94,11 +88,10 @@ def _tables(view: View, settings: MaskingSettings, way: str) -> Iterator[Table]:
         yield Table(f"{stem}-{view.name}-{way}", head, ("method", *view.heads), tuple(cells), note)
 
 
-def _networks(laboratory: Laboratory, view: View) -> Table:
+def _networks(view: View, scale: int) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (network, *(view.judged.quality(network, kind) for kind in view.inputs)) for network in ("baseline", "target")
     ]
-    scale = laboratory.targets(view.name)[0].pair.scale
     note = f"Mean over images ({specification(scale)}), ± sd over target models."
     title = f"{view.name}: PSNR in dB of both networks on the judged images"
     return Table(f"networks-{view.name}", title, ("network", *view.inputs), tuple(rows), note, digits=4)

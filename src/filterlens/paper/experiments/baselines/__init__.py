@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the path's starting point is worth."""
+"""What the choice of the baseline is worth: paths from other networks (measure), and the page of it (page)."""

@@ -13,13 +13,13 @@ from filterlens.attribution.faig import FAIG
 from filterlens.attribution.methods import METHODS
 from filterlens.attribution.result import Attribution, as_scores
 from filterlens.data.samples import Sample
-from filterlens.degradations import Degradation, parse_degradations
+from filterlens.degradations import parse_degradations
 from filterlens.diagnosis.calibration import calibration_inputs
 from filterlens.diagnosis.overlap import Reading
 from filterlens.errors import unknown
 from filterlens.paper.experiments.classification.measure import Told
 from filterlens.paper.images import evenly
-from filterlens.paper.judged import View, judge, selections_of
+from filterlens.paper.judged import View, view_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.overlaps import Reader, calibration_samples, read_overlaps, whole_images
 from filterlens.paper.settings import Percent, Positive, Settings
@@ -66,19 +66,9 @@ def study(laboratory: Laboratory, settings: ThreeDegradationsSettings) -> tuple[
     further = settings.further_targets and laboratory.common.training == "card"
     models = laboratory.targets(settings.pair) if further else [laboratory.target(settings.pair)]
     found = [rankings(laboratory, settings, model) for model in models]
-    inputs = {name: Degradation.parse(name) for name in (*settings.degradations, "clean")}
-    judged = judge(
-        laboratory,
-        [
-            (model, selections_of(each, settings.percents, settings.degradations))
-            for model, each in zip(models, found, strict=True)
-        ],
-        evenly(laboratory.judging(settings.pair), settings.judge_images),
-        inputs=inputs,
-    )
-    percent = settings.percents[0]
-    view = View(settings.pair, percent, settings.degradations, judged, found)
-    readers = [Reader.of(model, each[MEAN], [percent]) for model, each in zip(models, found, strict=True)]
+    judging = evenly(laboratory.judging(settings.pair), settings.judge_images)
+    view = view_of(laboratory, models, found, settings.percents, judging, settings.degradations)
+    readers = [Reader.of(model, each[MEAN], [view.percent]) for model, each in zip(models, found, strict=True)]
     reading = Reading("target", settings.nodes, laboratory.fast_precision, patches=settings.patches)
     kinds = calibration_inputs(settings.degradations)
     calibrating, asked = (
@@ -89,7 +79,7 @@ def study(laboratory: Laboratory, settings: ThreeDegradationsSettings) -> tuple[
         )
     )
     title = "patches, without ground truth"
-    return view, Told.of(readers, title, percent, calibrating, asked, laboratory.common.resamples)
+    return view, Told.of(readers, title, view.percent, calibrating, asked, laboratory.common.resamples)
 
 
 def rankings(laboratory: Laboratory, settings: ThreeDegradationsSettings, model: TargetModel) -> Found:
