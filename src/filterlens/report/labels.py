@@ -2,6 +2,7 @@
 """Names and numbers as people read them."""
 
 import math
+from collections.abc import Callable
 
 from filterlens.evaluation.statistics import Estimate
 
@@ -108,6 +109,19 @@ def percent_interval(share: Estimate, *, signs: bool = True) -> str:
     ends = [whole_percent(end) for end in (share.low, share.high) if end is not None]
     inside = ", ".join(end if signs else end.removesuffix(" %") for end in ends)
     return f"{whole_percent(share.mean)} [{inside}]" if ends else whole_percent(share.mean)
+
+
+def signed(number: float) -> str:
+    """Write a difference with its sign and two places: ``+0.30``."""
+    return f"+{fixed(number)}" if number > 0 else fixed(number)
+
+
+def with_interval(estimate: Estimate, write: Callable[[float], str] = fixed, unit: str = "") -> str:
+    """Write a number and, where it has one, its interval: ``0.30 dB [0.10, 0.50]``."""
+    text = f"{write(estimate.mean)}{unit}"
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} [{write(estimate.low)}, {write(estimate.high)}]"
 
 
 def times(ratio: float) -> str:

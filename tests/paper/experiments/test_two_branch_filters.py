@@ -14,9 +14,11 @@ from filterlens.metrics import psnr
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.two_branch_filters import measure, page
+from filterlens.paper.experiments.distribution.measure import group_shares
+from filterlens.paper.experiments.two_branch_filters import edits, measure, page
 from filterlens.paper.experiments.two_branch_filters.edits import (
     ALONE,
+    BASELINE,
     BIASES,
     CONSTANT,
     CONVOLUTIONS,
@@ -24,28 +26,26 @@ from filterlens.paper.experiments.two_branch_filters.edits import (
     FAIG,
     LINEAR,
     NORMS,
+    TARGET,
     TYPES,
     Branches,
     Edited,
+    Effects,
     at_random,
     baseline_buffers,
     degradation_module,
+    effects_of,
     found_in,
     mean_answers,
     whole,
 )
 from filterlens.paper.experiments.two_branch_filters.measure import (
-    BASELINE,
-    TARGET,
     Contributions,
-    Effects,
     Found,
     Network,
     Study,
     TwoBranchSettings,
     contributions_of,
-    effects_of,
-    group_shares,
     networks_of,
     shares_of,
     sums,
@@ -147,7 +147,7 @@ def test_shares_are_those_of_the_ranking_by_the_weighted_mean(peers):
     generator = torch.Generator().manual_seed(1)
     scores = torch.rand(3, 2, len(branches.space), generator=generator, dtype=torch.float64)
     weights = torch.tensor([[1, 0, 0], [0.5, 0.25, 0.25]], dtype=torch.float64)
-    found = group_shares(branches, scores, weights, 10.0)
+    found = group_shares(branches.group_of_filters, len(branches.groups), scores, weights, 10.0)
     for row in range(2):
         for kind in range(2):
             mean = sum(weight * each[kind] for weight, each in zip(weights[row].tolist(), scores, strict=True))
@@ -475,8 +475,8 @@ def page_origin():
 
 def test_a_second_look_takes_everything_from_disk(laboratory, peers, monkeypatch):
     first = measure.measure(laboratory, SETTINGS, peers["dasr"])
-    for name in ("_contributions", "_effects"):
-        monkeypatch.setattr(measure, name, lambda *_: pytest.fail("it was measured before"))
+    for module, name in ((measure, "_contributions"), (edits, "_effects")):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("it was measured before"))
     again = measure.measure(laboratory, SETTINGS, peers["dasr"])
     assert again.effects.removed(whole("degradation"), BLUR) == first.effects.removed(whole("degradation"), BLUR)
 

@@ -25,6 +25,7 @@ from filterlens.filters import Selection
 from filterlens.metrics import psnr
 from filterlens.pair import ModelPair
 from filterlens.paper.images import evenly
+from filterlens.paper.judged import fingerprint
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
 from filterlens.paper.settings import Percent, Positive, Settings
@@ -190,7 +191,7 @@ class Bench:
     @property
     def identity(self) -> Any:
         """Everything that decides the files."""
-        return [self.model.identity, [[*place, _hash(each)] for place, each in self.selections.items()]]
+        return [self.model.identity, [[*place, fingerprint(each)] for place, each in self.selections.items()]]
 
     @cached_property
     def files(self) -> dict[Place, tuple[Adapter, int]]:
@@ -259,7 +260,7 @@ class Training:
         """Everything that decides the result."""
         return [
             self.bench.model.identity,
-            _hash(self.bench.selections[self.place]),
+            fingerprint(self.bench.selections[self.place]),
             self.settings.model_dump(mode="json"),
             [sample.fingerprint() for sample in self.samples],
             self.laboratory.fast_precision,
@@ -356,10 +357,6 @@ def _retrained(
     return {
         Network(RETRAINED, *place): found[number * count : (number + 1) * count] for number, place in enumerate(places)
     }
-
-
-def _hash(selection: Selection) -> str:
-    return digest(selection.indices.sort().values.tolist())
 
 
 def _conditions(laboratory: Laboratory) -> Any:

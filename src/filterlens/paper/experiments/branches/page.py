@@ -35,7 +35,7 @@ from filterlens.paper.peers.arms import Arm, Setting, arms_of, published_arms, s
 from filterlens.paper.peers.settings import PeerSettings, Steps
 from filterlens.paper.published import BRANCHES, PEER_PARAMETERS, PEER_QUALITY
 from filterlens.report.figures import Panel, safe_name
-from filterlens.report.labels import count, fixed, listed, whole_percent
+from filterlens.report.labels import count, fixed, listed, signed, whole_percent, with_interval
 
 PAPER = "paper, one branch against two"
 OWN = "filterlens"
@@ -112,7 +112,7 @@ def sentence(compared: Compared) -> str:
     """Say in one plain sentence whether one branch matches two in a setting."""
     margin = f"±{compared.margin:g} dB"
     levels = " against ".join(f"{fixed(compared.quality(who).mean)} dB with {who}" for who in (ONE, TWO))
-    text = f"{levels}, {compared.channel.upper()}: one − two = {_signed(compared.gain, ' dB')}"
+    text = f"{levels}, {compared.channel.upper()}: one − two = {with_interval(compared.gain, signed, ' dB')}"
     if not compared.is_decidable:
         return f"{text}; one training of each does not tell a difference of branches from one of seeds"
     if compared.matches:
@@ -123,7 +123,7 @@ def sentence(compared: Compared) -> str:
 
 
 def _is_no_worse(every: Sequence[Compared]) -> Claim:
-    words = [f"{each.setting.name} {_signed(each.gain)} ({ANSWERS[each.is_no_worse]})" for each in every]
+    words = [f"{each.setting.name} {with_interval(each.gain, signed)} ({ANSWERS[each.is_no_worse]})" for each in every]
     return Claim(
         f"In no setting is one branch more than {every[0].margin:g} dB below two branches",
         OWN,
@@ -219,20 +219,8 @@ def _beats_bicubic(every: Sequence[Compared]) -> Claim:
         OWN,
         Verdict.of(checks),
         f"{sum(checks)} of {len(checks)}; the least gain is that of {least} in {name}, "
-        f"{_signed(gains[name, least], ' dB')}{beaten}",
+        f"{with_interval(gains[name, least], signed, ' dB')}{beaten}",
     )
-
-
-def _signed(estimate: Estimate, unit: str = "") -> str:
-    """Write a difference with its sign and, where it has one, its interval."""
-
-    def signed(value: float) -> str:
-        return f"+{fixed(value)}" if value > 0 else fixed(value)
-
-    text = f"{signed(estimate.mean)}{unit}"
-    if estimate.low is None or estimate.high is None:
-        return text
-    return f"{text} [{signed(estimate.low)}, {signed(estimate.high)}]"
 
 
 def _tables(found: Study, sizes: Sizes) -> Iterator[Table]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The branches of a network as masks, and targets of which branches or filters are the baseline's again."""
+"""The branches of a network as masks, targets with branches or filters of the baseline, and what is left of them."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
+from filterlens.evaluation.function_distance import preservation, removal
+from filterlens.evaluation.statistics import Array, Estimate, bootstrap, pooled_ratio, two_level_mean
 from filterlens.filters import FilterSpace, Selection, ranking
+from filterlens.metrics import psnr
 from filterlens.models.branches import CONDITIONING, DEGRADATION, RESTORATION, filter_branches, parameter_branch
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
@@ -22,10 +25,12 @@ from filterlens.paper.laboratory import Laboratory, TargetModel
 CONVOLUTIONS, LINEAR, NORMS, BIASES = "convolutions", "linear layers", "batch normalisation", "biases"
 TYPES = (CONVOLUTIONS, LINEAR, NORMS, BIASES)
 FAIG, RANDOM = "faig", "random"
+BASELINE, TARGET = "baseline", "target"
 ALONE = f"all but the {DEGRADATION} branch"
 CONSTANT = f"nothing; the {DEGRADATION} branch answers the same for every image"
 OWN_STATISTICS = f"the {DEGRADATION} branch, own statistics"
 EVERYTHING = "everything, own statistics"
+MEASURES = ("to_baseline", "to_target", "scale", "psnr")  # of an edited output E: ‖E − B‖², ‖E − T‖², ‖T − B‖², dB
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,3 +258,107 @@ def _mean_answer(laboratory: Laboratory, branches: Branches, pair: ModelPair, sa
             answers.append(said["last"][0])
     mean: list[float] = torch.stack(answers).mean(0).tolist()
     return mean
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """What every edit did, per target model and image.
+
+    Attributes:
+        values: (edit, input, one of :data:`MEASURES`) → ``(models, images)``; both networks are among the edits.
+        resamples: Draws of every bootstrap.
+    """
+
+    values: Mapping[tuple[str, str, str], Array]
+    resamples: int
+
+    @property
+    def edits(self) -> list[str]:
+        """Names of all edits, the two networks among them."""
+        return list(dict.fromkeys(edit for edit, _, _ in self.values))
+
+    def removed(self, edit: str, kind: str) -> Estimate:
+        """Return R = 1 − ‖E − B‖² / ‖T − B‖²: 1 where nothing is left of what fine-tuning taught on that input."""
+        return bootstrap(self._share(edit, kind, "to_baseline"), self._images, resamples=self.resamples)
+
+    def kept(self, edit: str, kind: str) -> Estimate:
+        """Return P = 1 − ‖E − T‖² / ‖B − T‖²: 1 where everything is left of it."""
+        return bootstrap(self._share(edit, kind, "to_target"), self._images, resamples=self.resamples)
+
+    def removed_more(self, edit: str, other: str, kind: str) -> Estimate:
+        """Return R of one edit minus R of another, paired over images and target models."""
+        first, second = (self._share(each, kind, "to_baseline") for each in (edit, other))
+        return bootstrap(lambda counts: first(counts) - second(counts), self._images, resamples=self.resamples)
+
+    def psnr(self, edit: str, kind: str) -> Estimate:
+        """Return the PSNR in dB."""
+        return two_level_mean(self.values[edit, kind, "psnr"], resamples=self.resamples)
+
+    def gain(self, kind: str) -> Estimate:
+        """Return by how many dB the target is better than the baseline, paired."""
+        return two_level_mean(self._above_baseline(TARGET, kind), resamples=self.resamples)
+
+    def gain_left(self, edit: str, kind: str) -> Estimate:
+        """Return which part of the target's gain in dB an edited network still has: 1 all, 0 none, below 0 broken."""
+        edited, target = (self._above_baseline(name, kind) for name in (edit, TARGET))
+
+        def part(counts: Array, otherwise: Any) -> Array:
+            gained, left = counts @ target.T, counts @ edited.T
+            return np.asarray(np.divide(left, gained, out=np.full(gained.shape, otherwise), where=gained > 0))
+
+        value = part(np.ones((1, self._images)), np.nan)[0]
+        if np.isnan(value).any():  # a target that gained nothing has no part of it left
+            return Estimate(float("nan"))
+        return bootstrap(lambda counts: part(counts, value), self._images, value=value, resamples=self.resamples)
+
+    @property
+    def _images(self) -> int:
+        return int(next(iter(self.values.values())).shape[1])
+
+    def _above_baseline(self, edit: str, kind: str) -> Array:
+        return np.asarray(self.values[edit, kind, "psnr"] - self.values[BASELINE, kind, "psnr"])
+
+    def _share(self, edit: str, kind: str, residual: str) -> Callable[[Array], Array]:
+        top, bottom = (self.values[edit, kind, name].T for name in (residual, "scale"))
+        return lambda counts: pooled_ratio(counts @ top, counts @ bottom)
+
+
+def effects_of(
+    laboratory: Laboratory, edited: Sequence[tuple[TargetModel, Sequence[Edited]]], samples: Sequence[Sample]
+) -> Effects:
+    """Judge the edits of every target model on every image and input, in float32."""
+    digests = {model.seed: [[each.name, each.digest] for each in edits] for model, edits in edited}
+    prints = {sample.name: sample.fingerprint() for sample in samples}
+    inputs = {kind: str(degradation) for kind, degradation in laboratory.inputs.items()}
+
+    def identity(item: tuple[TargetModel, Sequence[Edited], Sample]) -> Any:
+        model, _, sample = item
+        return [model.identity, digests[model.seed], prints[sample.name], inputs, laboratory.common.seed]
+
+    results = laboratory.pieces.of(
+        "branch-swaps",
+        [(model, edits, sample) for model, edits in edited for sample in samples],
+        identity,
+        lambda item: _effects(laboratory, item[0].pair, item[1], item[2]),
+        title=lambda item: f"{item[0].name}, {item[0].seed}, {item[2].name}",
+    )
+    names = [BASELINE, TARGET, *(each.name for each in edited[0][1])]
+    table = np.array(results, dtype=np.float64).reshape(len(edited), len(samples), -1)
+    keys = [(name, kind, what) for kind in inputs for name in names for what in MEASURES]
+    return Effects({key: table[:, :, number] for number, key in enumerate(keys)}, laboratory.common.resamples)
+
+
+@torch.no_grad()
+def _effects(laboratory: Laboratory, pair: ModelPair, edits: Sequence[Edited], sample: Sample) -> list[float]:
+    """Return all :data:`MEASURES` of baseline, target and every edit, for one input after the other."""
+    numbers: list[float] = []
+    truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
+    for degradation in laboratory.inputs.values():
+        lowered = degradation.apply(truth, pair.scale, seed=laboratory.common.seed)
+        baseline, target = (pair.run(vector, lowered) for vector in (pair.baseline, pair.target))
+        images = lowered.contiguous(memory_format=torch.channels_last)  # as the pair runs its networks
+        for output in (baseline, target, *(each.network(pair)(images) for each in edits)):
+            to_baseline, scale = removal(output, baseline, target)
+            to_target, _ = preservation(output, baseline, target)
+            numbers += [to_baseline, to_target, scale, float(psnr(output, truth, crop=pair.scale))]
+    return numbers

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the found filters of two-branch networks lie, what each branch contributes, and what is left without it."""
+"""Two-branch networks: where the found filters lie, what each branch contributes, and what is left without it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -16,7 +16,6 @@ from filterlens.attribution.objective import SquaredDistance
 from filterlens.attribution.path import over_parameters
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
-from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.evaluation.statistics import (
     LEVEL,
     Array,
@@ -24,21 +23,19 @@ from filterlens.evaluation.statistics import (
     bootstrap,
     draw_counts,
     over_both,
-    pooled_ratio,
-    two_level_mean,
 )
-from filterlens.metrics import psnr
 from filterlens.models.branches import DEGRADATION
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import is_above
-from filterlens.paper.experiments.distribution.measure import AT_ONCE, image_scores
+from filterlens.paper.experiments.distribution.measure import group_shares, image_scores
 from filterlens.paper.experiments.two_branch_filters.edits import (
     FAIG,
     RANDOM,
     TYPES,
     Branches,
-    Edited,
+    Effects,
     edits_of,
+    effects_of,
     mean_answers,
 )
 from filterlens.paper.images import evenly
@@ -52,8 +49,6 @@ BOTH = "blur+noise"  # the settings whose networks learn both functions
 LEARNT = 0.2  # dB that fine-tuning must have gained for certain: a function that was not learnt sits nowhere
 PRECISION = "fp32"  # small differences of whole branches are measured; bfloat16 rounds too much
 LEAST_GAIN = 0.01  # of the baseline's loss: below it there is no gain that could be shared out
-BASELINE, TARGET = "baseline", "target"
-MEASURES = ("to_baseline", "to_target", "scale", "psnr")  # of an edited output E: ‖E − B‖², ‖E − T‖², ‖T − B‖², dB
 
 Key = tuple[float, str]  # share of the filters in percent, degradation
 
@@ -229,34 +224,16 @@ def shares_of(
     """Return the shares of the found filters and those of every draw of the images; see :class:`Found`."""
     scores = [image_scores(laboratory, model) for model in network.models]
     images = len(scores[0])
+    groups = network.branches.group_of_filters, len(network.branches.groups)
     drawn = torch.from_numpy(draw_counts(images, resamples, seed=0) / images)
     shares: dict[Key, Array] = {}
     draws: dict[Key, Array] = {}
     for percent in percents:
         for table, weights in ((shares, torch.full((1, images), 1 / images)), (draws, drawn)):
-            found = np.stack([group_shares(network.branches, each, weights, percent) for each in scores], axis=1)
+            found = np.stack([group_shares(*groups, each, weights, percent) for each in scores], axis=1)
             for number, kind in enumerate(laboratory.common.degradations):
                 table[percent, kind] = found[:, :, number]
     return {key: each[0] for key, each in shares.items()}, draws
-
-
-def group_shares(branches: Branches, scores: Tensor, weights: Tensor, percent: float) -> Array:
-    """Return the shares of the top filters per group, ``(rows, degradations, groups)``.
-
-    Args:
-        branches: Branches of the network.
-        scores: ``(images, degradations, filters)``.
-        weights: Weights of the images, ``(rows, images)``; each row is ranked by its weighted mean.
-        percent: Share of the filters that is taken.
-    """
-    take = int(scores.shape[-1] * percent / 100 + 1e-9)
-    rows = []
-    for part in torch.split(weights.float(), AT_ONCE):
-        ranked = torch.einsum("ri,idf->rdf", part, scores.float())
-        places = branches.group_of_filters[ranked.topk(take).indices]
-        counts = torch.zeros(*places.shape[:2], len(branches.groups), dtype=torch.float64)
-        rows.append(counts.scatter_add_(2, places, torch.ones(places.shape, dtype=torch.float64)) / max(1, take))
-    return np.asarray(torch.cat(rows).numpy())
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,109 +333,6 @@ def sums(branches: Branches, values: Tensor) -> Tensor:
     places = branches.of_parameters.cpu() * len(TYPES) + branches.types.cpu()
     size = len(branches.names) * len(TYPES)
     return torch.zeros(size, dtype=values.dtype).index_add_(0, places, values).view(len(branches.names), len(TYPES))
-
-
-@dataclass(frozen=True, eq=False)
-class Effects:
-    """What every edit did, per target model and image.
-
-    Attributes:
-        values: (edit, input, one of :data:`MEASURES`) → ``(models, images)``; both networks are among the edits.
-        resamples: Draws of every bootstrap.
-    """
-
-    values: Mapping[tuple[str, str, str], Array]
-    resamples: int
-
-    @property
-    def edits(self) -> list[str]:
-        """Names of all edits, the two networks among them."""
-        return list(dict.fromkeys(edit for edit, _, _ in self.values))
-
-    def removed(self, edit: str, kind: str) -> Estimate:
-        """Return R = 1 − ‖E − B‖² / ‖T − B‖²: 1 where nothing is left of what fine-tuning taught on that input."""
-        return bootstrap(self._share(edit, kind, "to_baseline"), self._images, resamples=self.resamples)
-
-    def kept(self, edit: str, kind: str) -> Estimate:
-        """Return P = 1 − ‖E − T‖² / ‖B − T‖²: 1 where everything is left of it."""
-        return bootstrap(self._share(edit, kind, "to_target"), self._images, resamples=self.resamples)
-
-    def removed_more(self, edit: str, other: str, kind: str) -> Estimate:
-        """Return R of one edit minus R of another, paired over images and target models."""
-        first, second = (self._share(each, kind, "to_baseline") for each in (edit, other))
-        return bootstrap(lambda counts: first(counts) - second(counts), self._images, resamples=self.resamples)
-
-    def psnr(self, edit: str, kind: str) -> Estimate:
-        """Return the PSNR in dB."""
-        return two_level_mean(self.values[edit, kind, "psnr"], resamples=self.resamples)
-
-    def gain(self, kind: str) -> Estimate:
-        """Return by how many dB the target is better than the baseline, paired."""
-        return two_level_mean(self._above_baseline(TARGET, kind), resamples=self.resamples)
-
-    def gain_left(self, edit: str, kind: str) -> Estimate:
-        """Return which part of the target's gain in dB an edited network still has: 1 all, 0 none, below 0 broken."""
-        edited, target = (self._above_baseline(name, kind) for name in (edit, TARGET))
-
-        def part(counts: Array) -> Array:
-            gained = counts @ target.T
-            left = counts @ edited.T
-            return np.asarray(np.divide(left, gained, out=np.full(gained.shape, np.nan), where=gained > 0))
-
-        images = self._images
-        return _joined(part(np.ones((1, images)))[0], part(draw_counts(images, self.resamples, 0)), images)
-
-    @property
-    def _images(self) -> int:
-        return int(next(iter(self.values.values())).shape[1])
-
-    def _above_baseline(self, edit: str, kind: str) -> Array:
-        return np.asarray(self.values[edit, kind, "psnr"] - self.values[BASELINE, kind, "psnr"])
-
-    def _share(self, edit: str, kind: str, residual: str) -> Callable[[Array], Array]:
-        top, bottom = (self.values[edit, kind, name].T for name in (residual, "scale"))
-        return lambda counts: pooled_ratio(counts @ top, counts @ bottom)
-
-
-def effects_of(
-    laboratory: Laboratory, edited: Sequence[tuple[TargetModel, Sequence[Edited]]], samples: Sequence[Sample]
-) -> Effects:
-    """Judge the edits of every target model on every image and input, in float32."""
-    digests = {model.seed: [[each.name, each.digest] for each in edits] for model, edits in edited}
-    prints = {sample.name: sample.fingerprint() for sample in samples}
-    inputs = {kind: str(degradation) for kind, degradation in laboratory.inputs.items()}
-
-    def identity(item: tuple[TargetModel, Sequence[Edited], Sample]) -> Any:
-        model, _, sample = item
-        return [model.identity, digests[model.seed], prints[sample.name], inputs, laboratory.common.seed]
-
-    results = laboratory.pieces.of(
-        "branch-swaps",
-        [(model, edits, sample) for model, edits in edited for sample in samples],
-        identity,
-        lambda item: _effects(laboratory, item[0].pair, item[1], item[2]),
-        title=lambda item: f"{item[0].name}, {item[0].seed}, {item[2].name}",
-    )
-    names = [BASELINE, TARGET, *(each.name for each in edited[0][1])]
-    table = np.array(results, dtype=np.float64).reshape(len(edited), len(samples), -1)
-    keys = [(name, kind, what) for kind in inputs for name in names for what in MEASURES]
-    return Effects({key: table[:, :, number] for number, key in enumerate(keys)}, laboratory.common.resamples)
-
-
-@torch.no_grad()
-def _effects(laboratory: Laboratory, pair: ModelPair, edits: Sequence[Edited], sample: Sample) -> list[float]:
-    """Return all :data:`MEASURES` of baseline, target and every edit, for one input after the other."""
-    numbers: list[float] = []
-    truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
-    for degradation in laboratory.inputs.values():
-        lowered = degradation.apply(truth, pair.scale, seed=laboratory.common.seed)
-        baseline, target = (pair.run(vector, lowered) for vector in (pair.baseline, pair.target))
-        images = lowered.contiguous(memory_format=torch.channels_last)  # as the pair runs its networks
-        for output in (baseline, target, *(each.network(pair)(images) for each in edits)):
-            to_baseline, scale = removal(output, baseline, target)
-            to_target, _ = preservation(output, baseline, target)
-            numbers += [to_baseline, to_target, scale, float(psnr(output, truth, crop=pair.scale))]
-    return numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which filters of a two-branch network carry deblurring and denoising, and do they sit in the degradation branch?"""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby, product
 
 import numpy as np
@@ -22,22 +22,10 @@ from filterlens.paper.experiment import (
     is_above,
     is_below,
 )
-from filterlens.paper.experiments.two_branch_filters.edits import (
-    ALONE,
-    CONSTANT,
-    EVERYTHING,
-    FAIG,
-    RANDOM,
-    TYPES,
-    at_random,
-    called,
-    found_in,
-    whole,
-)
+from filterlens.paper.experiments.two_branch_filters import edits
+from filterlens.paper.experiments.two_branch_filters.edits import BASELINE, FAIG, RANDOM, TARGET, TYPES
 from filterlens.paper.experiments.two_branch_filters.measure import (
-    BASELINE,
     LEARNT,
-    TARGET,
     Found,
     Study,
     TwoBranchSettings,
@@ -47,7 +35,15 @@ from filterlens.paper.experiments.two_branch_filters.measure import (
 from filterlens.paper.judged import others_of
 from filterlens.paper.laboratory import Laboratory
 from filterlens.report.figures import Panel, Theme
-from filterlens.report.labels import fixed, function_of, method_label, percent_interval, significant, whole_percent
+from filterlens.report.labels import (
+    fixed,
+    function_of,
+    method_label,
+    percent_interval,
+    significant,
+    whole_percent,
+    with_interval,
+)
 
 OWN = "filterlens"
 IDEA = "the idea of two branches"
@@ -82,16 +78,16 @@ def claims_of(study: Study) -> Iterator[Claim]:
     yield _gained_there(study)
     for edit, check, text in (
         (
-            whole(DEGRADATION), is_below,
+            edits.whole(DEGRADATION), is_below,
             "with the baseline's degradation branch most of what fine-tuning gained is gone (more than half of the dB)",
         ),
         (
-            CONSTANT, is_below,
+            edits.CONSTANT, is_below,
             "what the degradation branch says of the single image matters: where it says the same of every image (the "
             "mean of its answers), most of what fine-tuning gained is gone",
         ),
         (
-            ALONE, is_above,
+            edits.ALONE, is_above,
             "the target's degradation branch with the baseline's restorer keeps most of what fine-tuning gained",
         ),
     ):  # fmt: skip
@@ -106,20 +102,13 @@ def claims_of(study: Study) -> Iterator[Claim]:
 def _claim(study: Study, text: str, source: str, judgements: Sequence[Judgement], *more: str) -> Claim:
     """Put a claim together, and say which functions were not learnt and so not judged."""
     missed = [
-        f"{function_of(kind)} was not judged: fine-tuning gained {_interval(study.effects.gain(kind))} dB"
+        f"{function_of(kind)} was not judged: fine-tuning gained {with_interval(study.effects.gain(kind))} dB"
         for kind in study.kinds
         if kind not in study.learnt
     ]
     verdict = Verdict.of(check for checks, _ in judgements for check in checks)
     said = [words for _, words in judgements]
     return Claim(f"{study.label}: {text}", source, verdict, "; ".join([*said, *more, *missed]))
-
-
-def _interval(estimate: Estimate) -> str:
-    text = fixed(estimate.mean)
-    if estimate.low is None or estimate.high is None:
-        return text
-    return f"{text} [{fixed(estimate.low)}, {fixed(estimate.high)}]"
 
 
 def _sit_there(study: Study) -> Claim:
@@ -167,7 +156,7 @@ def _gain_left(study: Study, kind: str, edit: str, check: Callable[[Estimate, fl
     broken = "" if kept.mean >= 0 else ": further from the target's output than the baseline's is"
     return [check(left, HALF)], (
         f"{function_of(kind)}: {percent_interval(left)} of the gain is left ({this} dB, where the baseline has "
-        f"{baseline} and the target {target}), P = {_interval(kept)}{broken}"
+        f"{baseline} and the target {target}), P = {with_interval(kept)}{broken}"
     )
 
 
@@ -175,12 +164,12 @@ def _found_ones_matter(study: Study) -> Claim:
     percent, effects = study.percent, study.effects
 
     def judged(kind: str) -> Judgement:
-        anywhere = found_in(percent, kind)
-        others = {"in the degradation branch only": found_in(percent, kind, DEGRADATION)}
-        others["at random"] = at_random(percent, kind)
+        anywhere = edits.found_in(percent, kind)
+        others = {"in the degradation branch only": edits.found_in(percent, kind, DEGRADATION)}
+        others["at random"] = edits.at_random(percent, kind)
         shown = {"anywhere": anywhere} | others
-        shown["in the restoration branch only"] = found_in(percent, kind, RESTORATION)
-        numbers = (f"{where} R = {_interval(effects.removed(edit, kind))}" for where, edit in shown.items())
+        shown["in the restoration branch only"] = edits.found_in(percent, kind, RESTORATION)
+        numbers = (f"{where} R = {with_interval(effects.removed(edit, kind))}" for where, edit in shown.items())
         checks = [is_above(effects.removed_more(anywhere, other, kind)) for other in others.values()]
         return checks, f"{function_of(kind)}: {', '.join(numbers)}"
 
@@ -210,7 +199,7 @@ def _as_selective_as_one_branch(study: Study) -> Claim:
     def judged(kind: str) -> Judgement:
         edit, others = Edit(FAIG, study.percent, kind), others_of(kind, study.kinds)
         two, one = (each.judged.selectivity(edit, others) for each in study.networks)
-        words = f"{function_of(kind)}: R + P − 1 = {_interval(two)} against {_interval(one)}"
+        words = f"{function_of(kind)}: R + P − 1 = {with_interval(two)} against {with_interval(one)}"
         return [two.ends[1] >= one.ends[0]], words
 
     text = (
@@ -229,7 +218,7 @@ def _deeper(study: Study) -> Iterator[Claim]:
             first, second = (significant(each.depth(key).mean, 2) for key in keys)
             difference = each.depth_difference(*keys)
             is_judged = each is study.two and blur in study.learnt and noise in study.learnt
-            words = f"{each.network.label}: {first} against {second}, difference {_interval(difference)}"
+            words = f"{each.network.label}: {first} against {second}, difference {with_interval(difference)}"
             judgements.append(([is_above(difference)] if is_judged else [], words))
         text = (
             f"outside the degradation branch {function_of(blur)} filters lie deeper than {function_of(noise)} ones, as "
@@ -429,7 +418,7 @@ def _composition(study: Study) -> Panel:
     def draw(axes: Axes, theme: Theme) -> None:
         left = np.zeros(len(rows))
         for name, widths in zip(names, np.array(list(rows.values())).T, strict=True):
-            axes.barh(range(len(rows)), widths, 0.66, left, color=theme.cycle[COLOR[name]], label=called(name))
+            axes.barh(range(len(rows)), widths, 0.66, left, color=theme.cycle[COLOR[name]], label=edits.called(name))
             for place, (start, width) in enumerate(zip(left, widths, strict=True)):
                 if width >= 0.055:
                     axes.text(start + width / 2, place, f"{100 * width:.0f} %", ha="center", va="center",
@@ -439,11 +428,8 @@ def _composition(study: Study) -> Panel:
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
 
-    said = "; ".join(
-        f"{row}: " + ", ".join(f"{name} {100 * part:.1f} %" for name, part in zip(names, parts, strict=True))
-        for row, parts in rows.items()
-    )
-    title, alt = f"{study.label}: which branch holds it", f"Bars cut into branches. {said}."
+    title = f"{study.label}: which branch holds it"
+    alt = f"Bars cut into branches. {_said(rows, names, lambda part: f'{100 * part:.1f} %')}."
     return Panel(f"composition-{two.network.stem}", title, alt, draw, (7.4, 3.2), True)
 
 
@@ -451,6 +437,14 @@ def _rows_of_bars(axes: Axes, rows: Sequence[str]) -> None:
     """Name horizontal bars, the first one above."""
     axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def _said(rows: Mapping[str, Sequence[float]], names: Sequence[str], write: Callable[[float], str]) -> str:
+    """Say in words what the bars show."""
+    return "; ".join(
+        f"{row}: " + ", ".join(f"{name} {write(value)}" for name, value in zip(names, values, strict=True))
+        for row, values in rows.items()
+    )
 
 
 def layers(found: Found, percent: float, kinds: Sequence[str]) -> Panel:
@@ -512,8 +506,8 @@ def _bands(axes: Axes, theme: Theme, branch_of: Sequence[str], places: Sequence[
     border = max(inside) + 0.5 if inside else -0.6
     if inside:
         axes.axvspan(-0.6, border, color=theme.cycle[COLOR[DEGRADATION]], alpha=0.10, linewidth=0)
-        name(-0.5, called(DEGRADATION), DEGRADATION, "left")
-    restoration = called(RESTORATION) if inside else "one branch"
+        name(-0.5, edits.called(DEGRADATION), DEGRADATION, "left")
+    restoration = edits.called(RESTORATION) if inside else "one branch"
     name((border + max(places) + 0.6) / 2, restoration, RESTORATION, "center")
     if CONDITIONING in branch_of:
         name(max(places) + 0.5, "what reads the degradation", CONDITIONING, "right")
@@ -544,30 +538,26 @@ def _remains(study: Study) -> Panel:
         axes.xaxis.set_major_formatter(lambda share, _: _percent(share))
         axes.set_xlabel("of the gain in dB on the function's own input")
 
-    said = "; ".join(
-        f"{row}: "
-        + ", ".join(f"{function_of(kind)} {_percent(value)}" for kind, value in zip(kinds, each, strict=True))
-        for row, each in left.items()
-    )
     title = f"{study.label}: what is left of the gain when …"
-    return Panel(f"remains-{study.two.network.stem}", title, f"Bars. {said}.", draw, (8.2, 5.0), legend=True)
+    alt = f"Bars. {_said(left, [function_of(kind) for kind in kinds], _percent)}."
+    return Panel(f"remains-{study.two.network.stem}", title, alt, draw, (8.2, 5.0), legend=True)
 
 
 def _edits_shown(study: Study) -> dict[str, list[str]]:
     """Return row of the figure → what is put back, for each of the functions."""
     kinds, percent = study.learnt, study.percent
     branches = {
-        "the degradation branch is the baseline's": whole(DEGRADATION),
-        "all but the degradation branch is the baseline's": ALONE,
-        "the degradation branch answers the same for all images": CONSTANT,
-        "the conditioning is the baseline's": whole(CONDITIONING),
+        "the degradation branch is the baseline's": edits.whole(DEGRADATION),
+        "all but the degradation branch is the baseline's": edits.ALONE,
+        "the degradation branch answers the same for all images": edits.CONSTANT,
+        "the conditioning is the baseline's": edits.whole(CONDITIONING),
     }
     places = {"anywhere": None} | {f"in the {name} branch": name for name in (DEGRADATION, RESTORATION)}
     filters = {
-        f"the function's {percent:g} %, {place}": [found_in(percent, kind, branch) for kind in kinds]
+        f"the function's {percent:g} %, {place}": [edits.found_in(percent, kind, branch) for kind in kinds]
         for place, branch in places.items()
     }
-    random = {f"{percent:g} % at random": [at_random(percent, kind) for kind in kinds]}
+    random = {f"{percent:g} % at random": [edits.at_random(percent, kind) for kind in kinds]}
     return {row: [edit] * len(kinds) for row, edit in branches.items()} | filters | random
 
 
@@ -581,7 +571,7 @@ def _answers(studies: Sequence[Study]) -> Iterator[str]:
         chance = each.two.chance(DEGRADATION)
         for kind in each.learnt:
             share = each.two.share((each.percent, kind), DEGRADATION).mean
-            left = each.effects.gain_left(CONSTANT, kind).mean
+            left = each.effects.gain_left(edits.CONSTANT, kind).mean
             attributed = each.contributions.gain(kind, DEGRADATION).mean
             yield (
                 f"**{each.label}, {function_of(kind)}**: {whole_percent(share)} of the found {each.percent:g} % of the "
@@ -621,11 +611,11 @@ def _unlearnt(studies: Sequence[Study]) -> Iterator[str]:
 def _statistics(studies: Sequence[Study]) -> Iterator[str]:
     """Say what the target's running statistics make of the baseline, where a network has such."""
     for each in studies:
-        if EVERYTHING not in each.effects.edits:
+        if edits.EVERYTHING not in each.effects.edits:
             continue
         numbers = ", ".join(
             f"{fixed(each.effects.psnr(BASELINE, kind).mean)} instead of "
-            f"{fixed(each.effects.psnr(EVERYTHING, kind).mean)} dB on {kind}"
+            f"{fixed(each.effects.psnr(edits.EVERYTHING, kind).mean)} dB on {kind}"
             for kind in [*each.kinds, "clean"]
         )
         yield (
