@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from filterlens.data.images import list_images, read_image
+from filterlens.data.images import read_image
+from filterlens.data.listing import find_images
 from filterlens.metrics import specification
 from filterlens.models import pretrained
 from filterlens.models.checkpoints import load_network, save_network
@@ -24,7 +25,7 @@ def measure(path: Path, sets: dict[str, Path], recipe: Recipe) -> dict[str, dict
     loaded, degradations = load_network(path), validation_degradations(recipe)
     table = {}
     for name, folder in sets.items():
-        images = [read_image(file) for file in list_images(folder)[0]]
+        images = [read_image(file) for file in find_images(folder).images]
         values = psnr_per_degradation(loaded.network, images, degradations, scale=loaded.scale)
         table[name] = {degradation: round(value, 3) for degradation, value in values.items()}
         print(path.name, name, table[name], flush=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from filterlens.data.images import center_crop, list_images, read_image, write_image
+from filterlens.data.images import center_crop, read_image, write_image
+from filterlens.data.listing import find_images
 from filterlens.data.photographs import PHOTOGRAPHS, photograph
 
 
@@ -31,7 +32,7 @@ class ImageChoice:
         if self.folder is None:
             images = {name: photograph(name) for name in list(PHOTOGRAPHS)[: self.count]}
         else:
-            images = {path.stem: read_image(path) for path in list_images(self.folder)[0][: self.count]}
+            images = {path.stem: read_image(path) for path in find_images(self.folder).images[: self.count]}
         return images if self.side is None else {name: center_crop(each, self.side) for name, each in images.items()}
 
     def __str__(self) -> str:

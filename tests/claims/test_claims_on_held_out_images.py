@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from filterlens import ModelPair
-from filterlens.data.images import center_crop, read_folder, to_uint8
+from filterlens.data.images import center_crop, to_uint8
+from filterlens.data.samples import as_samples
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.mask import MaskSettings, mask_to_folder
 
@@ -24,9 +25,9 @@ COMPARED = ("ig", "change-absolute", "change-relative", "random", "random-layer-
 
 def crops(source, destination, every, side):
     destination.mkdir()
-    for name, image in list(read_folder(source).items())[::every]:
-        pixels = to_uint8(center_crop(image, side).float() / 255).permute(1, 2, 0).contiguous()
-        Image.fromarray(pixels.numpy()).save(destination / f"{name}.png")
+    for sample in as_samples(source)[::every]:
+        pixels = to_uint8(center_crop(sample.read(), side).float() / 255).permute(1, 2, 0).contiguous()
+        Image.fromarray(pixels.numpy()).save(destination / f"{sample.name}.png")
     return destination
 
 

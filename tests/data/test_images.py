@@ -17,14 +17,13 @@ from torch import Tensor
 from filterlens.data.images import (
     center_crop,
     crop_to_multiple,
-    list_images,
-    read_folder,
-    read_folders,
     read_image,
     to_float,
     to_uint8,
     write_image,
 )
+from filterlens.data.listing import find_images
+from filterlens.data.samples import as_samples
 from filterlens.errors import FilterlensError
 
 RGB = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
@@ -212,41 +211,42 @@ def test_images_are_listed_by_name_and_other_files_apart(tmp_path: Path) -> None
     for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
-    images, others = list_images(tmp_path)
-    assert [path.name for path in images] == ["a.jpg", "b.PNG"]
-    assert [path.name for path in others] == ["notes.txt"]
+    found = find_images(tmp_path)
+    assert [path.name for path in found.images] == ["a.jpg", "b.PNG"]
+    assert [path.name for path in found.others] == ["notes.txt"]
 
 
 def test_a_path_to_one_file_counts_as_a_folder_with_it(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(RGB))
-    assert list_images(path) == ([path], [])
+    found = find_images(path)
+    assert (found.images, found.others) == ((path,), ())
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FilterlensError, match=r"none' does not exist"):
-        list_images(tmp_path / "none")
+        find_images(tmp_path / "none")
 
 
 def test_a_folder_without_images_is_refused_with_the_known_suffixes(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(FilterlensError, match=r"holds no image.*\.png"):
-        list_images(tmp_path)
+        find_images(tmp_path)
 
 
 def test_two_images_of_one_stem_are_refused_by_name(tmp_path: Path) -> None:
     for name in ("same.png", "same.jpg", "other.png"):
         (tmp_path / name).touch()
     with pytest.raises(FilterlensError, match="two images named 'same'"):
-        list_images(tmp_path)
+        find_images(tmp_path)
 
 
 def test_folders_are_read_in_order(tmp_path: Path) -> None:
     for folder, name, value in (("second", "a", 2), ("first", "b", 1), ("first", "a", 0)):
         (tmp_path / folder).mkdir(exist_ok=True)
         saved(tmp_path / folder, Image.new("L", (2, 2), value), f"{name}.png")
-    assert list(read_folder(tmp_path / "first")) == ["a", "b"]
-    images = read_folders([tmp_path / "first", tmp_path / "second"])
-    assert [int(image[0, 0, 0]) for image in images] == [0, 1, 2]
+    samples = [sample for folder in ("first", "second") for sample in as_samples(tmp_path / folder)]
+    assert [sample.name for sample in samples] == ["a", "b", "a"]
+    assert [int(sample.read()[0, 0, 0]) for sample in samples] == [0, 1, 2]
 
 
 def test_a_written_image_reads_back_equal(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from filterlens import FAIG, ModelPair
-from filterlens.data.images import read_folder
 from filterlens.data.photographs import photograph, square
+from filterlens.data.samples import as_samples
 from filterlens.degradations import Degradation
 from filterlens.execution.hardware import has_fast_bf16
 from filterlens.models.checkpoints import load_network
@@ -50,7 +50,7 @@ def test_three_degradations_are_learned_from_the_baseline_of_two():
 @pytest.mark.skipif(not SET5.is_dir(), reason="Set5 is not beside the checkout (../shared/data/eval/set5)")
 @pytest.mark.parametrize("name", ["srresnet-x2", "srcnn-style-x2"])
 def test_the_cards_psnr_can_be_measured_again(name):
-    images = list(read_folder(SET5).values())
+    images = [sample.read() for sample in as_samples(SET5)]
     wanted = {text: Degradation.parse(text) for text in ("blur:2", "noise:0.1")}
     for path in pair_files(name):
         loaded = load_network(path)

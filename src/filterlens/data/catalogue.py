@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image sets of the field by name: where they are published, under which terms, and where they lie on this machine.
 
-Addresses and checksums are those that the publisher or a maintained public catalogue names; a set without a
-checksum is recognised by its pixels (``pixels.json``) or, failing that, by the number and size of its images.
+The entries are in ``sets.toml``, the digests of pixels in ``pixels.json``.
 """
 
 import json
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
 
 from filterlens.data.listing import SUFFIXES
 from filterlens.errors import FilterlensError, UsageError, unknown
 
 VARIABLE = "FILTERLENS_DATA"
 DIGEST_DIGITS = 32
-_PIXELS: dict[str, dict[str, str]] = json.loads(
-    files("filterlens.data").joinpath("pixels.json").read_text(encoding="utf-8")
-)
 
 
 @dataclass(frozen=True)
@@ -68,185 +68,15 @@ class ImageSet:
     pixels: Mapping[str, str] = field(default_factory=dict)
 
 
-_EDSR = "https://cv.snu.ac.kr/research/EDSR"
-_BERKELEY = "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision"
-_BSDS500 = "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/BSR_bsds500.tgz"
-_BSDS300 = f"{_BERKELEY}/bsds/BSDS300-images.tgz"
-_BSDS_PAGE = f"{_BERKELEY}/grouping/resources.html"
-_ETHZ = "https://data.vision.ee.ethz.ch/cvl"
-_BENCHMARKS = f"{_EDSR}/benchmark.tar"  # HR images of Set5, Set14, B100, Urban100 as the EDSR authors publish them
-_RESEARCH = "non-commercial research and education"
+def _read() -> dict[str, ImageSet]:
+    shipped = files("filterlens.data")
+    pixels = json.loads(shipped.joinpath("pixels.json").read_text(encoding="utf-8"))
+    sets: dict[str, Any] = tomllib.loads(shipped.joinpath("sets.toml").read_text(encoding="utf-8"))
+    entries = {name: {"name": name, "pixels": pixels.get(name, {}), **facts} for name, facts in sets.items()}
+    return TypeAdapter(dict[str, ImageSet], config=ConfigDict(extra="forbid")).validate_python(entries)
 
-# checksums of DIV2K and CLIC: TensorFlow Datasets; of Flickr2K: torchSR
-_ENTRIES = (
-    ImageSet(
-        "set5",
-        "Set5",
-        5,
-        "none stated",
-        "http://people.rennes.inria.fr/Aline.Roumy/results/SR_BMVC12.html",
-        (Source((_BENCHMARKS,), "*Set5/HR/*"),),
-        "'head' is the same photograph as Set14's 'face'.",
-        pixels=_PIXELS["set5"],
-    ),
-    ImageSet(
-        "set14",
-        "Set14",
-        14,
-        "none stated",
-        "https://sites.google.com/site/romanzeyde/research-interests",
-        (Source((_BENCHMARKS,), "*Set14/HR/*"),),
-        "'bridge' is gray. Copies that are cut to multiples of a scale are not the standard images.",
-        pixels=_PIXELS["set14"],
-    ),
-    ImageSet(
-        "bsds100",
-        "BSDS100 (B100)",
-        100,
-        _RESEARCH,
-        _BSDS_PAGE,
-        (Source((_BSDS500,), "*BSDS500/data/images/val/*.jpg"), Source((_BSDS300,), "*images/test/*.jpg")),
-        "The test images of BSDS300, which are the validation images of BSDS500.",
-        folders=("b100", "bsd100"),
-        longest=481,
-        pixels=_PIXELS["bsds100"],
-    ),
-    ImageSet(
-        "bsds400",
-        "BSDS500, train and test",
-        399,
-        _RESEARCH,
-        _BSDS_PAGE,
-        (Source((_BSDS500,), "*BSDS500/data/images/t[re]*/*.jpg"),),
-        "For training, next to BSDS100; 302003 is left out because it is Set5's 'woman'. No checksum is published.",
-        longest=481,
-        left_out=("302003",),
-    ),
-    ImageSet(
-        "urban100",
-        "Urban100",
-        100,
-        "none stated",
-        "https://github.com/jbhuang0604/SelfExSR",
-        (
-            Source((_BENCHMARKS,), "*Urban100/HR/*"),
-            Source(
-                ("https://uofi.box.com/shared/static/65upg43jjd0a4cwsiqgl6o6ixube6klm.zip",), "*image_SRF_4/*_HR.png"
-            ),
-        ),
-        "No checksum is published. The second address (the authors', 1.1 GB) has images cut to multiples of 4.",
-    ),
-    ImageSet(
-        "manga109",
-        "Manga109",
-        109,
-        "academic use, by request",
-        "http://www.manga109.org/en/",
-        note="Its terms ask for a request, so no command fetches it. For super-resolution, one cover of each volume.",
-    ),
-    ImageSet(
-        "div2k-train",
-        "DIV2K, training, HR",
-        800,
-        "academic research",
-        f"{_ETHZ}/DIV2K/",
-        (
-            Source(
-                (f"{_ETHZ}/DIV2K/DIV2K_train_HR.zip",),
-                "*DIV2K_train_HR/*.png",
-                "sha256:9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335",
-            ),
-        ),
-        "3.5 GB.",
-        folders=("DIV2K_train_HR", "DIV2K/DIV2K_train_HR"),
-        longest=2040,
-    ),
-    ImageSet(
-        "div2k-valid",
-        "DIV2K, validation, HR",
-        100,
-        "academic research",
-        f"{_ETHZ}/DIV2K/",
-        (
-            Source(
-                (f"{_ETHZ}/DIV2K/DIV2K_valid_HR.zip",),
-                "*DIV2K_valid_HR/*.png",
-                "sha256:20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc",
-            ),
-        ),
-        "0.4 GB.",
-        folders=("DIV2K_valid_HR", "DIV2K/DIV2K_valid_HR"),
-        longest=2040,
-    ),
-    ImageSet(
-        "flickr2k",
-        "Flickr2K, HR",
-        2650,
-        "none stated; photographs from Flickr",
-        "https://github.com/LimBee/NTIRE2017",
-        (Source((f"{_EDSR}/Flickr2K.tar",), "*Flickr2K_HR/*.png", "md5:5d3f39443d5e9489bff8963f8f26cb03"),),
-        "About 20 GB, low-resolution versions included.",
-        folders=("Flickr2K_HR", "Flickr2K/Flickr2K_HR"),
-    ),
-    ImageSet(
-        "clic2020-train",
-        "CLIC 2020, professional, training",
-        585,
-        "Unsplash",
-        "https://clic.compression.cc/2021/tasks/index.html",
-        (
-            Source(
-                (f"{_ETHZ}/clic/professional_train_2020.zip",),
-                "*.png",
-                "sha256:54a2a684b5cbd0db91770a8695efb774fed1f612194fee68bceaf6b1c48e5d5f",
-            ),
-        ),
-        "2.0 GB.",
-    ),
-    ImageSet(
-        "clic2020-valid",
-        "CLIC 2020, professional, validation",
-        41,
-        "Unsplash",
-        "https://clic.compression.cc/2021/tasks/index.html",
-        (
-            Source(
-                (f"{_ETHZ}/clic/professional_valid_2020.zip",),
-                "*.png",
-                "sha256:00be38092ade2ab5163b65f7f6523d46c7bca147007f559adbb02c0afc236b7d",
-            ),
-        ),
-        "0.1 GB.",
-    ),
-    ImageSet(
-        "cid22-val",
-        "CID22, validation references",
-        41,
-        "CC BY-SA 4.0",
-        "https://cloudinary.com/labs/cid22",
-        (
-            Source(
-                ("https://cloudinary-marketing-res.cloudinary.com/raw/upload/v1682006242/CID22_validation_set.zip",),
-                "*original/*",
-            ),
-        ),
-        "41 of the 49 references of 512x512, known by their pixels; the others are not taken.",
-        folders=("val/cid22", "cid22/val"),
-        longest=512,
-        pixels=_PIXELS["cid22-val"],
-    ),
-    ImageSet(
-        "kodak",
-        "Kodak",
-        24,
-        "unrestricted use",
-        "https://r0k.us/graphics/kodak/",
-        (Source(tuple(f"https://r0k.us/graphics/kodak/kodak/kodim{number:02d}.png" for number in range(1, 25))),),
-        "No checksum is published.",
-        longest=768,
-    ),
-)
-CATALOGUE: dict[str, ImageSet] = {entry.name: entry for entry in _ENTRIES}
+
+CATALOGUE: dict[str, ImageSet] = _read()
 
 
 def named(name: str) -> ImageSet:

@@ -3,7 +3,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from filterlens.data.beyond_pillow import is_tiff, read_other_tiff
 from filterlens.data.levels import BITS_PER_SAMPLE, Note, gray_levels, gray_values, silent
-from filterlens.data.listing import find_images
 from filterlens.data.memory import READING, check_memory
 from filterlens.errors import FilterlensError, UsageError, first_line
 from filterlens.files import whole_file
@@ -204,18 +203,6 @@ def _as_rgb(pixels: Array) -> Image.Image:
     return image.convert("RGB")
 
 
-def list_images(folder: Path | str) -> tuple[list[Path], list[Path]]:
-    """List a folder's images in the order of their names, and the other files there.
-
-    The short form of :func:`filterlens.data.listing.find_images`, which also tells of subfolders and broken links.
-
-    Raises:
-        FilterlensError: The folder is missing or holds no image, or two images share a stem.
-    """
-    found = find_images(folder)
-    return list(found.images), list(found.others)
-
-
 def crop_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """Cut the right and lower border of ``(…, H, W)`` so that both sides are multiples of ``multiple``."""
     height, width = image.shape[-2:]
@@ -244,13 +231,3 @@ def center_crop(image: Tensor, size: int) -> Tensor:
     height, width = image.shape[-2:]
     top, left = max(0, (height - size) // 2), max(0, (width - size) // 2)
     return image[..., top : top + size, left : left + size]
-
-
-def read_folder(folder: Path | str) -> dict[str, Tensor]:
-    """Read every image of a folder: stem → RGB ``(3, H, W)`` uint8. Errors as in :func:`read_image`."""
-    return {path.stem: read_image(path) for path in list_images(folder)[0]}
-
-
-def read_folders(folders: Sequence[Path | str]) -> list[Tensor]:
-    """Read every image of several folders into one list, in order."""
-    return [image for folder in folders for image in read_folder(folder).values()]

@@ -2,7 +2,7 @@
 """Images with all that a user wants back: 8 or 16 bits, gray or colour, transparency, and metadata."""
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,18 @@ class Metadata:
             dpi=info.get("dpi"),
         )
 
-    def for_png(self) -> dict[str, Any]:
-        """Return the arguments with which Pillow writes it into a PNG."""
+    def arguments(self, places: Collection[str]) -> dict[str, Any]:
+        """Return the arguments with which Pillow writes it.
+
+        Args:
+            places: The places that a format has for metadata: names of Pillow's arguments; ``pnginfo`` holds texts,
+                colour chunks and XMP.
+        """
+        every = {"icc_profile": self.icc, "exif": self.exif, "xmp": self.xmp, "dpi": self.dpi}
+        given = {name: every[name] for name in places if every.get(name)}
+        return {"pnginfo": self._chunks(), **given} if "pnginfo" in places else given
+
+    def _chunks(self) -> PngInfo:
         chunks = PngInfo()
         for name, content in self.colours.items():
             chunks.add(name, content)
@@ -90,27 +100,7 @@ class Metadata:
                 chunks.add_text(key, text)
         if self.xmp:
             chunks.add_itxt(_XMP_IN_PNG, self.xmp.decode("utf-8", "replace"))
-        return {"pnginfo": chunks} | self._given("icc_profile", "exif", "dpi")
-
-    def for_webp(self) -> dict[str, Any]:
-        """Return the arguments with which Pillow writes it into a WebP, which has no place for texts."""
-        return self._given("icc_profile", "exif", "xmp")
-
-    def for_jpeg(self) -> dict[str, Any]:
-        """Return the arguments with which Pillow writes it into a JPEG."""
-        return self._given("icc_profile", "exif", "xmp", "dpi")
-
-    def for_tiff(self) -> dict[str, Any]:
-        """Return the arguments with which Pillow writes it into a TIFF."""
-        return self._given("icc_profile", "dpi")
-
-    def for_bmp(self) -> dict[str, Any]:
-        """Return the arguments with which Pillow writes it into a BMP, which holds nothing else."""
-        return self._given("dpi")
-
-    def _given(self, *names: str) -> dict[str, Any]:
-        every = {"icc_profile": self.icc, "exif": self.exif, "xmp": self.xmp, "dpi": self.dpi}
-        return {name: every[name] for name in names if every[name]}
+        return chunks
 
 
 def _fitting(profile: bytes | None, gray: bool) -> bytes | None:
@@ -277,18 +267,18 @@ def write_picture(path: Path | str, picture: Picture, note: Note = silent) -> No
         FilterlensError: The file cannot be written, or the format has no place for so many pixels.
     """
     check_writable(path, picture)
-    written = WRITTEN.get(Path(path).suffix.lower(), WRITTEN[PNG])
-    held = _as_held(written, picture, path, note)
+    chosen = WRITTEN.get(Path(path).suffix.lower(), WRITTEN[PNG])
+    held = _as_held(chosen, picture, path, note)
     with whole_file(path) as temporary:
         try:
-            written.save(temporary, held)
+            chosen.save(temporary, held)
         except OSError:
             raise
         except Exception as error:  # odd metadata: a profile, an EXIF block that the format refuses
             if held.metadata == Metadata():
                 raise FilterlensError(f"Cannot write '{path}': {first_line(error)}.") from error
             note(f"'{shown(Path(path).name)}': its metadata cannot be written and is left out ({first_line(error)})")
-            written.save(temporary, replace(held, metadata=Metadata()))
+            chosen.save(temporary, replace(held, metadata=Metadata()))
 
 
 def check_writable(path: Path | str, picture: Picture) -> None:
@@ -298,84 +288,84 @@ def check_writable(path: Path | str, picture: Picture) -> None:
         FilterlensError: It is larger.
     """
     height, width = picture.colours.shape[-2:]
-    written = WRITTEN.get(Path(path).suffix.lower(), WRITTEN[PNG])
-    if max(height, width) > written.longest:
+    chosen = WRITTEN.get(Path(path).suffix.lower(), WRITTEN[PNG])
+    if max(height, width) > chosen.longest:
         raise FilterlensError(
-            f"'{path}' would be {width}x{height}, but a {written.name} has at most {written.longest} pixels a side. "
+            f"'{path}' would be {width}x{height}, but a {chosen.name} has at most {chosen.longest} pixels a side. "
             "Write a PNG; for a folder, convert the input to PNG."
         )
 
 
-def _as_held(written: "Written", picture: Picture, path: Path | str, note: Note) -> Picture:
+def _as_held(chosen: "Format", picture: Picture, path: Path | str, note: Note) -> Picture:
     """Reduce a picture to the capabilities of a format, with a note."""
     lost = []
-    if picture.bits > written.bits:
-        lost.append(f"{written.bits} of {picture.bits} bits")
-        picture = replace(picture, bits=written.bits)
-    if picture.alpha is not None and not written.has_opacity:
+    if picture.bits > chosen.bits:
+        lost.append(f"{chosen.bits} of {picture.bits} bits")
+        picture = replace(picture, bits=chosen.bits)
+    if picture.alpha is not None and not chosen.has_opacity:
         lost.append("transparency, laid over white")
         picture = picture.over_white()
     if lost:
-        note(f"'{shown(Path(path).name)}': a {written.name} cannot hold all ({'; '.join(lost)})")
+        note(f"'{shown(Path(path).name)}': a {chosen.name} cannot hold all ({'; '.join(lost)})")
     return picture
 
 
 @dataclass(frozen=True)
-class Written:
+class Format:
     """A file format for pictures.
 
     Attributes:
-        name: Name in messages.
-        save: Function that writes a picture into a file.
-        bits: Greatest depth of a channel.
+        name: Name in messages; in capitals Pillow's.
+        metadata: Places for metadata, as in :meth:`Metadata.arguments`.
+        options: Further arguments with which Pillow writes it.
+        write_deep: Function that writes 16 bits per channel; None where the format holds 8.
         has_opacity: True where it holds transparency.
         longest: Greatest number of pixels of a side.
     """
 
     name: str
-    save: Callable[[Path, Picture], None]
-    bits: int = 8
+    metadata: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    write_deep: Callable[[Path, Array, Metadata], None] | None = None
     has_opacity: bool = True
     longest: int = 2**31 - 1
 
+    @property
+    def bits(self) -> int:
+        """Greatest depth of a channel."""
+        return 8 if self.write_deep is None else 16
 
-def _save_png(path: Path, picture: Picture) -> None:
-    if picture.bits == 16:
-        write_deep_png(path, picture.pixels(), picture.metadata.for_png())
-    else:
-        _as_image(picture).save(path, "PNG", **picture.metadata.for_png())
-
-
-def _save_webp(path: Path, picture: Picture) -> None:
-    _as_image(picture).save(path, "WEBP", lossless=True, exact=True, **picture.metadata.for_webp())
-
-
-def _save_jpeg(path: Path, picture: Picture) -> None:
-    _as_image(picture).save(path, "JPEG", quality=95, subsampling=0, **picture.metadata.for_jpeg())
-
-
-def _save_bmp(path: Path, picture: Picture) -> None:
-    _as_image(picture).save(path, "BMP", **picture.metadata.for_bmp())
+    def save(self, path: Path, picture: Picture) -> None:
+        """Write a picture of a depth that the format holds."""
+        if self.write_deep is not None and picture.bits == 16:
+            self.write_deep(path, picture.pixels(), picture.metadata)
+            return
+        pixels = picture.pixels(8)
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        image.save(path, self.name.upper(), **self.options, **picture.metadata.arguments(self.metadata))
 
 
-def _save_tiff(path: Path, picture: Picture) -> None:
-    if picture.bits == 16:
-        write_deep_tiff(path, picture.pixels(), picture.metadata.icc, picture.metadata.dpi)
-    else:
-        _as_image(picture).save(path, "TIFF", compression="tiff_adobe_deflate", **picture.metadata.for_tiff())
+def _deep_png(path: Path, pixels: Array, metadata: Metadata) -> None:
+    write_deep_png(path, pixels, metadata.arguments(_IN_PNG))
 
 
-_JPEG = Written("JPEG", _save_jpeg, has_opacity=False, longest=65_500)
-_TIFF = Written("TIFF", _save_tiff, bits=16)
-WRITTEN: dict[str, Written] = {
-    PNG: Written("PNG", _save_png, bits=16),
-    WEBP: Written("WebP", _save_webp, longest=LONGEST_WEBP),
+def _deep_tiff(path: Path, pixels: Array, metadata: Metadata) -> None:
+    write_deep_tiff(path, pixels, metadata.icc, metadata.dpi)
+
+
+_IN_PNG = ("pnginfo", "icc_profile", "exif", "dpi")
+_JPEG = Format(
+    "JPEG",
+    ("icc_profile", "exif", "xmp", "dpi"),
+    {"quality": 95, "subsampling": 0},
+    has_opacity=False,
+    longest=65_500,
+)
+_TIFF = Format("TIFF", ("icc_profile", "dpi"), {"compression": "tiff_adobe_deflate"}, _deep_tiff)
+WRITTEN: dict[str, Format] = {
+    PNG: Format("PNG", _IN_PNG, write_deep=_deep_png),
+    WEBP: Format("WebP", ("icc_profile", "exif", "xmp"), {"lossless": True, "exact": True}, longest=LONGEST_WEBP),
     **dict.fromkeys((".jpg", ".jpeg"), _JPEG),
     **dict.fromkeys((".tif", ".tiff"), _TIFF),
-    ".bmp": Written("BMP", _save_bmp, has_opacity=False),
+    ".bmp": Format("BMP", ("dpi",), has_opacity=False),
 }
-
-
-def _as_image(picture: Picture) -> Image.Image:
-    pixels = picture.pixels(8)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)

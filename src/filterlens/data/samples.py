@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from filterlens.data.images import crop_to_multiple, image_size, list_images, read_image, to_float
+from filterlens.data.images import crop_to_multiple, image_size, read_image, to_float
 from filterlens.data.levels import Note, silent
+from filterlens.data.listing import find_images
 from filterlens.errors import UsageError
 from filterlens.files import sha256_of
 from filterlens.pixels import require_unit_range
@@ -84,7 +85,7 @@ def as_samples(images: Images, note: Note = silent) -> list[Sample]:
         UsageError: The images come in no form that is known, a tensor is no RGB image, or there are none.
     """
     if isinstance(images, str | Path):
-        samples = [_from_file(path) for path in list_images(images)[0]]
+        samples = [_from_file(path) for path in find_images(images).images]
     elif isinstance(images, Sample):
         samples = [images]
     elif isinstance(images, Mapping):

@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from filterlens.data.catalogue import DIGEST_DIGITS, ImageSet
-from filterlens.data.images import image_size, list_images, read_image
+from filterlens.data.images import image_size, read_image
+from filterlens.data.listing import find_images
 from filterlens.progress import SILENT, Progress
 
 
@@ -76,7 +77,7 @@ def verify(image_set: ImageSet, folder: Path, *, progress: Progress = SILENT) ->
     Raises:
         FilterlensError: The folder is missing or empty, or an image cannot be read.
     """
-    paths = list_images(folder)[0]
+    paths = find_images(folder).images
     digests = {}
     with progress.bar(f"check {image_set.name}", len(paths)) as bar:
         for path in paths:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from filterlens.attribution.result import Attribution, load_attributions
-from filterlens.data.images import list_images
+from filterlens.data.listing import find_images
 from filterlens.degradations import Degradation
 from filterlens.degradations.randomness import derive_seed
 from filterlens.editing.low_rank import LowRank
@@ -62,9 +62,11 @@ class HeldOut:
         Raises:
             FilterlensError: A folder is missing or empty, or an image is in both.
         """
-        training = list_images(images)[0]
-        judging = list_images(validation)[0] if validation else training[::HELD_OUT_EVERY] if len(training) > 1 else []
-        if validation is None:
+        training = list(find_images(images).images)
+        if validation is not None:
+            judging = list(find_images(validation).images)
+        else:
+            judging = training[::HELD_OUT_EVERY] if len(training) > 1 else []
             training = [path for path in training if path not in set(judging)]
         shared = {path.resolve() for path in training} & {path.resolve() for path in judging}
         if shared:

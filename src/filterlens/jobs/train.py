@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from filterlens.data.images import list_images
+from filterlens.data.listing import find_images
 from filterlens.errors import FilterlensError
 from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, write_json
@@ -92,7 +92,7 @@ def train_to_folder(
     if given is not None:
         for folder in (output, output / FRESH):
             check_baseline(given, recipe, folder)
-    paths = [path for folder in images for path in list_images(folder)[0]]
+    paths = [path for folder in images for path in find_images(folder).images]
     held_out = _held_out(paths, validation)
     if validation is None:
         paths = [path for path in paths if path not in set(held_out)]
@@ -116,7 +116,7 @@ def train_to_folder(
             progress = SILENT
         progress.note(f"{len(paths)} training images, {len(held_out)} for validation, {where}, {chosen}")
         training, judging = read_images(paths, held_out, progress, chosen=validation is not None)
-        names = ", ".join(f"{folder.name} ({len(list_images(folder)[0])})" for folder in images)
+        names = ", ".join(f"{folder.name} ({len(find_images(folder).images)})" for folder in images)
         fingerprint = fingerprint_of(recipe, processes.size, chosen, given, training.pixels)
         place = Path(processes.agree("training folder", lambda: str(place_of(output, fingerprint, fresh))))
         said = {"recipe": recipe.model_dump(mode="json"), "images": names, **said_of(training, judging)}
@@ -163,5 +163,5 @@ def _held_out(paths: Sequence[Path], validation: Path | None) -> list[Path]:
     """Return the images for the PSNR: some of the validation folder, or every 20th training image."""
     if validation is None:
         return list(paths[::HELD_OUT_EVERY]) if len(paths) >= HELD_OUT_EVERY else []
-    every = list_images(validation)[0]
+    every = list(find_images(validation).images)
     return every[:: max(1, len(every) // VALIDATION_IMAGES)]
