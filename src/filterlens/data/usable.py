@@ -86,7 +86,7 @@ def failure_of(error: Exception, path: Path) -> FilterlensError:
 
     Args:
         error: What was raised while the image was read or worked on.
-        path: Of the image.
+        path: The image's file.
 
     Raises:
         Exception: The error itself, where it is a fault of the program.

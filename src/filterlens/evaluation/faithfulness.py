@@ -45,7 +45,7 @@ class Curve:
     """Removal or preservation over the share of filters that is replaced, pooled over images.
 
     Attributes:
-        method: Whose ranking.
+        method: The method that ranked the filters.
         masked: The degradation whose filters are replaced.
         input: The degradation of the input; the curve is of removal where it is ``masked``, else of preservation.
         percents: Ascending, in percent of all filters.

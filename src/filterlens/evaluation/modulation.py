@@ -67,7 +67,7 @@ class Dialled:
         strength: λ.
         input: Name of the input's degradation.
         image: Name of the image.
-        psnr: Against the ground truth, in dB.
+        psnr: PSNR against the ground truth, in dB.
         to_baseline: ‖E − B‖²; 1 − to_baseline / scale is removal.
         to_target: ‖E − T‖²; 1 − to_target / scale is preservation.
         scale: ‖T − B‖².

@@ -77,7 +77,7 @@ def between_parts(scores: Tensor, parts: Sequence[Part], percent: float = 1.0) -
         scores: Per image, ``(images, filters)``; the ranking from several images is that of their mean, which holds for
             FAIG with and without elimination, IG and Taylor.
         parts: Two disjoint sets of images each; see :func:`parts_of`.
-        percent: As in :func:`agreement_of`.
+        percent: Share of top filters that is compared, as in :func:`agreement_of`.
     """
     means = [[scores[list(part)].mean(0) for part in both] for both in parts]
     return [agreement_of(first, second, percent) for first, second in means]

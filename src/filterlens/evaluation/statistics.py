@@ -72,7 +72,7 @@ class Overlap:
         first: Size of the one set.
         second: Size of the other.
         total: Out of how many.
-        common: In both.
+        common: How many are in both.
         p_more: Probability of at least as many in common where both sets are random.
         p_fewer: Probability of at most as many.
     """
@@ -291,7 +291,7 @@ def over_both(per_seed: Array, draws: Array, level: float, seed: int, images: in
     Args:
         per_seed: One value per seed.
         draws: The same for every draw of the images; see :func:`draw_counts`.
-        level: Of the interval.
+        level: Level of the interval.
         seed: That of the images' draws; the seeds' draws are its successor's.
         images: How many images there are.
     """

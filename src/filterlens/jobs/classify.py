@@ -83,7 +83,7 @@ def filters_of_run(
         run: A folder of ``filterlens attribute``.
         percent: What must be calibrated.
         device: Where to compute.
-        architecture: Of a run of the user's own code; see :func:`filterlens.jobs.pairs.reopen_pair`.
+        architecture: The factory of a run of the user's own code; see :func:`filterlens.jobs.pairs.reopen_pair`.
         moved: Where the run's checkpoints lie now.
         calibrated: Whether a calibration is wanted; without one the paper's thresholds remain.
         progress: Where bar and notes go.
@@ -209,7 +209,7 @@ def _is_calibration(path: Path) -> bool:
 
 
 def _keep(path: Path, found: FoundFilters, pair: ModelPair, progress: Progress) -> None:
-    """Write the calibration without rankings beside the scores; a folder that cannot be written is no error."""
+    """Write the calibration without rankings next to the scores; a folder that cannot be written is no error."""
     try:
         record = Record(path.parent, "classify")
         if _is_calibration(path):

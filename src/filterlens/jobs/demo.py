@@ -37,10 +37,10 @@ def run_demo(
     Args:
         output: The run folder; the squares that are used lie in ``images/`` there.
         pair: Name of a shipped pair.
-        seed: Of noise and random methods.
-        side: Of the squares that are used, in HR pixels.
+        seed: Seed of the noise and of random methods.
+        side: Side of the squares that are used, in HR pixels.
         device: Where to compute.
-        precision: Of the attribution and, here for speed, of the judging.
+        precision: Precision of the attribution and, here for speed, of the judging.
         progress: Where bars and notes go.
 
     Returns:

@@ -70,9 +70,9 @@ class Conversion(Generic[Item]):
     Attributes:
         title: Name of the work for the progress bar.
         output: Folder of the results; for one image also a file.
-        settings: All that decides a result, besides the image it is made of.
-        read: Returns what is computed with of a file.
-        change: Returns the result for what was read.
+        settings: Everything that decides a result, except the image it is made of.
+        read: Reads a file into the value that is converted.
+        change: Returns the result for such a value.
         suffix_of: Suffix of an image → suffix of its result, where that is not PNG.
     """
 
@@ -153,9 +153,9 @@ class Outputs:
     Attributes:
         folder: Where they lie; for a single file the folder that holds it.
         job: Name of the command.
-        settings: All that decides a result, besides the image it is made of.
+        settings: Everything that decides a result, except the image it is made of.
         rules: For files that exist already.
-        is_file: Whether the output is one named file: nothing is recorded beside that.
+        is_file: Whether the output is one named file: nothing is recorded for that.
     """
 
     folder: Path

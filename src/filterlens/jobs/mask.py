@@ -56,7 +56,7 @@ class MaskSettings(Settings):
     Attributes:
         percents: Shares of the filters to replace, in percent.
         controls: Judge changed and random filters too, for comparison.
-        pictures: Of how many images pictures are kept for the report.
+        pictures: Number of images whose pictures are kept for the report.
         precision: ``fp32``, ``bf16`` or ``auto``; the judge rounds nothing away by default.
         strict: Stop at the first image that cannot be used; else it is left out, and ``mask.json`` says so.
     """

@@ -54,11 +54,11 @@ def open_pair(
     """Load the pair that the user named: a shipped one, or two checkpoints.
 
     Args:
-        name: Of a shipped pair.
+        name: Name of a shipped pair.
         baseline: Checkpoint before fine-tuning.
-        target: And after it.
+        target: Checkpoint after it.
         default: The shipped pair where nothing is named.
-        architecture: Of the checkpoints; see :func:`filterlens.models.checkpoints.load_network`.
+        architecture: Architecture of the checkpoints; see :func:`filterlens.models.checkpoints.load_network`.
         linear: What a filter of their linear layers is.
 
     Raises:
@@ -96,7 +96,7 @@ def reopen_pair(run: Path, architecture: str | None = None, moved: Moved = STAYE
 
     Args:
         run: The folder.
-        architecture: Of a run of the user's own code: its factory, named again. Run folders travel, and nothing is
+        architecture: The factory of a run of the user's own code, named again. Run folders travel, and nothing is
             imported because a file says so.
         moved: Where its checkpoints lie now.
 

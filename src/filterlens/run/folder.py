@@ -88,8 +88,8 @@ def pictures_of(run: Path) -> list[Picture]:
 def places_of(entry: Mapping[str, Any], run: Path) -> list[Path]:
     """Return where a recorded file may lie: as it was named, its absolute place, and its place seen from the run."""
     named = [Path(entry[key]) for key in ("path", "absolute") if entry.get(key)]
-    beside = [run / entry["relative"]] if entry.get("relative") else []
-    return list(dict.fromkeys([*named, *beside]))
+    seen = [run / entry["relative"]] if entry.get("relative") else []
+    return list(dict.fromkeys([*named, *seen]))
 
 
 def placed(path: Path | str, run: Path) -> dict[str, str]:
