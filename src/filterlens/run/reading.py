@@ -17,7 +17,6 @@ from filterlens.run.folder import (
     MASK,
     NETWORKS,
     PICTURES,
-    RUN,
     mask_command,
     mask_facts,
     pictures_of,
@@ -146,9 +145,6 @@ def read_run(run: Path | str) -> RunData:
         FilterlensError: The folder or a file is missing or is not what the run writes.
     """
     folder = Path(run)
-    if not folder.is_dir():
-        raise FilterlensError(f"There is no run folder '{folder}'. `{_ATTRIBUTE}` makes one.")
-    _existing(folder / RUN, _ATTRIBUTE)
     about = require_run(folder)
     pair, settings = about["pair"], about["settings"]
     layers = tuple(Layer(each["name"], each["out"], each["in"], each["filters"]) for each in pair["layers"])
