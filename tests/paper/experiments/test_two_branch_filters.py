@@ -15,7 +15,7 @@ from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.distribution.measure import group_shares
-from filterlens.paper.experiments.two_branch_filters import edits, measure, page
+from filterlens.paper.experiments.two_branch_filters import edits, figures, measure, page
 from filterlens.paper.experiments.two_branch_filters.edits import (
     ALONE,
     BASELINE,
@@ -402,7 +402,7 @@ def test_a_function_that_was_not_learnt_is_not_judged_and_the_page_says_so(peers
     assert all("deblurring was not judged: fine-tuning gained 0.10 [0.10, 0.10] dB" in c.evidence for c in claims)
     nothing = list(page.claims_of(world(peers["dasr"], inside=True, learnt=())))
     assert {claim.verdict for claim in nothing} == {OPEN}
-    assert "remains-dasr" not in [panel.stem for panel in page.panels(world(peers["dasr"], inside=True, learnt=()))]
+    assert "remains-dasr" not in [panel.stem for panel in figures.panels(world(peers["dasr"], inside=True, learnt=()))]
 
 
 def test_a_network_that_another_answer_breaks_is_called_broken(peers):
@@ -415,7 +415,7 @@ def test_a_network_that_another_answer_breaks_is_called_broken(peers):
 
 
 def test_the_figures_say_in_words_what_they_show(peers):
-    found = {panel.stem: panel for panel in page.panels(world(peers["dasr"], inside=False))}
+    found = {panel.stem: panel for panel in figures.panels(world(peers["dasr"], inside=False))}
     assert list(found) == ["composition-dasr", "layers-dasr", "layers-srresnet-2", "remains-dasr"]
     assert "deblurring filters, top 5 %: degradation 0.0 %" in found["composition-dasr"].alt
     assert "Most of deblurring: restorer.conv_last 100.0 %" in found["layers-dasr"].alt
@@ -429,7 +429,7 @@ def test_bars_of_a_layer_that_serves_two_branches_stand_on_each_other(peers, lab
     network = peers["dan"][0]
     found = Found(network, *shares_of(laboratory, network, [20.0], 5), len(laboratory.finding), NOT_JUDGED)
     axes = Figure().add_subplot()
-    page.layers(found, 20.0, KINDS_OF_INPUT).draw(axes, LIGHT)
+    figures.layers(found, 20.0, KINDS_OF_INPUT).draw(axes, LIGHT)
     heights = np.zeros(len(network.branches.space.layers))
     for bar in (bar for container in axes.containers for bar in container):
         if bar.get_height() > 0:

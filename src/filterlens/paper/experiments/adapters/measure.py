@@ -42,11 +42,11 @@ class AdapterSettings(Settings):
 
     Attributes:
         pairs: At most so many of the common pairs, the first ones.
-        percents: Shares of the filters that an adapter holds, for one degradation; 1 is among them.
-        method: What finds them.
+        percents: Shares of the filters that an adapter for one degradation holds; 1 is among them.
+        method: The method that finds the filters.
         retrained: Shares for which the filters are also re-trained in the baseline; may be none.
         iterations: Steps of every re-training.
-        learning_rate: Its peak rate.
+        learning_rate: Peak rate of every re-training.
         batch: Patches a step.
         patch: Side of the HR patches in pixels.
         train_images: Train on at most so many of the training images, spread evenly.
@@ -242,8 +242,8 @@ class Training:
     Attributes:
         laboratory: Keeps the state from which a killed training goes on.
         bench: The target model and its filters.
-        place: Which of them.
-        settings: How they are trained.
+        place: Degradation and share of the filters that are trained.
+        settings: Settings of the training.
         samples: Training images.
         judging: Images on which the adapter is judged.
     """
@@ -360,7 +360,7 @@ def _retrained(
 
 
 def _conditions(laboratory: Laboratory) -> Any:
-    """Return what decides a PSNR besides network and image."""
+    """Return everything that decides a PSNR, except network and image."""
     inputs = {name: str(degradation) for name, degradation in laboratory.inputs.items()}
     return [inputs, laboratory.judge_precision, laboratory.common.seed]
 

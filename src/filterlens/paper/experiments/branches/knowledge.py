@@ -163,7 +163,7 @@ class Probed:
 
     Attributes:
         setting: The setting of the trained encoders.
-        question: What was asked.
+        question: The question.
         right: Encoder (``trained``, ``baseline``, ``untrained``) → share of right answers, ``(seeds, images)``.
         resamples: Draws of every bootstrap.
     """
@@ -219,7 +219,7 @@ def probed(
     Args:
         laboratory: Keeps the pieces.
         setting: Setting of the encoders.
-        question: What is asked.
+        question: The question.
         models: DASR's target models, one per seed.
         fit_on: Images on which the probe is fitted.
         ask_on: Images on which it is asked.

@@ -55,7 +55,7 @@ class Compared:
     """Both arms in one setting.
 
     Attributes:
-        setting: What they were trained for, and the tests.
+        setting: The degradations of the training, and the tests.
         arms: ``two branches`` and ``one branch`` → arm.
         scale: Scale of the networks.
         psnr: (arm or ``bicubic``, channel) → ``(seeds, images, tests)`` in dB; bicubic has one "seed".
@@ -190,7 +190,7 @@ class Candidate:
 
     Attributes:
         name: Name in progress bars.
-        identity: What decides its output.
+        identity: Hash of the network, and its precision.
         enlarge: LR ``(1, 3, H, W)`` → HR.
         setting: The setting on whose tests it is judged.
         who: ``two branches``, ``one branch`` or ``bicubic``.

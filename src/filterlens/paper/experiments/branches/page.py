@@ -77,10 +77,10 @@ def run(laboratory: Laboratory, settings: BranchesSettings) -> Outcome:
 
 
 def claims(found: Study, sizes: Sizes) -> Iterator[Claim]:
-    """Judge the paper's first claim, and whether the two-branch networks are worth comparing with.
+    """Judge the paper's first claim, and whether the two-branch networks do what their papers say.
 
     Args:
-        found: What was measured.
+        found: The measurements.
         sizes: The arms trained here, and those in published sizes.
     """
     yield from (_matches(compared) for compared in found.compared)

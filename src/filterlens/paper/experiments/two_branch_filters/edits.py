@@ -53,7 +53,7 @@ class Branches:
 
     @classmethod
     def of(cls, pair: ModelPair, architecture: str, options: Mapping[str, Any]) -> "Branches":
-        """Ask the architecture; filters count where they read from, all other parameters where their module is."""
+        """Return the branches of a network: of a filter by what it reads, of any other parameter by its module."""
         names, of_filters = filter_branches(pair.space, architecture, options)
         branch_of = {name: parameter_branch(name, architecture) for name in pair.unflatten(pair.target)}
         whole = {name: torch.tensor(names.index(branch)) for name, branch in branch_of.items()}
@@ -179,7 +179,7 @@ def edits_of(
         branches: Branches of its parameters.
         found: The rankings by FAIG and at random.
         percent: Share of the filters that is put back.
-        answer: What the degradation branch says of every image; see :func:`mean_answers`.
+        answer: The degradation branch's answer to every image; see :func:`mean_answers`.
     """
     masks = {whole(name): branches.parameters(name) for name in branches.names}
     masks[ALONE] = ~branches.parameters(DEGRADATION)
@@ -230,7 +230,7 @@ def degradation_module(pair: ModelPair, branches: Branches) -> str:
 def mean_answers(
     laboratory: Laboratory, branches: Branches, models: Sequence[TargetModel], samples: Sequence[Sample]
 ) -> list[Tensor]:
-    """Return what the degradation branch of each target says on average over images and inputs, ``(numbers,)``."""
+    """Return the answer of each target's degradation branch, averaged over images and inputs, ``(numbers,)``."""
     inputs = {kind: str(degradation) for kind, degradation in laboratory.inputs.items()}
     prints = [sample.fingerprint() for sample in samples]
     found = laboratory.pieces.of(

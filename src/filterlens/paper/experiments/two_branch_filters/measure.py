@@ -54,15 +54,15 @@ Key = tuple[float, str]  # share of the filters in percent, degradation
 
 
 class TwoBranchSettings(Settings):
-    """What is looked into, and how long.
+    """Settings of the page on the filters of two-branch networks.
 
     Attributes:
         peers: The two-branch networks; those of the settings with blur and noise.
         compare: Also look into the one-branch network of equal computation.
         percents: Shares of the filters that are counted; the smallest is replaced.
         draws: Draws of the images, each ranked anew, for the intervals of the shares.
-        all_parameters_images: On how many of the images all parameters are attributed; None: on all.
-        judge_images: How many images are judged; None: all.
+        all_parameters_images: Number of images on which all parameters are attributed; None: all images.
+        judge_images: Number of images on which edits are judged; None: all images.
     """
 
     peers: tuple[Literal["dan", "dasr"], ...] = ("dan", "dasr")
@@ -79,7 +79,7 @@ class Network:
 
     Attributes:
         label: Name in tables and figures.
-        setting: What it was fine-tuned for.
+        setting: Name of the setting for which it was fine-tuned.
         models: One per seed.
         branches: Branches of its filters and parameters.
         multiply_adds: Multiply-adds per LR pixel.
@@ -134,7 +134,7 @@ class Found:
         network: The network.
         shares: (percent, degradation) → share of the found filters per group, ``(models, groups)``.
         draws: The same for other images, drawn with replacement and ranked anew: ``(draws, models, groups)``.
-        images: On how many images the filters were found.
+        images: Number of images on which the filters were found.
         judged: Own and cross damage of the filters, as on the page of the masking.
     """
 
@@ -344,7 +344,7 @@ class Study:
         percent: Share of the filters that is replaced, the smallest of the page.
         networks: The two-branch network and, where it is compared, the one-branch network.
         contributions: Contributions of all parameters of the two-branch network.
-        effects: What is left of it with branches or filters of the baseline.
+        effects: Effects of putting its branches or filters back to the baseline.
     """
 
     kinds: Sequence[str]
