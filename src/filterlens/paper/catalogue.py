@@ -11,7 +11,7 @@ from filterlens.paper.experiments.distribution.page import EXPERIMENT as DISTRIB
 from filterlens.paper.experiments.goal_directed import EXPERIMENT as GOAL_DIRECTED
 from filterlens.paper.experiments.gradients import EXPERIMENT as GRADIENTS
 from filterlens.paper.experiments.masking import EXPERIMENT as MASKING
-from filterlens.paper.experiments.modulation.experiment import EXPERIMENT as MODULATION
+from filterlens.paper.experiments.modulation.page import EXPERIMENT as MODULATION
 from filterlens.paper.experiments.retraining.page import EXPERIMENT as RETRAINING
 from filterlens.paper.experiments.three_degradations.page import EXPERIMENT as THREE_DEGRADATIONS
 from filterlens.paper.experiments.trust.page import EXPERIMENT as TRUST

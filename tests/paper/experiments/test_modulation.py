@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,10 +8,9 @@ from filterlens.degradations import Degradation
 from filterlens.editing.dial import modulated
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.modulation import experiment as modulation
-from filterlens.paper.experiments.modulation.dials import ALL_WEIGHTS, BLEND, Dials, knob_name
-from filterlens.paper.experiments.modulation.experiment import ModulationSettings, best_claims
-from filterlens.paper.experiments.modulation.knobs import knob_claims, knob_tables
+from filterlens.paper.experiments.modulation import page
+from filterlens.paper.experiments.modulation.measure import ALL_WEIGHTS, BLEND, Dials, ModulationSettings, knob_name
+from filterlens.paper.experiments.modulation.page import best_claims, knob_claims, knob_tables
 from filterlens.report.figures import LIGHT, png
 
 SETTINGS = ModulationSettings(
@@ -21,7 +22,7 @@ STRENGTHS = (0.0, 0.5, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5)
 
 @pytest.fixture(scope="module")
 def outcome(laboratory):
-    return modulation.run(laboratory, SETTINGS)
+    return page.run(laboratory, SETTINGS)
 
 
 def test_the_largest_removal_and_what_is_kept_are_what_editing_by_hand_gives(laboratory, outcome):
@@ -59,8 +60,8 @@ def test_blending_outputs_keeps_what_the_formula_says_whatever_the_network(outco
 
 
 def test_a_second_run_reads_everything_from_disk(laboratory, outcome, monkeypatch):
-    monkeypatch.setattr("filterlens.paper.experiments.modulation.dials.measure_knobs", None)
-    assert modulation.run(laboratory, SETTINGS).tables == outcome.tables
+    monkeypatch.setattr("filterlens.paper.experiments.modulation.measure.measure_knobs", None)
+    assert page.run(laboratory, SETTINGS).tables == outcome.tables
 
 
 def fabricated(best, images=4, spread=0.0):
@@ -71,7 +72,7 @@ def fabricated(best, images=4, spread=0.0):
         vertices = vertex + spread * np.linspace(-1, 1, images)
         psnr = 30 - (np.array(STRENGTHS)[:, None] - vertices) ** 2
         rows[knob_name(masked, 1.0), kind] = np.stack([psnr, *np.ones((3, *psnr.shape))])
-    return Dials(STRENGTHS, tuple("abcdefgh"[:images]), rows, 200)
+    return Dials("tiny", INPUTS, (1.0,), STRENGTHS, tuple("abcdefgh"[:images]), rows, 200)
 
 
 INPUTS = {"blur:2": ("blur:1", "blur:2", "blur:3"), "noise:0.1": ("noise:0.05", "noise:0.1")}
@@ -89,22 +90,23 @@ AS_PUBLISHED = {"blur:1": 1.0, "blur:2": 1.15, "blur:3": 1.3, "noise:0.05": 0.8,
     ],
 )  # fmt: skip
 def test_claims_on_the_best_strength_can_hold_and_fail(changes, verdicts):
-    claims = list(best_claims("tiny", INPUTS, fabricated(AS_PUBLISHED | changes), 1.0))
+    claims = list(best_claims(fabricated(AS_PUBLISHED | changes)))
     assert [claim.verdict.value for claim in claims] == verdicts
-    assert "best λ 1.15" in next(best_claims("tiny", INPUTS, fabricated(AS_PUBLISHED), 1.0)).evidence
+    assert "best λ 1.15" in next(best_claims(fabricated(AS_PUBLISHED))).evidence
 
 
 def test_a_gain_beyond_one_that_only_some_images_show_is_no_gain():
     dials = fabricated(AS_PUBLISHED | {"blur:2": 1.06}, spread=0.3)
     gain = dials.gain_beyond(knob_name("blur:2", 1.0), "blur:2")
     assert gain.low < 0
-    claim = next(c for c in best_claims("tiny", INPUTS, dials, 1.0) if "beyond" in c.text)
+    claim = next(c for c in best_claims(dials) if "beyond" in c.text)
     assert claim.verdict is Verdict.FAILS
 
 
 def test_the_gain_is_judged_on_an_image_that_did_not_choose_the_strength():
     psnr = np.array([[30.0, 30, 30], [29, 31, 31.5], [33, 28, 28]])  # strengths 1, 1.1, 1.2; images in columns
-    dials = Dials((1.0, 1.1, 1.2), ("a", "b", "c"), {("k", "x"): np.stack([psnr] * 4)}, 100)
+    rows = {("k", "x"): np.stack([psnr] * 4)}
+    dials = Dials("tiny", {}, (), (1.0, 1.1, 1.2), ("a", "b", "c"), rows, 100)
     # the others of a choose 1.1 (31.25), those of b 1.2 (30.5), those of c 1.2 (30.5)
     assert dials.gain_beyond("k", "x").mean == pytest.approx(((29 - 30) + (28 - 30) + (28 - 30)) / 3)
 
@@ -126,12 +128,13 @@ def turned(kept_by_filters):
             lines.setdefault(kind, {})[knob] = np.stack(
                 [30 - lost, strengths**2, lost, np.ones_like(lost)]
             )  # fmt: skip
-    return Dials(STRENGTHS, ("a",), {(k, kind): v for kind, each in lines.items() for k, v in each.items()}, 10)
+    rows = {(knob, kind): values for kind, each in lines.items() for knob, values in each.items()}
+    return Dials("tiny", INPUTS, (1.0,), STRENGTHS, ("a",), rows, 10)
 
 
 @pytest.mark.parametrize(("kept", "verdict"), [(0.9, Verdict.HOLDS), (-0.5, Verdict.FAILS)])
 def test_the_knobs_claim_can_hold_and_fail(kept, verdict):
-    claims = list(knob_claims("tiny", ("blur:2", "noise:0.1"), turned(kept), 1.0, (0.5, 0.9)))
+    claims = list(knob_claims(turned(kept), (0.5, 0.9)))
     assert [claim.verdict for claim in claims] == [verdict, verdict]
     expected = 1 - (1 - kept) * (1 - 0.1**0.5) ** 2
     assert f"the filters {expected:.2f}, all weights (DNI) {1 - (1 - 0.1**0.5) ** 2:.2f}" in claims[0].evidence
@@ -142,9 +145,9 @@ def test_a_knob_that_never_removes_enough_fails_and_is_said_to():
     knob = knob_name("blur:2", 1.0)
     weak = {key: value.copy() for key, value in dials.rows.items()}
     weak[knob, "blur:2"][1] = 1 - (1 - weak[knob, "blur:2"][1]) * 0.5  # removes half as much
-    dials = Dials(dials.strengths, dials.images, weak, 10)
-    (claim, _) = knob_claims("tiny", ("blur:2", "noise:0.1"), dials, 1.0, (0.9,))
+    dials = replace(dials, rows=weak)
+    (claim, _) = knob_claims(dials, (0.9,))
     assert claim.verdict is Verdict.PARTLY
     assert "the filters –" in claim.evidence and "they remove 50 % at most" in claim.evidence
-    table = next(iter(knob_tables("tiny", ("blur:2", "noise:0.1"), dials, (1.0,), (0.9,))))
+    table = next(iter(knob_tables(dials, (0.9,))))
     assert table.rows[0] == (knob, pytest.approx(0.5), None, None)

@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What knobs do to a set of images, as pieces of work: PSNR, removal and preservation at every strength λ."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.evaluation.modulation import (
     AllWeights,
-    Dialled,
     FilterKnob,
     Knob,
     OutputBlend,
@@ -21,13 +18,46 @@ from filterlens.evaluation.modulation import (
     measure_knobs,
     preservation_at,
 )
-from filterlens.evaluation.statistics import Estimate, bootstrap_mean, draw_counts
-from filterlens.filters import Selection
+from filterlens.evaluation.statistics import Array, Estimate, bootstrap_mean, draw_counts
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
+from filterlens.paper.settings import Percent, Positive, Settings
 
-Array = npt.NDArray[np.float64]
 ALL_WEIGHTS, BLEND = "all weights (DNI)", "output blending"
+QUANTITIES = ("psnr", "to_baseline", "to_target", "scale")  # of a knob on an image
+DEFAULT_INPUTS = {
+    "blur:2": ("clean", "blur:1", "blur:1.5", "blur:2", "blur:2.5", "blur:3"),
+    "noise:0.1": ("clean", "noise:0.05", "noise:0.1", "noise:0.15", "noise:0.2"),
+}
+
+
+class ModulationSettings(Settings):
+    """Settings of controllable restoration.
+
+    Attributes:
+        pairs: At most so many of the common pairs.
+        percents: Shares of the filters that are dialled.
+        strengths: λ.
+        inputs: Degradation → inputs of varying strength on which its filters are dialled, weakest first.
+        levels: Of removal, at which knobs are compared.
+        images: At most so many of the images to judge on, spread evenly.
+        picture: Side of the square that is shown, in HR pixels.
+    """
+
+    pairs: Positive | None = None
+    percents: tuple[Percent, ...] = (1.0, 5.0)
+    strengths: tuple[float, ...] = (0, 0.2, 0.4, 0.6, 0.8, 0.9, 1, 1.1, 1.2, 1.35, 1.5)
+    inputs: dict[str, tuple[str, ...]] = DEFAULT_INPUTS
+    levels: tuple[float, ...] = (0.5, 0.75, 0.9)
+    images: Positive | None = None
+    picture: Positive = 160
+
+
+def inputs_of(laboratory: Laboratory, settings: ModulationSettings) -> dict[str, tuple[str, ...]]:
+    """Return the inputs on which the filters of each degradation are dialled, in their canonical names."""
+    given = {str(Degradation.parse(kind)): inputs for kind, inputs in settings.inputs.items()}
+    chosen = {kind: given.get(kind, ("clean", kind)) for kind in laboratory.common.degradations}
+    return {kind: tuple(str(Degradation.parse(each)) for each in inputs) for kind, inputs in chosen.items()}
 
 
 def knob_name(degradation: str, percent: float) -> str:
@@ -40,16 +70,35 @@ class Dials:
     """All knobs on all images.
 
     Attributes:
+        name: Name of the pair.
+        inputs: Degradation → inputs on which its filters were dialled, weakest first.
+        percents: Shares of the filters that were dialled.
         strengths: λ, ascending; 1 is among them.
         images: Names of the images.
         rows: (knob, input) → (quantity, strengths, images) with the quantities of :data:`QUANTITIES`.
         resamples: Of bootstraps over images.
     """
 
+    name: str
+    inputs: Mapping[str, Sequence[str]]
+    percents: tuple[float, ...]
     strengths: tuple[float, ...]
     images: tuple[str, ...]
     rows: Mapping[tuple[str, str], Array]
     resamples: int = 2000
+
+    @property
+    def percent(self) -> float:
+        """The smallest share of the filters; claims and figures show it."""
+        return min(self.percents)
+
+    def knob(self, kind: str) -> str:
+        """Return the knob on the smallest share of the filters found for a degradation."""
+        return knob_name(kind, self.percent)
+
+    def knobs(self, kind: str) -> list[str]:
+        """Return the knobs on all shares of the filters found for a degradation."""
+        return [knob_name(kind, percent) for percent in self.percents]
 
     def psnr(self, knob: str, kind: str) -> Array:
         """Return the PSNR in dB, ``(strengths, images)``."""
@@ -97,43 +146,41 @@ class Dials:
         return float(low), float(high)
 
 
-QUANTITIES = ("psnr", "to_baseline", "to_target", "scale")
-
-
 def dial(
     laboratory: Laboratory,
+    settings: ModulationSettings,
     model: TargetModel,
-    selections: Mapping[tuple[str, float], Selection],
+    found: Attribution,
     samples: Sequence[Sample],
-    strengths: Sequence[float],
-    inputs: Mapping[str, Collection[str]],
 ) -> Dials:
-    """Dial the found filters, all weights and the blend of outputs.
+    """Dial the found filters, all weights and the blend of outputs; an image is a piece of work.
+
+    The filters of a degradation are dialled on the inputs of the settings, and all knobs on the common ones and clean.
 
     Args:
         laboratory: Shares and keeps the pieces.
+        settings: Shares of the filters, strengths (0 and 1 are added where they are missing) and inputs.
         model: Baseline and target.
-        selections: (degradation, percent) → found filters.
+        found: The ranking.
         samples: HR images.
-        strengths: λ; 0 and 1 are added where they are missing.
-        inputs: Degradation → inputs on which its filters are dialled, besides the common ones and clean, on which all
-            knobs are.
     """
-    grid = tuple(sorted({0.0, 1.0, *strengths}))
-    everywhere = tuple(laboratory.inputs)
-    knobs: dict[str, tuple[Knob, tuple[str, ...]]] = {
-        knob_name(*key): (FilterKnob(selection), tuple(dict.fromkeys((*everywhere, *inputs[key[0]]))))
-        for key, selection in selections.items()
-    }
+    grid = tuple(sorted({0.0, 1.0, *settings.strengths}))
+    everywhere, inputs = tuple(laboratory.inputs), inputs_of(laboratory, settings)
+    knobs: dict[str, tuple[Knob, tuple[str, ...]]] = {}
+    chosen: dict[str, list[int]] = {}
+    for kind, own in inputs.items():
+        for percent in settings.percents:
+            name, selection = knob_name(kind, percent), found.select(kind, percent)
+            knobs[name] = FilterKnob(selection), tuple(dict.fromkeys((*everywhere, *own)))
+            chosen[name] = selection.indices.sort().values.tolist()
     knobs |= {ALL_WEIGHTS: (AllWeights(), everywhere), BLEND: (OutputBlend(), everywhere)}
-    kinds = {kind: Degradation.parse(kind) for kind in dict.fromkeys(k for _, where in knobs.values() for k in where)}
+    kinds = {kind: Degradation.parse(kind) for _, where in knobs.values() for kind in where}
     precision, seed = laboratory.judge_precision, laboratory.common.seed
-    chosen = {knob_name(*key): each.indices.sort().values.tolist() for key, each in selections.items()}
     wanted = {name: [digest(chosen.get(name)), list(where)] for name, (_, where) in knobs.items()}
 
-    def compute(sample: Sample) -> Any:
+    def compute(sample: Sample) -> list[list[float]]:
         measured = measure_knobs(model.pair, knobs, sample, kinds, grid, seed=seed, precision=precision)
-        return [asdict(each) for each in measured]
+        return [[getattr(each, quantity) for quantity in QUANTITIES] for each in measured]
 
     results = laboratory.pieces.of(
         "modulation",
@@ -142,21 +189,10 @@ def dial(
         compute,
         title=lambda sample: f"{model.name}, {sample.name}",
     )
-    rows = [[Dialled(**row) for row in result] for result in results]
-    return _joined(grid, [sample.name for sample in samples], rows, laboratory.common.resamples)
-
-
-def _joined(grid: tuple[float, ...], images: Sequence[str], rows: Sequence[Sequence[Dialled]], resamples: int) -> Dials:
-    """Turn rows per image into arrays; all images hold the same rows in the same order."""
-    keys = dict.fromkeys((row.knob, row.input) for row in rows[0])
-    tables: dict[tuple[str, str], Array] = {}
-    for key in keys:
-        column = partial(_column, rows, key)
-        tables[key] = np.array([column(quantity) for quantity in QUANTITIES], dtype=np.float64)
-    return Dials(grid, tuple(images), tables, resamples)
-
-
-def _column(rows: Sequence[Sequence[Dialled]], key: tuple[str, str], quantity: str) -> list[list[float]]:
-    """Return one quantity of one knob on one input: ``[strengths][images]``."""
-    per_image = [[getattr(row, quantity) for row in each if (row.knob, row.input) == key] for each in rows]
-    return [list(values) for values in zip(*per_image, strict=True)]
+    rows = [
+        (name, kind) for kind in kinds for name, (_, where) in knobs.items() if kind in where
+    ]  # as they are measured
+    table = np.array(results, dtype=np.float64).reshape(len(samples), len(rows), len(grid), len(QUANTITIES))
+    by_row = dict(zip(rows, table.transpose(1, 3, 2, 0), strict=True))
+    images = tuple(sample.name for sample in samples)
+    return Dials(model.name, inputs, settings.percents, grid, images, by_row, laboratory.common.resamples)
