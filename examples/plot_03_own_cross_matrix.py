@@ -19,9 +19,10 @@ import numpy as np
 from filterlens.data.photographs import photograph, square
 from filterlens.data.samples import as_samples
 from filterlens.degradations import parse_degradations
-from filterlens.evaluation.damage import Edit, measure_damage, summarise_damage
+from filterlens.evaluation.damage import measure_damage, summarise_damage
 from filterlens.jobs.classify import shipped_filters
 from filterlens.report.labels import whole_percent
+from filterlens.run.tables import Edit
 
 SIDE = 160  # HR pixels
 

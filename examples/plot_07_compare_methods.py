@@ -21,8 +21,9 @@ from filterlens.attribution.methods import attribute_with
 from filterlens.data.photographs import photograph, square
 from filterlens.data.samples import as_samples
 from filterlens.degradations import parse_degradations
-from filterlens.evaluation.damage import Edit, measure_damage, summarise_damage
+from filterlens.evaluation.damage import measure_damage, summarise_damage
 from filterlens.report.labels import method_label
+from filterlens.run.tables import Edit
 
 SIDE = 96  # HR pixels
 METHODS = [

@@ -16,12 +16,13 @@ from filterlens import (
     UsageError,
 )
 from filterlens.data.samples import as_samples
-from filterlens.evaluation.damage import Edit, measure_damage
+from filterlens.evaluation.damage import measure_damage
 from filterlens.evaluation.faithfulness import measure_squares, smallest_removal
 from filterlens.evaluation.function_distance import function_distance, preservation, removal
 from filterlens.evaluation.modulation import FilterKnob, measure_knobs
 from filterlens.metrics import psnr, ssim
 from filterlens.pixels import require_finite
+from filterlens.run.tables import Edit
 from tests.attribution.small_networks import Curved, make_pair, photographs
 
 INPUTS = {"blur:1": Degradation.parse("blur:1")}

@@ -7,7 +7,8 @@ import torch
 from filterlens import Selection
 from filterlens.data.samples import as_samples
 from filterlens.degradations import parse_degradations
-from filterlens.evaluation.damage import Edit, Keeper, measure_damage, summarise_damage, summarise_quality
+from filterlens.evaluation.damage import Keeper, measure_damage, summarise_damage, summarise_quality
+from filterlens.run.tables import Edit
 from tests.attribution.small_networks import Linear, make_pair, photographs
 
 INPUTS = parse_degradations(["blur:1", "noise:0.1", "clean"])

@@ -11,7 +11,7 @@ from torch import nn
 from filterlens import ModelPair, Selection, UsageError, substitute
 from filterlens.data.samples import as_samples
 from filterlens.degradations import parse_degradations
-from filterlens.evaluation.damage import Edit, ends_of, measure_damage, truth_of
+from filterlens.evaluation.damage import ends_of, measure_damage, truth_of
 from filterlens.evaluation.faithfulness import (
     Curve,
     Probe,
@@ -20,6 +20,7 @@ from filterlens.evaluation.faithfulness import (
     measure_squares,
     smallest_removal,
 )
+from filterlens.run.tables import Edit
 from tests.attribution.small_networks import Curved, Linear, make_pair, photographs
 
 INPUTS = parse_degradations(["blur:1", "noise:0.1"])

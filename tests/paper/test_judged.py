@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 
-from filterlens.evaluation.damage import Damage, Edit
 from filterlens.evaluation.statistics import Estimate
 from filterlens.paper.experiment import is_above, is_below
 from filterlens.paper.judged import Judged, others_of
+from filterlens.run.tables import Damage, Edit
 
 BLUR, NOISE = "blur:1", "noise:0.1"
 FIRST, SECOND = Edit("first", 1.0, BLUR), Edit("second", 1.0, BLUR)

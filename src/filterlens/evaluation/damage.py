@@ -21,7 +21,6 @@ from filterlens.pixels import require_finite
 from filterlens.progress import SILENT, Progress
 from filterlens.run.tables import Damage, DamageSummary, Edit, NetworkQuality, Quality
 
-__all__ = ["Damage", "Edit", "Keeper", "Quality", "measure_damage", "summarise_damage", "summarise_quality"]
 _MEANS = {field.name for field in fields(Damage)} & {field.name for field in fields(DamageSummary)} - {"edit", "input"}
 
 
@@ -90,14 +89,15 @@ def measure_damage(
                     pair, truth, degradation, sample.name, name, resampler=resampler, seed=seed, precision=precision
                 )
                 networks = {"baseline": ends.baseline, "target": ends.target}
-                qualities += [quality_of(role, ends, output, truth, pair.scale) for role, output in networks.items()]
+                for role, output in networks.items():
+                    qualities.append(Quality(role, name, sample.name, *_quality(output, truth, pair.scale)))
                 if keeper:
                     for what, pixels in {"input": ends.lowered, "truth": truth, **networks}.items():
                         keeper.keep(sample.name, name, what, None, pixels)
                 for edits, selection, donor in groups:
                     output = pair.run(_edited(pair, selection, donor), ends.lowered, precision)
                     require_finite(output, named(edits[0]), sample.name, name)
-                    damages += damage_of(edits, ends, output, truth, pair.scale)
+                    damages += _damage(edits, ends, output, truth, pair.scale)
                     if keeper:
                         for edit in filter(keeper.wants, edits):
                             keeper.keep(sample.name, name, "masked", edit, output)
@@ -143,7 +143,7 @@ def ends_of(
     return Ends(image, name, lowered, baseline, target)
 
 
-def damage_of(edits: Sequence[Edit], ends: Ends, output: Tensor, truth: Tensor, crop: int) -> list[Damage]:
+def _damage(edits: Sequence[Edit], ends: Ends, output: Tensor, truth: Tensor, crop: int) -> list[Damage]:
     """Judge the output ``(1, 3, H, W)`` of edits that replace the same filters; ``crop`` border pixels do not count."""
     distances = float(function_distance(output, ends.target)), float(reference_distance(output, ends.target))
     quality = _quality(output, truth, crop)
@@ -155,11 +155,6 @@ def damage_of(edits: Sequence[Edit], ends: Ends, output: Tensor, truth: Tensor, 
         Damage(edit, ends.input, ends.image, *distances, *quality, *squares[edit.masked == ends.input])
         for edit in edits
     ]
-
-
-def quality_of(network: str, ends: Ends, output: Tensor, truth: Tensor, crop: int) -> Quality:
-    """Judge the output of an unedited network; ``crop`` border pixels do not count."""
-    return Quality(network, ends.input, ends.image, *_quality(output, truth, crop))
 
 
 def named(edit: Edit) -> str:

@@ -17,12 +17,13 @@ from filterlens.arguments import as_list, percentage, real_number, seed_number
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.dial import substituted
-from filterlens.evaluation.damage import Edit, Ends, ends_of, named, truth_of
+from filterlens.evaluation.damage import Ends, ends_of, named, truth_of
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.filters import Selection, check_scores, ranking
 from filterlens.pair import ModelPair
 from filterlens.pixels import require_finite
 from filterlens.progress import SILENT, Progress
+from filterlens.run.tables import Edit
 
 PERCENTS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0)
 PRECISION = 1.02  # the bisection ends where two counts are that close

@@ -16,7 +16,7 @@ from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.diagnosis.distribution import overlap
-from filterlens.evaluation.damage import Damage, Edit, Quality, measure_damage
+from filterlens.evaluation.damage import measure_damage
 from filterlens.evaluation.statistics import (
     Array,
     Estimate,
@@ -29,6 +29,7 @@ from filterlens.evaluation.statistics import (
 from filterlens.filters import Selection
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
+from filterlens.run.tables import Damage, Edit, Quality
 
 INTERVALS = (
     "95 %, bootstrap over images and target models, paired for differences; squares of one photograph are drawn as if "

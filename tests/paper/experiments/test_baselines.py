@@ -6,7 +6,6 @@ import torch
 from filterlens.data.samples import as_samples
 from filterlens.degradations import Degradation
 from filterlens.errors import FilterlensError
-from filterlens.evaluation.damage import Damage, Edit
 from filterlens.evaluation.function_distance import function_distance
 from filterlens.filters import Selection
 from filterlens.models.checkpoints import load_network
@@ -29,6 +28,7 @@ from filterlens.paper.experiments.baselines.measure import (
 )
 from filterlens.paper.judged import Judged, View, judge
 from filterlens.paper.settings import ImageChoice
+from filterlens.run.tables import Damage, Edit
 from tests.paper.conftest import TinyLaboratory, tiny_pair
 
 BLUR, NOISE = "blur:1", "noise:0.1"

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from filterlens.evaluation.damage import Damage, Edit
 from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments import goal_directed
 from filterlens.paper.experiments.goal_directed import FAIG, GOAL, ONE_SHOT, GoalDirectedSettings
 from filterlens.paper.judged import Judged, View
+from filterlens.run.tables import Damage, Edit
 
 SETTINGS = GoalDirectedSettings(pairs=1, percents=(5.0,), crops=2, steps=4)
 KINDS = ("blur:1", "noise:0.1")

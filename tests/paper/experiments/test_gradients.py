@@ -5,12 +5,12 @@ from torch.func import functional_call
 
 from filterlens.attribution.taylor import EndpointGradient
 from filterlens.degradations import Degradation
-from filterlens.evaluation.damage import Damage, Edit
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments import gradients
 from filterlens.paper.experiments.gradients import LABELS, GradientSettings
 from filterlens.paper.judged import Judged, View, judge, selections_of
+from filterlens.run.tables import Damage, Edit
 from tests.attribution.small_networks import make_pair, photographs
 
 BLUR, NOISE = "blur:1", "noise:0.1"

@@ -5,12 +5,12 @@ import pytest
 from filterlens.data.samples import as_samples
 from filterlens.degradations import Degradation
 from filterlens.editing.dial import substituted
-from filterlens.evaluation.damage import Damage, Edit
 from filterlens.evaluation.function_distance import function_distance, removal
 from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments import masking
 from filterlens.paper.experiments.masking import MaskingSettings
 from filterlens.paper.judged import Judged, View, judge, selections_of
+from filterlens.run.tables import Damage, Edit
 
 METHODS = ("faig", "ig", "change-relative", "random")
 SETTINGS = MaskingSettings(percents=(5.0,), methods=METHODS)

@@ -6,7 +6,6 @@ import torch
 
 from filterlens.attribution.result import Attribution
 from filterlens.errors import UsageError
-from filterlens.evaluation.damage import Damage, Edit, Quality
 from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments.three_degradations import page
 from filterlens.paper.experiments.three_degradations.measure import ThreeDegradationsSettings, contrasts, methods_of
@@ -20,6 +19,7 @@ from filterlens.paper.experiments.three_degradations.page import (
 from filterlens.paper.judged import Judged, View
 from filterlens.paper.laboratory import Laboratory
 from filterlens.report.figures import LIGHT, png
+from filterlens.run.tables import Damage, Edit, Quality
 from tests.paper.conftest import tiny_pair
 
 THREE = ("blur:1", "noise:0.1", "jpeg:30")

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from filterlens.editing.dial import substituted
-from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.faithfulness import Squares
 from filterlens.evaluation.function_distance import removal
 from filterlens.evaluation.stability import Agreement, agreement_of
@@ -21,6 +20,7 @@ from filterlens.paper.experiments.trust.measure import (
 )
 from filterlens.paper.experiments.trust.page import curve_claims, randomisation_claims, stability_claims
 from filterlens.report.figures import LIGHT, png
+from filterlens.run.tables import Edit
 
 KINDS = ("blur:1", "noise:0.1")
 SETTINGS = TrustSettings(

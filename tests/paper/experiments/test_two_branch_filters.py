@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from filterlens.evaluation.damage import Damage, Edit
 from filterlens.filters import Selection
 from filterlens.jobs.shared_runner import identity_of
 from filterlens.metrics import psnr
@@ -55,6 +54,7 @@ from filterlens.paper.laboratory import TargetModel
 from filterlens.paper.page import write_page
 from filterlens.record import Record
 from filterlens.report.figures import LIGHT, png
+from filterlens.run.tables import Damage, Edit
 from tests.paper.conftest import tiny_pair
 from tests.two_branch_networks import TINY, save_pair
 

@@ -6,7 +6,6 @@ from itertools import combinations
 
 from filterlens.attribution.result import Attribution
 from filterlens.attribution.taylor import EndpointGradient, Taylor
-from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE
 from filterlens.evaluation.statistics import over_seeds
 from filterlens.paper import drawing
@@ -26,6 +25,7 @@ from filterlens.paper.judged import INTERVALS, View, view_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import function_of, listed, whole_percent
+from filterlens.run.tables import Edit
 from filterlens.settings import Percent, Positive, Settings
 
 LABELS = {

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
 from filterlens.evaluation.statistics import Estimate
 from filterlens.metrics import specification
@@ -17,6 +16,7 @@ from filterlens.paper.published import MASKING, TEST_SETS
 from filterlens.paper.settings import Percent, Settings
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import function_of, method_label
+from filterlens.run.tables import Edit
 
 ORDER = ("faig", "ig", "change-relative", "random")  # as the paper ranks them, best first
 HELD_OUT, SAME = "held-out", "same"

@@ -17,7 +17,6 @@ from filterlens.attribution.adaptive import Adaptive
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
 from filterlens.degradations.randomness import derive_seed
-from filterlens.evaluation.damage import Edit
 from filterlens.filters import Selection
 from filterlens.jobs.shared_runner import identity_of
 from filterlens.models.architectures import build
@@ -28,6 +27,7 @@ from filterlens.paper.judged import Judged, View, judge
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
 from filterlens.paper.targets import target_recipe, train_once
+from filterlens.run.tables import Edit
 from filterlens.settings import Percent, Positive, Settings
 from filterlens.training.recipe import Recipe
 

@@ -3,7 +3,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE
 from filterlens.evaluation.statistics import Estimate, Overlap, over_seeds
 from filterlens.paper import drawing
@@ -34,6 +33,7 @@ from filterlens.paper.judged import INTERVALS, Judged, View
 from filterlens.paper.laboratory import Laboratory
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import function_of, whole_percent
+from filterlens.run.tables import Edit
 
 
 def run(laboratory: Laboratory, settings: BaselineSettings) -> Outcome:

@@ -6,7 +6,6 @@ from itertools import combinations
 
 from filterlens.diagnosis.distribution import chance_depth, depth_estimate, distribution, mean_depth, uniformity
 from filterlens.diagnosis.overlap import PATCH
-from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE
 from filterlens.evaluation.statistics import over_seeds
 from filterlens.paper import drawing
@@ -42,6 +41,7 @@ from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.overlaps import calibration_text
 from filterlens.report.figures import Panel
 from filterlens.report.labels import function_of, method_label, significant
+from filterlens.run.tables import Edit
 
 LABELS = {MEAN: "FAIG, mean of the others", MAX: "FAIG, maximum of the others", GOAL: "goal-directed"}
 SHOWN = (MEAN, GOAL)  # as matrices

@@ -15,7 +15,6 @@ from filterlens.attribution.quadrature import Quadrature
 from filterlens.attribution.randomised import from_the_last, randomised, remaining
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
-from filterlens.evaluation.damage import Edit
 from filterlens.evaluation.faithfulness import Curve, Squares, curves_of, measure_squares
 from filterlens.evaluation.stability import Agreement, agreement_of, between_parts, parts_of, spread
 from filterlens.evaluation.statistics import Array, Estimate, bootstrap, over_seeds
@@ -24,6 +23,7 @@ from filterlens.jobs.shared_runner import identity_of
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.settings import Percent, Positive, Settings
+from filterlens.run.tables import Edit
 
 MATCHED = "random-layer-matched"
 CONTROL = "control"

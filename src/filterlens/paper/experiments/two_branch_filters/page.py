@@ -4,7 +4,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
-from filterlens.evaluation.damage import Edit
+from filterlens.run.tables import Edit
 from filterlens.evaluation.statistics import Estimate
 from filterlens.metrics import specification
 from filterlens.models.branches import DEGRADATION, RESTORATION
