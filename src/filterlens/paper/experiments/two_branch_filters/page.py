@@ -4,7 +4,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
-from filterlens.run.tables import Edit
 from filterlens.evaluation.statistics import Estimate
 from filterlens.metrics import specification
 from filterlens.models.branches import DEGRADATION, RESTORATION
@@ -40,6 +39,7 @@ from filterlens.report.labels import (
     whole_percent,
     with_interval,
 )
+from filterlens.run.tables import Edit
 
 OWN = "filterlens"
 IDEA = "the idea of two branches"
