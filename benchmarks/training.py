@@ -19,8 +19,8 @@ from benchmarks.harness.timing import Timing, alternate, wait_for
 from filterlens.data.patches import PatchBank
 from filterlens.models.checkpoints import load_network
 from filterlens.models.pretrained import pair_files
-from filterlens.training.loop import train
 from filterlens.training.recipe import Recipe, load_recipe
+from filterlens.training.trainer import train
 
 RECIPE = "cpu"
 WARM_UP = 5

@@ -23,8 +23,8 @@ from filterlens import FAIG, Degradation, ModelPair, modulate
 from filterlens.data.images import to_float, to_uint8
 from filterlens.data.photographs import photograph, square
 from filterlens.metrics import psnr
-from filterlens.training.loop import train
 from filterlens.training.recipe import load_recipe
+from filterlens.training.trainer import train
 
 STEPS = 700  # of the fine-tuning
 SIDE = 128  # pixels of the picture at the end

@@ -8,6 +8,21 @@ from filterlens.errors import FilterlensError, UsageError
 OVERSHOOT = 0.1  # that a resampler may leave beyond [0, 1]
 
 
+class NotFiniteError(FilterlensError):
+    """A network gives pixels that are no numbers.
+
+    Args:
+        evidence: Which network or edit gives how many of them, and where.
+    """
+
+    def __init__(self, evidence: str) -> None:
+        super().__init__(
+            f"{evidence[0].upper()}{evidence[1:]}. The network overflows: check its checkpoint, try "
+            "--precision fp32, or replace other filters."
+        )
+        self.evidence = evidence
+
+
 def require_unit_range(images: Tensor, what: str) -> tuple[float, float]:
     """Return the least and the greatest value of images in [0, 1], give or take the overshoot of a resampler.
 
@@ -43,14 +58,11 @@ def require_finite(output: Tensor, what: str, image: str | None = None, degradat
         degradation: Degradation of the input.
 
     Raises:
-        FilterlensError: NaN or infinity; the message gives the share of pixels.
+        NotFiniteError: NaN or infinity; the message gives the share of pixels.
     """
     finite = output.isfinite()
     if finite.all():
         return output
     share = float((~finite).any(-3).double().mean())
     where = "" if image is None else f" of image '{image}'" + ("" if degradation is None else f" with '{degradation}'")
-    raise FilterlensError(
-        f"{what[0].upper()}{what[1:]} gives NaN or infinity in {share:.2%} of the pixels{where}. The network "
-        "overflows: check its checkpoint, try --precision fp32, or replace other filters."
-    )
+    raise NotFiniteError(f"{what} gives NaN or infinity in {share:.2%} of the pixels{where}")

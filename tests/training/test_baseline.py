@@ -16,8 +16,8 @@ from filterlens.jobs.train import train_to_folder
 from filterlens.models.checkpoints import LoadedNetwork, load_network, save_network
 from filterlens.models.one_branch import SRCNNStyle, SRResNet
 from filterlens.progress import SILENT, Progress
-from filterlens.training.loop import train
 from filterlens.training.recipe import Recipe
+from filterlens.training.trainer import train
 from tests.training.small import Killed, Killer, small_recipe
 
 CPU = torch.device("cpu")

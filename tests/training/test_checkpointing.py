@@ -15,8 +15,7 @@ from torch import nn
 
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.training.checkpointing import Log, append_log, load_state, resume, rewind_log, save_state
-from filterlens.training.running import Running
-from tests.training.small import small_recipe
+from filterlens.training.state import TrainingState
 
 
 def test_a_state_reads_back_equal(tmp_path: Path) -> None:
@@ -82,9 +81,9 @@ def flipped(path: Path) -> None:
     path.write_bytes(content)
 
 
-def running() -> Running:
+def running() -> TrainingState:
     torch.manual_seed(0)
-    made = Running.start(nn.Conv2d(1, 1, 1), small_recipe(), torch.device("cpu"))
+    made = TrainingState.start(nn.Conv2d(1, 1, 1), torch.device("cpu"), betas=(0.9, 0.99), ema=0.9)
     made.network(torch.ones(1, 1, 1, 1)).sum().backward()
     made.optimizer.step()
     return made
@@ -93,7 +92,7 @@ def running() -> Running:
 def whole_state() -> dict[str, Any]:
     made = running()
     made.done = 4
-    return {"fingerprint": "f", "marker": torch.arange(1.0, 9.0)} | made.state(torch.zeros(()))
+    return {"fingerprint": "f", "marker": torch.arange(1.0, 9.0)} | made.content(torch.zeros(()))
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,11 @@ from torch import Tensor
 from filterlens.data.patches import PatchBank
 from filterlens.degradations import Mixture
 from filterlens.models.one_branch import SRResNet
-from filterlens.training import loop
 from filterlens.training.batches import Batch, Batches
-from filterlens.training.cuda_graph import CudaGraphRecorder
 from filterlens.training.losses import RestorationLoss
-from filterlens.training.running import Running
-from filterlens.training.step import WARM_UP_STEPS, CapturedStep, EagerStep, Step, Update
+from filterlens.training.state import TrainingState
+from filterlens.training.step import WARM_UP_STEPS, CapturedStep, CudaGraphRecorder, EagerStep, Step, Update
+from filterlens.training.trainer import train
 from tests.training.small import Killer, small_recipe
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -30,12 +29,12 @@ def _same_kernels_every_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.cuda.set_sync_debug_mode("default")
 
 
-def start() -> Running:
+def start() -> TrainingState:
     torch.manual_seed(0)
-    return Running.start(SRResNet(features=16, blocks=2), small_recipe(), GPU)
+    return TrainingState.start(SRResNet(features=16, blocks=2), GPU, betas=(0.9, 0.99), ema=0.9)
 
 
-def advance(step: Step, running: Running, images: list[Tensor], steps: int) -> None:
+def advance(step: Step, running: TrainingState, images: list[Tensor], steps: int) -> None:
     mixture = Mixture.of([("blur:2,kernel=7", 0.5), ("noise:0.1", 0.5)])
     batches = Batches(PatchBank(images, 16, GPU), mixture, scale=2, size=4, seed_of=lambda step: step)
     for _ in range(steps):
@@ -51,7 +50,7 @@ def test_a_captured_step_gives_the_same_numbers_as_an_eager_one(noise_images: li
         update = Update(running, RestorationLoss(running.network, precision), torch.Tensor.backward)
         step = CapturedStep(update, CudaGraphRecorder(GPU), notes.append) if captured else EagerStep(update)
         advance(step, running, noise_images, 12)
-        states.append(running.state(running.meter.total))
+        states.append(running.content(running.meter.total))
     assert notes == []
     torch.testing.assert_close(states[1], states[0], rtol=1e-5, atol=1e-6)
 
@@ -96,7 +95,7 @@ def test_work_that_cannot_be_captured_runs_eagerly_with_the_same_numbers(noise_i
         update = Update(running, Waiting(running.network, "fp32"), torch.Tensor.backward)
         step = CapturedStep(update, CudaGraphRecorder(GPU), notes.append) if captured else EagerStep(update)
         advance(step, running, noise_images, 8)
-        states.append(running.state(running.meter.total))
+        states.append(running.content(running.meter.total))
     assert len(notes) == 1 and "cannot be recorded" in notes[0]
     assert torch.cuda.current_stream() == stream
     torch.testing.assert_close(states[1], states[0], rtol=1e-5, atol=1e-6)
@@ -112,6 +111,6 @@ def test_a_whole_training_is_recorded_on_one_gpu(tmp_path: Path, noise_images: l
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CudaGraphRecorder, "record", watch)
         progress = Killer()
-        loop.train(small_recipe(), noise_images, tmp_path, validation=noise_images[:1], device=GPU, progress=progress)
+        train(small_recipe(), noise_images, tmp_path, validation=noise_images[:1], device=GPU, progress=progress)
     assert len(recorded) == 2  # once for each stage
     assert not [note for note in progress.notes if "recorded" in note]

@@ -15,8 +15,8 @@ from filterlens import ModelPair, UsageError, load_network
 from filterlens.jobs.train import recipe_from, train_to_folder
 from filterlens.models.foreign import is_installed
 from filterlens.models.user_module import Factory
-from filterlens.training.loop import train
 from filterlens.training.recipe import Recipe, load_recipe, with_target
+from filterlens.training.trainer import train
 from tests.models.foreign_networks import write_pair
 from tests.training.small import small_recipe
 

@@ -22,7 +22,7 @@ from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.progress import SILENT, Progress
 from filterlens.stopping import told_signals
-from filterlens.training import checkpointing, loop, pauses, start, trainer
+from filterlens.training import checkpointing, loop, trainer
 from filterlens.training import validation as validations
 from filterlens.training.checkpointing import AnotherTrainingError
 from filterlens.training.processes import OneProcess
@@ -34,7 +34,7 @@ ROLES = ("baseline", "target")
 
 
 def train(folder: Path, images: list[Tensor], recipe: Recipe | None = None, progress: Progress = SILENT) -> None:
-    loop.train(
+    trainer.train(
         recipe or small_recipe(), images, folder, validation=images[:1], device=CPU, data="random", progress=progress
     )
 
@@ -152,7 +152,7 @@ def test_a_signal_inside_a_validation_leaves_it_to_the_run_that_goes_on(
 def test_a_state_is_saved_by_time_too_and_changes_no_number(
     tmp_path: Path, noise_images: list[Tensor], straight: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    monkeypatch.setattr(pauses, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
     with pytest.raises(Killed):
         train(tmp_path, noise_images, progress=Killer(step=step + 1))  # before the save of that step
     (state,) = tmp_path.glob("*.state.pt") if step < 6 else [tmp_path / "target.state.pt"]
@@ -167,7 +167,7 @@ def test_a_full_disk_at_a_checkpoint_is_told_and_stops_no_training(
     def full(path: Path, *_: object) -> None:
         raise FilterlensError(f"Cannot write '{path}': No space left on device. Free the disk.")
 
-    monkeypatch.setattr(trainer, "save_state", full)
+    monkeypatch.setattr(loop, "save_state", full)
     monkeypatch.setattr(checkpointing, "append_log", full_until(4, checkpointing.append_log, full))
     killer = Killer()
     train(tmp_path, noise_images, progress=killer)
@@ -236,12 +236,12 @@ def test_a_network_that_gives_no_numbers_in_a_validation_is_told_with_image_and_
                 given[..., 0, :] = torch.inf
             return given
 
-    monkeypatch.setattr(start, "build", lambda *_, **__: Spoiled())
+    monkeypatch.setattr(trainer, "build", lambda *_, **__: Spoiled())
     names = ["a.png", "b.png", "c.png", "v.png"]
-    share = 100 / noise_images[0].shape[1]  # one row of the picture
-    wanted = f"step 2 of the baseline: the network gives NaN or infinity in {share:.3g} % of the pixels of 'v.png'"
+    share = 1 / noise_images[0].shape[1]  # one row of the picture
+    wanted = f"step 2 of the baseline: the network gives NaN or infinity in {share:.2%} of the pixels of image 'v.png'"
     with pytest.raises(FilterlensError, match=wanted):
-        loop.train(small_recipe(), noise_images, tmp_path, validation=noise_images[:1], device=CPU, names=names)
+        trainer.train(small_recipe(), noise_images, tmp_path, validation=noise_images[:1], device=CPU, names=names)
 
 
 @pytest.mark.parametrize("validation", [2, 3, 5])
@@ -266,13 +266,13 @@ def test_a_kill_inside_a_validation_costs_no_line_of_the_log(
 def test_every_step_of_both_stages_sees_other_patches(
     tmp_path: Path, noise_images: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, sample = [], loop.PatchBank.sample
+    seen, sample = [], trainer.PatchBank.sample
 
-    def watch(bank: loop.PatchBank, batch: int, generator: torch.Generator, views: int) -> Tensor:
+    def watch(bank: trainer.PatchBank, batch: int, generator: torch.Generator, views: int) -> Tensor:
         seen.append(sample(bank, batch, generator, views=views))
         return seen[-1]
 
-    monkeypatch.setattr(loop.PatchBank, "sample", watch)
+    monkeypatch.setattr(trainer.PatchBank, "sample", watch)
     train(tmp_path, noise_images)
     assert [tuple(batch.shape) for batch in seen] == [(2, 3, 16, 16)] * 12
     assert len({batch.numpy().tobytes() for batch in seen}) == 12
@@ -325,7 +325,7 @@ def test_a_training_alone_inside_a_job_of_several_processes_gives_the_same_numbe
     for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
     arguments = {"validation": noise_images[:1], "device": CPU, "data": "random"}
-    loop.train(small_recipe(), noise_images, tmp_path, accelerator=OneProcess(CPU), **arguments)  # type: ignore[arg-type]
+    trainer.train(small_recipe(), noise_images, tmp_path, processes=OneProcess(CPU), **arguments)  # type: ignore[arg-type]
     assert_equal(tmp_path, straight)
 
 
@@ -361,7 +361,7 @@ def test_30_steps_lower_the_loss(tmp_path: Path, photograph: Tensor) -> None:
     stage = {"iterations": 30, "learning_rate": 1e-3, "final_learning_rate": 1e-4}
     changes = {"baseline": stage, "target": stage | {"iterations": 1}, "ema": 0.5, "validate_every": 0}
     recipe = small_recipe(architecture="srcnn-style", **changes)  # it starts from random, SRResNet near bilinear
-    loop.train(recipe, [to_uint8(photograph)], tmp_path, device=CPU)
+    trainer.train(recipe, [to_uint8(photograph)], tmp_path, device=CPU)
     lowered = Degradation().apply(photograph, 2)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(recipe.seed)
@@ -372,7 +372,9 @@ def test_30_steps_lower_the_loss(tmp_path: Path, photograph: Tensor) -> None:
 
 def test_the_target_starts_from_the_baseline(tmp_path: Path, noise_images: list[Tensor]) -> None:
     stage = {"iterations": 1, "learning_rate": 1e-3}
-    loop.train(small_recipe(baseline=stage, target=stage | {"learning_rate": 1e-9}), noise_images, tmp_path, device=CPU)
+    trainer.train(
+        small_recipe(baseline=stage, target=stage | {"learning_rate": 1e-9}), noise_images, tmp_path, device=CPU
+    )
     trained = weights(tmp_path)
     torch.testing.assert_close(trained["target"], trained["baseline"], rtol=0, atol=1e-7)
     assert not torch.equal(trained["target"]["conv_first.weight"], trained["baseline"]["conv_first.weight"])
@@ -382,11 +384,13 @@ def test_what_is_saved_is_the_moving_average_of_the_weights(tmp_path: Path, nois
     stage = {"iterations": 2, "learning_rate": 1e-3}
     decay, results = 0.25, {}
     for ema in (0.0, decay):
-        loop.train(small_recipe(baseline=stage, target=stage, ema=ema), noise_images, tmp_path / str(ema), device=CPU)
+        trainer.train(
+            small_recipe(baseline=stage, target=stage, ema=ema), noise_images, tmp_path / str(ema), device=CPU
+        )
         results[ema] = weights(tmp_path / str(ema))["baseline"]["conv_first.weight"]
     once = stage | {"iterations": 1}
     # the first step is the same for 1 and 2 iterations: both begin at the peak rate
-    loop.train(small_recipe(baseline=once, target=once, ema=0.0), noise_images, tmp_path / "once", device=CPU)
+    trainer.train(small_recipe(baseline=once, target=once, ema=0.0), noise_images, tmp_path / "once", device=CPU)
     first = weights(tmp_path / "once")["baseline"]["conv_first.weight"]
     expected = decay * first + (1 - decay) * results[0.0]
     torch.testing.assert_close(results[decay], expected, rtol=0, atol=1e-8)
@@ -400,7 +404,7 @@ def test_a_training_that_diverges_stops_with_the_step_and_writes_no_network(
         nn.init.constant_(network.conv_last.bias, torch.nan)  # type: ignore[union-attr]
         return network
 
-    monkeypatch.setattr(start, "build", broken)
+    monkeypatch.setattr(trainer, "build", broken)
     with pytest.raises(FilterlensError, match=r"diverged at step 2 of the baseline: .* Lower the learning rate"):
         train(tmp_path, noise_images)
     assert not list(tmp_path.glob("*.safetensors"))
@@ -413,7 +417,7 @@ def test_validation_images_that_cannot_be_degraded_are_refused_before_the_traini
     recipe = small_recipe(target={"iterations": 1, "learning_rate": 1e-3, "degradations": [["blur:2", 0.5]]})
     progress = Killer(step=1)
     with pytest.raises(FilterlensError, match="too small for a blur kernel"):
-        loop.train(
+        trainer.train(
             recipe, noise_images, tmp_path, validation=[noise_images[0][:, :8, :8]], device=CPU, progress=progress
         )
 
@@ -421,5 +425,5 @@ def test_validation_images_that_cannot_be_degraded_are_refused_before_the_traini
 def test_a_training_leaves_the_random_numbers_of_its_caller_alone(tmp_path: Path, noise_images: list[Tensor]) -> None:
     stage = {"iterations": 1, "learning_rate": 1e-3}
     before = torch.get_rng_state()
-    loop.train(small_recipe(baseline=stage, target=stage), noise_images, tmp_path, device=CPU)
+    trainer.train(small_recipe(baseline=stage, target=stage), noise_images, tmp_path, device=CPU)
     assert torch.equal(torch.get_rng_state(), before)

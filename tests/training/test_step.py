@@ -12,18 +12,19 @@ from torch import Tensor, nn
 
 from filterlens.models.checkpoints import load_network
 from filterlens.models.one_branch import SRResNet
-from filterlens.training import loop, trainer
+from filterlens.training import step as steps
 from filterlens.training.batches import Batch
 from filterlens.training.losses import RestorationLoss
-from filterlens.training.running import Running
-from filterlens.training.step import WARM_UP_STEPS, CapturedStep, EagerStep, Step, Update
+from filterlens.training.state import TrainingState
+from filterlens.training.step import WARM_UP_STEPS, CapturedStep, CudaGraphRecorder, EagerStep, Step, Update
+from filterlens.training.trainer import train
 from tests.training.small import Killed, Killer, small_recipe
 
 CPU = torch.device("cpu")
 RATES = [2.0**-power for power in (10, 9, 9, 10, 11, 12)]  # exact in float32, which is what a device holds
 
 
-class Recorder:
+class Recorder(CudaGraphRecorder):
     """Records as a device does: nothing runs while recording; a replay runs the same work on the same tensors."""
 
     def __init__(self, error: BaseException | None = None) -> None:
@@ -45,12 +46,12 @@ class Recorder:
         return replay
 
 
-def start() -> Running:
+def start() -> TrainingState:
     torch.manual_seed(0)
-    return Running.start(SRResNet(features=8, blocks=1), small_recipe(), CPU)
+    return TrainingState.start(SRResNet(features=8, blocks=1), CPU, betas=(0.9, 0.99), ema=0.9)
 
 
-def update_of(running: Running) -> Update:
+def update_of(running: TrainingState) -> Update:
     return Update(running, RestorationLoss(running.network, "fp32"), torch.Tensor.backward)
 
 
@@ -59,29 +60,29 @@ def batch(step: int) -> Batch:
     return Batch(torch.rand(2, 3, 16, 16, generator=generator), torch.rand(2, 3, 8, 8, generator=generator))
 
 
-def advance(step: Step, running: Running, until: int = len(RATES)) -> None:
+def advance(step: Step, running: TrainingState, until: int = len(RATES)) -> None:
     for done in range(running.done, until):
         step(batch(done), RATES[done])
         running.count()
 
 
-def state(running: Running) -> dict[str, Any]:
-    return running.state(running.meter.total)
+def state(running: TrainingState) -> dict[str, Any]:
+    return running.content(running.meter.total)
 
 
-def assert_equal(first: Running, second: Running) -> None:
+def assert_equal(first: TrainingState, second: TrainingState) -> None:
     torch.testing.assert_close(state(first), state(second), rtol=0, atol=0)
 
 
 @pytest.fixture(scope="module")
-def eager() -> Running:
+def eager() -> TrainingState:
     """All steps, kernel by kernel."""
     running = start()
     advance(EagerStep(update_of(running)), running)
     return running
 
 
-def test_an_eager_step_is_adam_on_the_mean_absolute_error_with_an_average(eager: Running) -> None:
+def test_an_eager_step_is_adam_on_the_mean_absolute_error_with_an_average(eager: TrainingState) -> None:
     torch.manual_seed(0)
     network: nn.Module = SRResNet(features=8, blocks=1).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), betas=(0.9, 0.99), fused=False)
@@ -102,7 +103,7 @@ def test_an_eager_step_is_adam_on_the_mean_absolute_error_with_an_average(eager:
     assert eager.meter.steps == eager.done == len(RATES)
 
 
-def test_a_captured_step_gives_the_same_numbers_as_an_eager_one(eager: Running) -> None:
+def test_a_captured_step_gives_the_same_numbers_as_an_eager_one(eager: TrainingState) -> None:
     running, recorder, notes = start(), Recorder(), []
     advance(CapturedStep(update_of(running), recorder, notes.append), running)
     assert_equal(running, eager)
@@ -111,7 +112,7 @@ def test_a_captured_step_gives_the_same_numbers_as_an_eager_one(eager: Running) 
 
 
 def test_a_step_moves_no_tensor_that_a_recording_holds() -> None:
-    def places(running: Running) -> list[int]:
+    def places(running: TrainingState) -> list[int]:
         adam = [value for each in running.optimizer.state.values() for value in each.values()]
         kept = [*running.network.parameters(), *running.average.module.parameters(), *adam, running.meter.total]
         return [tensor.data_ptr() for tensor in kept]
@@ -125,7 +126,7 @@ def test_a_step_moves_no_tensor_that_a_recording_holds() -> None:
     assert places(running) == before
 
 
-def test_where_a_recording_fails_the_steps_go_on_eagerly_with_the_same_numbers(eager: Running) -> None:
+def test_where_a_recording_fails_the_steps_go_on_eagerly_with_the_same_numbers(eager: TrainingState) -> None:
     running, recorder, notes = start(), Recorder(RuntimeError("operation not permitted\nmore")), []
     advance(CapturedStep(update_of(running), recorder, notes.append), running)
     assert_equal(running, eager)
@@ -141,8 +142,8 @@ def test_a_kill_while_recording_is_no_failed_recording() -> None:
 
 
 @pytest.mark.parametrize("first", ["eager", "captured"])
-def test_a_checkpoint_of_either_step_goes_on_with_either(eager: Running, first: str) -> None:
-    def stepper(running: Running, name: str) -> Step:
+def test_a_checkpoint_of_either_step_goes_on_with_either(eager: TrainingState, first: str) -> None:
+    def stepper(running: TrainingState, name: str) -> Step:
         update = update_of(running)
         return EagerStep(update) if name == "eager" else CapturedStep(update, Recorder(), str)
 
@@ -181,11 +182,11 @@ def test_bfloat16_reaches_the_network() -> None:
 def test_a_training_with_captured_steps_resumes_bit_identical(
     tmp_path: Path, noise_images: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "EagerStep", lambda update: CapturedStep(update, Recorder(), str))
+    monkeypatch.setattr(steps, "EagerStep", lambda update: CapturedStep(update, Recorder(), str))
     arguments = (small_recipe(), noise_images)
-    loop.train(*arguments, tmp_path / "straight", device=CPU)
+    train(*arguments, tmp_path / "straight", device=CPU)
     with pytest.raises(Killed):
-        loop.train(*arguments, tmp_path / "killed", device=CPU, progress=Killer(step=11))
-    loop.train(*arguments, tmp_path / "killed", device=CPU)
+        train(*arguments, tmp_path / "killed", device=CPU, progress=Killer(step=11))
+    train(*arguments, tmp_path / "killed", device=CPU)
     straight, killed = (load_network(tmp_path / name / "target.safetensors").network for name in ("straight", "killed"))
     torch.testing.assert_close(killed.state_dict(), straight.state_dict(), rtol=0, atol=0)

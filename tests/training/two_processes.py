@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from filterlens.errors import UsageError
-from filterlens.training.loop import train
 from filterlens.training.recipe import Recipe, validated
+from filterlens.training.trainer import train
 
 
 def make_images() -> list[torch.Tensor]:

@@ -26,7 +26,7 @@ from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.training.checkpointing import save_state
 from filterlens.training.recipe import Recipe, validated
-from filterlens.training.running import Running
+from filterlens.training.state import TrainingState
 
 HERE = Path(__file__).parent
 MILESTONES = HERE / "milestones"
@@ -116,11 +116,11 @@ def begin_at_milestone(training: dict[str, Any], recipe: Recipe, output: Path, c
     class FingerprintedError(Exception):
         """Carries the fingerprint out of the training that would begin."""
 
-    def begin(self: trainer.Trainer, role: str, network: torch.nn.Module, loss: Any) -> Running:
-        running = Running.start(loaded.network, recipe, torch.device("cpu"))
-        running.done = loaded.card["steps"]
-        running.average.update(running.network, 0)
-        save_state(state_path, {"fingerprint": self.fingerprint} | running.state(torch.zeros(())))
+    def begin(self: trainer.Trainer, role: str, network: torch.nn.Module) -> Any:
+        state = TrainingState.start(loaded.network, torch.device("cpu"), betas=recipe.betas, ema=recipe.ema)
+        state.done = loaded.card["steps"]
+        state.average.update(state.network, 0)
+        save_state(state_path, {"fingerprint": self.fingerprint} | state.content(torch.zeros(())))
         raise FingerprintedError
 
     from filterlens.cli.main import app

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Re-train a part of the baseline on one degradation: how far do the found filters alone get it?"""
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -16,25 +15,19 @@ from filterlens.data.patches import PatchBank
 from filterlens.degradations.randomness import derive_seed
 from filterlens.editing.retrain_settings import RetrainSettings
 from filterlens.editing.trained_part import TrainableWeights, TrainedPart
-from filterlens.errors import FilterlensError, UsageError
+from filterlens.errors import UsageError
 from filterlens.models.checkpoints import save_network
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Bar, Progress
-from filterlens.stopping import HeldSignals
-from filterlens.training.average import MovingAverage
 from filterlens.training.batches import Batches
-from filterlens.training.checkpointing import damaged, resume, save_state
-from filterlens.training.cuda_graph import CudaGraphRecorder
+from filterlens.training.checkpointing import damaged
+from filterlens.training.loop import DivergedError, Loop
 from filterlens.training.losses import RestorationLoss
 from filterlens.training.memory import Demand, shape_of
-from filterlens.training.meter import LossMeter
-from filterlens.training.pauses import SAVE_EVERY, Pauses
-from filterlens.training.running import Running
-from filterlens.training.schedule import learning_rate
-from filterlens.training.step import CapturedStep, EagerStep, Step, Update
+from filterlens.training.processes import OneProcess
+from filterlens.training.state import TrainingState
 
 WORST_LOSS = 10.0  # ten times the range of an image: nothing comes back from there
-
 ROLE = "re-trained baseline"
 
 
@@ -70,10 +63,6 @@ class Retrained:
             "precision": self.precision,
             "fingerprint": self.fingerprint,
         }
-
-
-class DivergedError(FilterlensError):
-    """The loss left every bound, or a weight is no longer finite: the learning rate was too high."""
 
 
 def retrain(
@@ -127,16 +116,19 @@ def retrain(
     there = pair.to(where)
     bank = PatchBank(images, settings.patch, where, names)
     fingerprint = fingerprint or fingerprint_of(pair, trained, settings, images, precision)
-    trainable = trained.trainable(there, settings.seed)
-    job = _Job(settings, _start(trainable, settings, where), state, fingerprint, precision, progress)
-    job.run(bank, pair.scale)
-    average = cast(TrainableWeights, job.running.average.module)
+    stage = _Stage(
+        trained.trainable(there, settings.seed), settings, bank, pair.scale,
+        file=state, fingerprint=fingerprint, precision=precision, progress=progress,
+    )  # fmt: skip
+    stage.resume()
+    stage.run("re-train")
+    average = cast(TrainableWeights, stage.state.average.module)
     return Retrained(
         parameters=average.merged(there).to(pair.device),
         trained_weights=average.trained_weights,
         part=trained.describe(),
         settings=settings,
-        losses=tuple(job.losses),
+        losses=tuple(stage.losses),
         precision=precision,
         fingerprint=fingerprint,
     )
@@ -177,34 +169,21 @@ def fingerprint_of(
     return digest.hexdigest()
 
 
-def _start(trainable: TrainableWeights, settings: RetrainSettings, device: torch.device) -> Running:
-    """Give Adam and the moving average the trained numbers, and nothing else."""
-    optimizer = torch.optim.Adam(trainable.parameters(), betas=settings.betas, fused=True)
-    return Running(trainable, MovingAverage(trainable, settings.ema), optimizer, LossMeter(device))
-
-
-class _Job:
-    """One re-training on its way."""
+class _Stage(Loop):
+    """The one stage of a re-training, whose losses are kept in the state and in the result."""
 
     def __init__(
         self,
+        trainable: TrainableWeights,
         settings: RetrainSettings,
-        running: Running,
-        path: Path | None,
+        bank: PatchBank,
+        scale: int,
+        *,
+        file: Path | None,
         fingerprint: str,
         precision: str,
         progress: Progress,
     ) -> None:
-        self.settings, self.running = settings, running
-        self.losses: list[tuple[int, float]] = []
-        self._path, self._fingerprint = path, fingerprint
-        self._precision, self._progress = precision, progress
-        self._resume()
-
-    def run(self, bank: PatchBank, scale: int) -> None:
-        """Train to the end."""
-        settings, running = self.settings, self.running
-        step = self._step(bank.device)
         batches = Batches(
             bank,
             settings.mixture,
@@ -212,84 +191,45 @@ class _Job:
             size=settings.batch,
             seed_of=lambda done: derive_seed(settings.seed, "retrain", done),
         )
-        held: contextlib.AbstractContextManager[HeldSignals | None]
-        held = contextlib.nullcontext() if self._path is None else HeldSignals()  # without a state, nothing is saved
-        with self._progress.bar("re-train", settings.iterations, running.done) as bar, held as signals:
-            pauses = None if signals is None else Pauses(signals)
-            while running.done < settings.iterations:
-                step(batches.draw(running.done), learning_rate(settings, running.done))
-                running.count()
-                bar.advance()
-                self._after_step(bar)
-                if signals is not None and pauses is not None:
-                    self._pause(signals, pauses)
+        super().__init__(
+            "re-training",
+            settings,
+            TrainingState.start(trainable, bank.device, betas=settings.betas, ema=settings.ema),
+            RestorationLoss(trainable, precision),
+            batches,
+            processes=OneProcess(bank.device),
+            file=file,
+            fingerprint=fingerprint,
+            progress=progress,
+            log_every=settings.log_every,
+            save_every=settings.checkpoint_every,
+        )
+        self.losses: list[tuple[int, float]] = []
 
-    def _step(self, device: torch.device) -> Step:
-        loss = RestorationLoss(self.running.network, self._precision)
-        update = Update(self.running, loss, torch.Tensor.backward)
-        if device.type == "cuda":
-            return CapturedStep(update, CudaGraphRecorder(device), self._progress.note)
-        return EagerStep(update)
+    def resume(self) -> dict[str, Any] | None:
+        """Go on where the file says, if there is one, with its losses."""
+        content = super().resume()
+        if content is not None and self.file is not None:
+            try:
+                self.losses = [(int(step), float(loss)) for step, loss in content["losses"]]
+            except (KeyError, TypeError, ValueError) as error:
+                raise damaged(self.file, error) from error
+        return content
 
-    def _after_step(self, bar: Bar) -> None:
-        """Log and save when due; saving comes last, so that a resumed training repeats what it did not log."""
-        if self._is_due(self.settings.log_every):
-            self._log(bar)
-        if self._is_due(self.settings.checkpoint_every):
-            self._save()
-
-    def _pause(self, signals: HeldSignals, pauses: Pauses) -> None:
-        """Save some minutes after the last state, and before a signal ends the process."""
-        wish = pauses.wish()
-        if wish.save or wish.signal:
-            self._save(must=bool(wish.signal))
-            pauses.saved()
-        if wish.signal:
-            self._progress.note(
-                f"ended at step {self.running.done} of the re-training; its state is saved, and the same command goes "
-                "on from it"
-            )
-            signals.deliver(wish.signal)
-
-    def _is_due(self, every: int) -> bool:
-        return self.running.done == self.settings.iterations or self.running.done % every == 0
-
-    def _log(self, bar: Bar) -> None:
-        mean = float(self.running.meter.total) / self.running.meter.steps
+    def log(self, mean: float, bar: Bar) -> None:
+        """Keep the loss."""
         if not mean <= WORST_LOSS:  # NaN is not, either
-            raise self._diverged(f"the loss is {mean:.3g}")
-        self.losses.append((self.running.done, mean))
+            raise self.diverged(f"the loss is {mean:.3g}")
+        self.losses.append((self.state.done, mean))
         bar.describe(f"re-train, L1 {mean:.4f}")
-        self.running.meter.reset()
 
-    def _save(self, must: bool = False) -> None:
-        """Save the state; where the disk is full and it must not be now, say so and go on."""
-        if not self.running.is_finite():
-            raise self._diverged("a weight is not finite")
-        if self._path is None:
-            return
-        content = self.running.state(self.running.meter.total) | {"losses": self.losses}
-        try:
-            save_state(self._path, {"fingerprint": self._fingerprint} | content)
-        except FilterlensError as error:
-            if must:
-                raise
-            self._progress.note(f"{error} The training goes on; it tries again in {SAVE_EVERY / 60:g} minutes.")
+    def more(self) -> dict[str, Any]:
+        """Return the losses, which the saved state holds as well."""
+        return {"losses": self.losses}
 
-    def _resume(self) -> None:
-        if self._path is None:
-            return
-        saved = resume(self._path, self._fingerprint, self.running, self.settings.iterations)
-        if saved is None:
-            return
-        try:
-            self.losses = [(int(step), float(loss)) for step, loss in saved["losses"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise damaged(self._path, error) from error
-        self._progress.note(f"resumed '{self._path}' at step {self.running.done}")
-
-    def _diverged(self, evidence: str) -> DivergedError:
+    def diverged(self, evidence: str) -> DivergedError:
+        """Build the error for numbers that are beyond all use."""
         return DivergedError(
-            f"Re-training diverged at step {self.running.done}: {evidence}. "
-            f"Lower the learning rate (it was {self.settings.learning_rate:g})."
+            f"Re-training diverged at step {self.state.done}: {evidence}. "
+            f"Lower the learning rate (it was {self.stage.learning_rate:g})."
         )

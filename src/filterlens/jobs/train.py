@@ -19,8 +19,8 @@ from filterlens.models.user_module import is_factory
 from filterlens.progress import SILENT, Progress
 from filterlens.record import check_output_folder
 from filterlens.run.folder import provenance
-from filterlens.training.baseline import check_baseline
 from filterlens.training.recipe import Recipe, load_recipe
+from filterlens.training.trainer import check_baseline
 
 HELD_OUT_EVERY = 20
 VALIDATION_IMAGES = 10
@@ -84,8 +84,8 @@ def train_to_folder(
         FilterlensError: Another process trains in ``output``, it cannot be written or holds files that are not ours,
             or no image can be read.
     """
-    from filterlens.training.loop import fingerprint_of, train
     from filterlens.training.memory import demand_of
+    from filterlens.training.trainer import fingerprint_of, train
 
     code = recipe.architecture if is_factory(recipe.architecture) else None
     given = None if baseline is None else load_network(baseline, code)

@@ -103,7 +103,7 @@ def train_once(
     Raises:
         FilterlensError: The folder holds a network of another recipe or seed, or training images are missing.
     """
-    from filterlens.training.loop import train
+    from filterlens.training.trainer import train
 
     path = folder / f"{role}.safetensors"
     if path.is_file() and not (folder / f"{role}.state.pt").exists():

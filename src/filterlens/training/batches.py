@@ -37,7 +37,7 @@ class Batches:
     """Draws the batch of any step, always the same for the same step.
 
     On a GPU they are made on a stream of their own, which waits for no step: while one step computes, the next batch is
-    made beside it.
+    made.
 
     Args:
         bank: The patches.
@@ -67,6 +67,11 @@ class Batches:
         if bank.device.type == "cuda":
             self._stream = torch.cuda.Stream(bank.device)  # type: ignore[no-untyped-call]
             self._stream.wait_stream(torch.cuda.current_stream(bank.device))  # the bank was filled there
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches lie."""
+        return self._bank.device
 
     def draw(self, step: int) -> Batch:
         """Return the batch of a step, ready for the current stream."""

@@ -13,7 +13,7 @@ import torch
 
 from filterlens.errors import FilterlensError, UsageError, first_line
 from filterlens.files import whole_file, write_text
-from filterlens.training.running import Running
+from filterlens.training.state import TrainingState
 from filterlens.version import __version__
 
 FORMAT = 1
@@ -71,25 +71,25 @@ def _fingerprint_in(path: Path) -> Any:
         return None
 
 
-def resume(path: Path, fingerprint: str, running: Running, iterations: int) -> dict[str, Any] | None:
+def resume(path: Path, fingerprint: str, state: TrainingState, iterations: int) -> dict[str, Any] | None:
     """Take over a training state, if there is one, and return it; nothing of it is used unless all of it fits.
 
     Raises:
         AnotherTrainingError: The state belongs to another training.
         FilterlensError: It cannot be read, or does not fit the training.
     """
-    state = load_state(path, fingerprint)
-    if state is None:
+    content = load_state(path, fingerprint)
+    if content is None:
         return None
     try:
-        running.restore(state)
-        if not 0 <= running.done <= iterations:
-            raise ValueError(f"it says step {running.done} of {iterations}")
-        if not running.is_finite():
+        state.restore(content)
+        if not 0 <= state.done <= iterations:
+            raise ValueError(f"it says step {state.done} of {iterations}")
+        if not state.is_finite():
             raise ValueError("a weight is not finite")
     except Exception as error:  # its content is whatever somebody wrote
         raise damaged(path, error) from error
-    return state
+    return content
 
 
 def _check_archive(path: Path) -> None:

@@ -1,108 +1,223 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training a pair: a baseline on clean inputs, then a target fine-tuned from it on degraded ones."""
+"""The steps of one stage of training: run, and logged, validated, saved or ended by a signal when each is due.
+
+Every step's random numbers are keyed by (seed, stage, step, process), so a stage that was killed and resumed sees the
+same patches and the same noise as one that was not.
+"""
 
 import contextlib
-import hashlib
-from collections.abc import Callable, Sequence
+import time
+from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from filterlens.data.patches import PatchBank
-from filterlens.errors import UsageError
-from filterlens.models.checkpoints import LoadedNetwork
-from filterlens.progress import SILENT, Progress
-from filterlens.training.baseline import check_baseline
-from filterlens.training.checkpointing import Log
-from filterlens.training.memory import demand_of
-from filterlens.training.processes import Processes, of_launcher
-from filterlens.training.recipe import Recipe
-from filterlens.training.trainer import Trainer
-from filterlens.training.validation import Validation
+from filterlens.errors import FilterlensError
+from filterlens.progress import Bar, Progress
+from filterlens.stopping import HeldSignals
+from filterlens.training.batches import Batches
+from filterlens.training.checkpointing import resume, save_state
+from filterlens.training.losses import RestorationLoss
+from filterlens.training.processes import Processes
+from filterlens.training.recipe import Stage
+from filterlens.training.state import TrainingState
+from filterlens.training.step import Update, step_for
+
+SAVE_EVERY = 180.0  # seconds
+ASK_EVERY = 20  # steps on a GPU, where asking waits for it
 
 
-def train(
-    recipe: Recipe,
-    images: Sequence[Tensor],
-    output: Path | str,
-    *,
-    validation: Sequence[Tensor] = (),
-    device: torch.device | None = None,
-    accelerator: Processes | None = None,
-    precision: str = "fp32",
-    baseline: LoadedNetwork | None = None,
-    data: str = "not stated",
-    names: Sequence[str] = (),
-    fingerprint: str | None = None,
-    on_begin: Callable[[], None] = lambda: None,
-    progress: Progress = SILENT,
-) -> dict[str, Path]:
-    """Train a baseline and the target fine-tuned from it; goes on where a killed run stopped.
+class DivergedError(FilterlensError):
+    """A training does not come back: its loss or a weight is beyond all use."""
 
-    The state is saved at the recipe's checkpoints, every few minutes, and when a signal ends the process.
-    Under ``torchrun`` or ``accelerate launch`` the batch is shared by the processes; one process is the default.
+
+class Loop(ABC):
+    """One stage on its way. A subclass says what is logged and validated, and what else a saved state holds.
 
     Args:
-        recipe: The settings.
-        images: HR training images ``(3, H, W)`` uint8.
-        output: Folder for ``baseline.safetensors``, ``target.safetensors``, ``log.jsonl`` and the checkpoints.
-        validation: HR images for the PSNR in the log.
-        device: Where to train; by default the accelerator's choice.
-        accelerator: The processes that share every batch; by default those of the launcher.
-            :class:`filterlens.training.processes.OneProcess` trains alone inside a job of several.
-        precision: ``fp32`` or ``bf16`` (autocast; the weights stay float32).
-        baseline: Fine-tune only the target, from this network; it is copied into ``output``.
-        data: Written into the cards.
-        names: Of ``images`` and then of ``validation``, for errors.
-        fingerprint: What :func:`fingerprint_of` gives for these arguments, where it is known already.
-        on_begin: Called in the leading process before a stage begins or goes on, so not where all is done already.
-        progress: Where bars and notes go.
-
-    Returns:
-        ``{"baseline": path, "target": path}``.
-
-    Raises:
-        UsageError: The batch cannot be shared evenly or fit into memory, ``baseline`` does not fit the recipe, or
-            ``output`` holds another training.
-        FilterlensError: Images are missing or too small, or the loss diverged.
+        title: What messages call the stage.
+        stage: How many steps there are, and at which rates.
+        state: What the steps change.
+        loss: What the network learns from.
+        batches: The batch of any step.
+        processes: Those that share every batch.
+        file: Where the state is kept; None keeps none, and then a signal ends the process at once.
+        fingerprint: Hash of all that decides the weights; a file with another one is refused.
+        progress: Where the bar and the notes go.
+        log_every: Steps between logged losses.
+        save_every: Steps between states; there is one at least every few minutes.
+        validate_every: Steps between validations; 0 validates at the end alone.
     """
-    if baseline is not None:
-        check_baseline(baseline, recipe, Path(output))
-    elif recipe.is_foreign:
-        raise UsageError(f"{recipe.architecture} cannot be built here. Give the network to start from: --from FILE.")
-    accelerator = accelerator or of_launcher(recipe, device)
-    if recipe.batch % accelerator.num_processes:
-        raise UsageError(f"A batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes.")
-    where = accelerator.device if device is None or device.type == "cuda" else device
-    network = None if baseline is None else baseline.network
-    demand_of(recipe, accelerator.num_processes, network).check(where)
-    bank = PatchBank(images, recipe.patch, where, names[: len(images)])
-    trainer = Trainer(
-        recipe=recipe,
-        bank=bank,
-        validation=Validation(recipe, list(validation), names[len(images) :]),
-        output=Path(output),
-        accelerator=accelerator,
-        precision=precision,
-        baseline=baseline,
-        fingerprint=fingerprint or fingerprint_of(recipe, accelerator.num_processes, precision, baseline, images),
-        data=data,
-        progress=progress if accelerator.is_main_process else SILENT,
-        log=Log(Path(output) / "log.jsonl"),
-        on_begin=on_begin,
-    )
-    trainer.output.mkdir(parents=True, exist_ok=True)
-    with torch.cuda.device(where) if where.type == "cuda" else contextlib.nullcontext():
-        return trainer.run()
+
+    def __init__(
+        self,
+        title: str,
+        stage: Stage,
+        state: TrainingState,
+        loss: RestorationLoss,
+        batches: Batches,
+        *,
+        processes: Processes,
+        file: Path | None,
+        fingerprint: str,
+        progress: Progress,
+        log_every: int,
+        save_every: int,
+        validate_every: int = 0,
+    ) -> None:
+        self.title, self.stage, self.state, self.loss, self.batches = title, stage, state, loss, batches
+        self.processes, self.file, self.fingerprint, self.progress = processes, file, fingerprint, progress
+        self.log_every, self.save_every, self.validate_every = log_every, save_every, validate_every
+
+    @abstractmethod
+    def log(self, mean: float, bar: Bar) -> None:
+        """Log the mean loss since the last entry.
+
+        Raises:
+            DivergedError: It is beyond all use.
+        """
+
+    @abstractmethod
+    def diverged(self, evidence: str) -> DivergedError:
+        """Build the error for a stage whose numbers are beyond all use."""
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.stage.rate(step)
+
+    def validate(self, signals: HeldSignals) -> None:
+        """Judge the network; a signal may leave it to the run that goes on."""
+        self.state.owes_validation = False
+
+    def more(self) -> dict[str, Any]:
+        """Return what the saved state holds as well; what must not be younger than it is written now."""
+        return {}
+
+    def resume(self) -> dict[str, Any] | None:
+        """Go on where the file says, if there is one; return its content.
+
+        Raises:
+            AnotherTrainingError: It belongs to another training.
+            FilterlensError: It cannot be read, or does not fit.
+        """
+        if self.file is None:
+            return None
+        content = resume(self.file, self.fingerprint, self.state, self.stage.iterations)
+        if content is not None:
+            self.progress.note(f"resumed '{self.file}' at step {self.state.done}")
+        return content
+
+    def run(self, name: str) -> None:
+        """Run the steps that are left, under a bar of that name."""
+        shared, signals = self.processes.prepare(self.loss), HeldSignals()
+        held = contextlib.nullcontext() if self.file is None else signals
+        with self.progress.bar(name, self.stage.iterations, self.state.done) as bar, held:
+            pauses = Pauses(signals, self.processes)
+            if self.state.owes_validation:
+                self.validate(signals)
+            for end in (self.loss.encoder_iterations, self.stage.iterations):
+                if self.state.done >= end:
+                    continue
+                self.loss.encoder_alone = end == self.loss.encoder_iterations
+                update = Update(self.state, shared, self.processes.backward)
+                device, is_shared = self.batches.device, shared is not self.loss
+                step = step_for(update, device, shared=is_shared, note=self.progress.note)  # a recording of its own
+                while self.state.done < end:
+                    step(self.batches.draw(self.state.done), self.rate(self.state.done))
+                    self.state.count()
+                    bar.advance()
+                    self._after_step(bar, signals, pauses)
+
+    def _after_step(self, bar: Bar, signals: HeldSignals, pauses: "Pauses") -> None:
+        """Log, validate and save when due; saving comes last, so that a resumed run repeats what it did not log."""
+        if self._is_due(self.log_every):
+            self.log(float(self._loss_total()) / self.state.meter.steps, bar)
+            self.state.meter.reset()
+        is_validated = self._is_due(self.validate_every)
+        if is_validated:
+            self.validate(signals)
+            self.state.meter.restart_clock()
+        wish = pauses.wish(at_once=is_validated)
+        if wish.save or wish.signal or self._is_due(self.save_every):
+            self._save(must=bool(wish.signal))
+            pauses.saved()
+        if wish.signal:
+            self.progress.note(
+                f"ended at step {self.state.done} of the {self.title}; its state is saved, and the same command goes "
+                "on from it"
+            )
+            signals.deliver(wish.signal)
+
+    def _is_due(self, every: int) -> bool:
+        return self.state.done == self.stage.iterations or (every > 0 and self.state.done % every == 0)
+
+    def _loss_total(self) -> Tensor:
+        """Return the sum of losses since the last log line, averaged over the processes."""
+        total: Tensor = self.processes.reduce(self.state.meter.total, "mean")
+        return total
+
+    def _save(self, must: bool) -> None:
+        """Save the state; where the disk is full and it must not be now, say so and go on."""
+        if not self.state.is_finite():
+            raise self.diverged("a weight is not finite")
+        if self.file is None:
+            return
+        total = self._loss_total()
+        if self.processes.is_main_process:
+            try:
+                content = {"fingerprint": self.fingerprint} | self.state.content(total) | self.more()
+                save_state(self.file, content)
+            except FilterlensError as error:
+                if must:
+                    raise
+                self.progress.note(f"{error} The training goes on; it tries again in {SAVE_EVERY / 60:g} minutes.")
+        self.processes.wait_for_everyone()
 
 
-def fingerprint_of(
-    recipe: Recipe, processes: int, precision: str, baseline: LoadedNetwork | None, images: Sequence[Tensor]
-) -> str:
-    """Hash all that decides the weights: recipe, number of processes, precision, given baseline, pixels."""
-    given = [] if baseline is None else [baseline.sha256]
-    digest = hashlib.sha256("\n".join([recipe.model_dump_json(), str(processes), precision, *given]).encode())
-    for image in images:
-        digest.update(image.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+class Wish(NamedTuple):
+    """What is to be done after a step.
+
+    Attributes:
+        signal: The signal that ends the training; 0 is none.
+        save: Whether it is time for a state.
+    """
+
+    signal: int
+    save: bool
+
+
+class Pauses:
+    """Says after every step whether to save or to end; all processes of a training say the same.
+
+    Args:
+        held: The signals of this process.
+        processes: The processes of the training.
+    """
+
+    def __init__(self, held: HeldSignals, processes: Processes) -> None:
+        self._held = held
+        self._others = processes if processes.num_processes > 1 else None
+        self._asked = 0
+        self.saved()
+
+    def saved(self) -> None:
+        """Begin to wait anew."""
+        self._since = time.monotonic()
+
+    def wish(self, at_once: bool = False) -> Wish:
+        """Return what to do after a step.
+
+        Args:
+            at_once: Several processes on GPUs ask each other now, instead of after some steps.
+        """
+        mine = Wish(self._held.asked, time.monotonic() - self._since >= SAVE_EVERY)
+        if self._others is None:
+            return mine
+        self._asked += 1
+        if not at_once and self._others.device.type != "cpu" and self._asked % ASK_EVERY:
+            return Wish(0, False)
+        all_of_them = self._others.gather(torch.tensor([mine], dtype=torch.int64, device=self._others.device))
+        signal, save = all_of_them.max(0).values.tolist()
+        return Wish(int(signal), bool(save))

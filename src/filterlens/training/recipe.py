@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recipe says everything that decides the trained weights; it is read from TOML and refuses unknown settings."""
 
+import math
 import stat
 import tomllib
 from collections.abc import Sequence
@@ -55,6 +56,20 @@ class Stage(Settings):
     warmup: Steps = 0
     period: Steps = 0
     degradations: Annotated[tuple[tuple[Annotated[str, Field(max_length=200)], Real], ...], Field(max_length=64)] = ()
+
+    def rate(self, step: int, iterations: int | None = None) -> float:
+        """Return the learning rate of a step: a linear warm-up, then cosine periods with restarts.
+
+        Args:
+            step: From 0.
+            iterations: Steps over which it falls; by default the stage's.
+        """
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        period = self.period or max(1, (iterations or self.iterations) - self.warmup)
+        phase = ((step - self.warmup) % period) / period
+        swing = 0.5 * (1 + math.cos(math.pi * phase))
+        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * swing
 
 
 class Contrast(Settings):
@@ -130,6 +145,18 @@ class Recipe(Settings):
     def options(self) -> dict[str, int]:
         """What the architecture is built with."""
         return {"scale": self.scale} | self.network
+
+    def rate(self, role: str, step: int) -> float:
+        """Return the learning rate of a step of a stage; the steps that train DASR's encoder alone have their own."""
+        stage: Stage = getattr(self, role)
+        if self.architecture != "dasr":
+            return stage.rate(step)
+        contrast = self.contrast or Contrast()
+        alone: int = getattr(contrast, f"{role}_iterations")
+        if step >= alone:
+            return stage.rate(step - alone, stage.iterations - alone)
+        first = stage.model_copy(update={"learning_rate": contrast.learning_rate, "warmup": 0, "period": 0})
+        return first.rate(step, alone)
 
     def mixture(self, stage: Stage) -> Mixture:
         """Return the degradation mixture of a stage."""

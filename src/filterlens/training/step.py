@@ -4,15 +4,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from filterlens.training.batches import Batch
-from filterlens.training.running import Running
+from filterlens.training.state import TrainingState
 
 WARM_UP_STEPS = 3
+
+Step: TypeAlias = Callable[[Batch, float], None]
+"""Runs an update on a batch with a learning rate."""
 
 
 @dataclass(frozen=True)
@@ -22,32 +25,24 @@ class Update:
     It asks nothing back from the device and changes tensors in place, so that a recording of it can be replayed.
 
     Attributes:
-        running: What is updated.
+        state: What is updated.
         loss: Batch → loss, as the processes share it; see :class:`filterlens.training.losses.RestorationLoss`.
         backward: Computes the gradients of a loss.
     """
 
-    running: Running
+    state: TrainingState
     loss: Callable[[Batch], Tensor]
     backward: Callable[[Tensor], None]
 
     def __call__(self, batch: Batch) -> None:
         """Move the weights and their average once."""
-        running = self.running
+        state = self.state
         loss = self.loss(batch)
-        running.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad(set_to_none=True)
         self.backward(loss)
-        running.optimizer.step()
-        running.average.update(running.network, running.done)
-        running.meter.add(loss)
-
-
-class Step(Protocol):
-    """Runs an update on a batch."""
-
-    def __call__(self, batch: Batch, rate: float) -> None:
-        """Update once with learning rate ``rate``."""
-        ...
+        state.optimizer.step()
+        state.average.update(state.network, state.done)
+        state.meter.add(loss)
 
 
 class EagerStep:
@@ -57,22 +52,41 @@ class EagerStep:
         self._update = update
 
     def __call__(self, batch: Batch, rate: float) -> None:
-        """Update once; see :class:`Step`."""
-        for group in self._update.running.optimizer.param_groups:
+        """Update once with learning rate ``rate``."""
+        for group in self._update.state.optimizer.param_groups:
             group["lr"] = rate
         self._update(batch)
 
 
-class Recorder(Protocol):
-    """Records work on a device, to replay it later with other numbers in the same memory."""
+class CudaGraphRecorder:
+    """Records on a side stream, as capturing demands; what it returns replays on the current stream.
+
+    Args:
+        device: A CUDA device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def run(self, work: Callable[[], None]) -> None:
-        """Run ``work`` where it will be recorded."""
-        ...
+        """Run ``work`` on the side stream, after what the current one does and before what it will do."""
+        current = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            work()
+        current.wait_stream(self._stream)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record ``work`` without running it; return what replays it."""
-        ...
+        """Record the kernels of ``work`` without running them; return what replays them on the same memory.
+
+        Raises:
+            RuntimeError: The work waits for the device, or does something else that cannot be captured.
+        """
+        graph = torch.cuda.CUDAGraph()
+        # The outer context brings the current stream back even where ending a broken capture raises.
+        with torch.cuda.stream(self._stream), torch.cuda.graph(graph, stream=self._stream):
+            work()
+        return graph.replay
 
 
 class CapturedStep:
@@ -84,23 +98,23 @@ class CapturedStep:
 
     Args:
         update: What to record.
-        recorder: How the device records.
+        recorder: Records on the device.
         note: Told why there is no recording.
     """
 
-    def __init__(self, update: Update, recorder: Recorder, note: Callable[[str], None]) -> None:
+    def __init__(self, update: Update, recorder: CudaGraphRecorder, note: Callable[[str], None]) -> None:
         self._update = update
         self._recorder = recorder
         self._note = note
-        self._rate = torch.zeros_like(update.running.meter.total)
+        self._rate = torch.zeros_like(update.state.meter.total)
         self._batch: Batch | None = None
         self._replay: Callable[[], None] | None = None
         self._warm_up_left = WARM_UP_STEPS
-        for group in update.running.optimizer.param_groups:
+        for group in update.state.optimizer.param_groups:
             group.update(lr=self._rate, capturable=True)
 
     def __call__(self, batch: Batch, rate: float) -> None:
-        """Update once; see :class:`Step`. Every batch has the shape of the first."""
+        """Update once with learning rate ``rate``. Every batch has the shape of the first."""
         if self._batch is None:
             self._batch = batch.apart()
         for place, content in zip(self._batch, batch, strict=True):
@@ -123,3 +137,17 @@ class CapturedStep:
             reason = str(error).partition("\n")[0] or type(error).__name__
             self._note(f"the training step cannot be recorded as a CUDA graph and runs slower ({reason})")
             return work
+
+
+def step_for(update: Update, device: torch.device, *, shared: bool, note: Callable[[str], None]) -> Step:
+    """Choose how steps run: recorded on one GPU, eagerly elsewhere.
+
+    Args:
+        update: What a step does.
+        device: Where it runs.
+        shared: Whether several processes exchange gradients inside a step.
+        note: Told why there is no recording.
+    """
+    if device.type == "cuda" and not shared:
+        return CapturedStep(update, CudaGraphRecorder(device), note)
+    return EagerStep(update)

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: both stages of one training, step by step.
+"""Training a pair: a baseline on clean inputs, then a target fine-tuned from it on degraded ones."""
 
-Every step's random numbers are keyed by (seed, stage, step, process), so a run that was killed and resumed sees the
-same patches and the same noise as one that was not.
-"""
-
+import contextlib
 import copy
+import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +16,163 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from filterlens.data.patches import PatchBank
+from filterlens.degradations.kernel_code import kernel_basis
 from filterlens.degradations.randomness import derive_seed
-from filterlens.errors import FilterlensError
+from filterlens.degradations.ranges import BlurRange
+from filterlens.errors import UsageError
+from filterlens.models.architectures import build
 from filterlens.models.checkpoints import LoadedNetwork, load_network, save_network
+from filterlens.models.dan import DAN
+from filterlens.models.initialisation import start_near_identity
 from filterlens.models.user_module import is_factory
-from filterlens.progress import Bar, Progress
+from filterlens.pixels import NotFiniteError
+from filterlens.progress import SILENT, Bar, Progress
 from filterlens.stopping import AbandonedError, HeldSignals
 from filterlens.training.batches import Batches
-from filterlens.training.checkpointing import AnotherTrainingError, Log, load_state, resume, save_state
-from filterlens.training.cuda_graph import CudaGraphRecorder
-from filterlens.training.losses import RestorationLoss, loss_for
-from filterlens.training.pauses import SAVE_EVERY, Pauses
-from filterlens.training.processes import Processes
-from filterlens.training.recipe import Contrast, Recipe, Stage
-from filterlens.training.running import Running
-from filterlens.training.schedule import learning_rate, learning_rate_of_phases
-from filterlens.training.start import untrained
-from filterlens.training.step import CapturedStep, EagerStep, Step, Update
-from filterlens.training.validation import NotFiniteError, Validation
+from filterlens.training.checkpointing import AnotherTrainingError, Log, load_state
+from filterlens.training.loop import DivergedError, Loop
+from filterlens.training.losses import loss_for
+from filterlens.training.memory import demand_of
+from filterlens.training.processes import Processes, of_launcher
+from filterlens.training.recipe import Recipe, Stage
+from filterlens.training.state import TrainingState
+from filterlens.training.validation import Validation
 
 LOG_EVERY = 100
 
 
+def train(
+    recipe: Recipe,
+    images: Sequence[Tensor],
+    output: Path | str,
+    *,
+    validation: Sequence[Tensor] = (),
+    device: torch.device | None = None,
+    processes: Processes | None = None,
+    precision: str = "fp32",
+    baseline: LoadedNetwork | None = None,
+    data: str = "not stated",
+    names: Sequence[str] = (),
+    fingerprint: str | None = None,
+    on_begin: Callable[[], None] = lambda: None,
+    progress: Progress = SILENT,
+) -> dict[str, Path]:
+    """Train a baseline and the target fine-tuned from it; goes on where a killed run stopped.
+
+    The state is saved at the recipe's checkpoints, every few minutes, and when a signal ends the process.
+    Under ``torchrun`` or ``accelerate launch`` the batch is shared by the processes; one process is the default.
+
+    Args:
+        recipe: The settings.
+        images: HR training images ``(3, H, W)`` uint8.
+        output: Folder for ``baseline.safetensors``, ``target.safetensors``, ``log.jsonl`` and the checkpoints.
+        validation: HR images for the PSNR in the log.
+        device: Where to train; by default the accelerator's choice.
+        processes: The processes that share every batch; by default those of the launcher.
+            :class:`filterlens.training.processes.OneProcess` trains alone inside a job of several.
+        precision: ``fp32`` or ``bf16`` (autocast; the weights stay float32).
+        baseline: Fine-tune only the target, from this network; it is copied into ``output``.
+        data: Written into the cards.
+        names: Of ``images`` and then of ``validation``, for errors.
+        fingerprint: What :func:`fingerprint_of` gives for these arguments, where it is known already.
+        on_begin: Called in the leading process before a stage begins or goes on, so not where all is done already.
+        progress: Where bars and notes go.
+
+    Returns:
+        ``{"baseline": path, "target": path}``.
+
+    Raises:
+        UsageError: The batch cannot be shared evenly or fit into memory, ``baseline`` does not fit the recipe, or
+            ``output`` holds another training.
+        FilterlensError: Images are missing or too small, or the loss diverged.
+    """
+    if baseline is not None:
+        check_baseline(baseline, recipe, Path(output))
+    elif recipe.is_foreign:
+        raise UsageError(f"{recipe.architecture} cannot be built here. Give the network to start from: --from FILE.")
+    processes = processes or of_launcher(recipe, device)
+    if recipe.batch % processes.num_processes:
+        raise UsageError(f"A batch of {recipe.batch} cannot be shared by {processes.num_processes} processes.")
+    where = processes.device if device is None or device.type == "cuda" else device
+    network = None if baseline is None else baseline.network
+    demand_of(recipe, processes.num_processes, network).check(where)
+    bank = PatchBank(images, recipe.patch, where, names[: len(images)])
+    trainer = Trainer(
+        recipe=recipe,
+        bank=bank,
+        validation=Validation(recipe, list(validation), names[len(images) :]),
+        output=Path(output),
+        processes=processes,
+        precision=precision,
+        baseline=baseline,
+        fingerprint=fingerprint or fingerprint_of(recipe, processes.num_processes, precision, baseline, images),
+        data=data,
+        progress=progress if processes.is_main_process else SILENT,
+        log=Log(Path(output) / "log.jsonl"),
+        on_begin=on_begin,
+    )
+    trainer.output.mkdir(parents=True, exist_ok=True)
+    with torch.cuda.device(where) if where.type == "cuda" else contextlib.nullcontext():
+        return trainer.run()
+
+
+def fingerprint_of(
+    recipe: Recipe, processes: int, precision: str, baseline: LoadedNetwork | None, images: Sequence[Tensor]
+) -> str:
+    """Hash all that decides the weights: recipe, number of processes, precision, given baseline, pixels."""
+    given = [] if baseline is None else [baseline.sha256]
+    digest = hashlib.sha256("\n".join([recipe.model_dump_json(), str(processes), precision, *given]).encode())
+    for image in images:
+        digest.update(image.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_baseline(baseline: LoadedNetwork, recipe: Recipe, output: Path) -> None:
+    """Check that the target of a recipe can be fine-tuned from a network, into a folder.
+
+    Raises:
+        UsageError: Architecture or scale are not those of the recipe, or the file is one that the training writes.
+    """
+    for setting, found in (("architecture", baseline.architecture), ("scale", baseline.scale)):
+        wanted = getattr(recipe, setting)
+        if found != wanted:
+            raise UsageError(
+                f"Baseline '{baseline.path}' has {setting} {found}, recipe '{recipe.name}' has {wanted}. "
+                f"Give --{setting} {found}, or another baseline."
+            )
+    written = [output / f"{role}.safetensors" for role in ("baseline", "target")]
+    if baseline.path.resolve() in [path.resolve() for path in written]:
+        raise UsageError(f"Baseline '{baseline.path}' is a file that this training would write. Give another --output.")
+
+
+def untrained(recipe: Recipe) -> nn.Module:
+    """Build the network of a recipe with its seed's random weights, near the identity where the recipe says so."""
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        torch.manual_seed(recipe.seed)
+        network = build(recipe.architecture, **recipe.options)
+    if isinstance(network, DAN):
+        network.set_basis(_kernel_basis(network, recipe))
+    if recipe.start == "identity":
+        start_near_identity(network)
+    return network
+
+
+def _kernel_basis(network: DAN, recipe: Recipe) -> Tensor:
+    """Return the basis of the kernels that the target will see, or of DAN's own range where those are fixed."""
+    drawn = recipe.mixture(recipe.target).blur_range or BlurRange((0.2, 4.0))
+    return kernel_basis(replace(drawn, kernel=network.kernel), network.code, seed=recipe.seed)
+
+
 @dataclass(frozen=True)
 class Trainer:
-    """What every stage of one training shares.
+    """One training of a pair: both stages, skipping what is already done.
 
     Attributes:
         recipe: All settings that decide the weights.
         bank: The training patches.
         validation: Measures the PSNR on images of which none is in the bank.
         output: Folder of weights, log and checkpoints.
-        accelerator: The processes; one is the embedded default.
+        processes: Those that share every batch.
         precision: ``fp32`` or ``bf16``.
         baseline: An existing baseline, of which only the target is fine-tuned; None trains both.
         fingerprint: Hash of recipe, images, processes and given baseline; a checkpoint of another training is refused.
@@ -63,7 +186,7 @@ class Trainer:
     bank: PatchBank
     validation: Validation
     output: Path
-    accelerator: Processes
+    processes: Processes
     precision: str
     baseline: LoadedNetwork | None
     fingerprint: str
@@ -71,11 +194,6 @@ class Trainer:
     progress: Progress
     log: Log
     on_begin: Callable[[], None]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network and the patches live."""
-        return self.bank.device
 
     def run(self) -> dict[str, Path]:
         """Train both stages, skipping what is already done; return role → safetensors file."""
@@ -85,14 +203,14 @@ class Trainer:
         baseline = self._trained("baseline", untrained(self.recipe)) if given is None else self._taken_over(given)
         kept = copy.deepcopy(baseline)
         self._trained("target", baseline)
-        if not self._weights_path("baseline").exists():  # somebody deleted the folder during the second stage
+        if not self.weights_path("baseline").exists():  # somebody deleted the folder during the second stage
             self._write_baseline(kept)
-        return {role: self._weights_path(role) for role in ("baseline", "target")}
+        return {role: self.weights_path(role) for role in ("baseline", "target")}
 
     def _refuse_another_target(self) -> None:
         """Refuse before anything is written what the second stage would refuse hours later."""
-        path = self._weights_path("target")
-        if load_state(self._state_path("target"), self.fingerprint) is None and path.exists():
+        path = self.weights_path("target")
+        if load_state(self.state_path("target"), self.fingerprint) is None and path.exists():
             loaded = self._read(path)
             if not self._is_of_this_training(loaded.card):
                 raise AnotherTrainingError(self.output)
@@ -100,33 +218,33 @@ class Trainer:
     def _write_baseline(self, network: nn.Module) -> None:
         if self.baseline is not None:
             self._copy_given(self.baseline)
-        elif self.accelerator.is_main_process:
-            self._write("baseline", self.recipe.baseline, network)
+        elif self.processes.is_main_process:
+            self._write("baseline", network)
 
     def _trained(self, role: str, start: nn.Module) -> nn.Module:
         """Return the network of a stage: read it where it is finished, else train it from ``start``."""
-        path = self._weights_path(role)
-        if path.exists() and not self._state_path(role).exists():
+        path = self.weights_path(role)
+        if path.exists() and not self.state_path(role).exists():
             return self._already_trained(role, path)
-        return self._stage(role, getattr(self.recipe, role), start)
+        return self._stage(role, start)
 
     def _taken_over(self, given: LoadedNetwork) -> nn.Module:
-        """Write an existing baseline beside the target and return a copy of it."""
-        path = self._weights_path("baseline")
+        """Write an existing baseline next to the target and return a copy of it."""
+        path = self.weights_path("baseline")
         is_other = path.exists() and self._read(path).card.get("source_sha256") != given.sha256
-        if is_other or self._state_path("baseline").exists():
+        if is_other or self.state_path("baseline").exists():
             raise AnotherTrainingError(self.output)
         if not path.exists():
             self._copy_given(given)
-        self.accelerator.wait_for_everyone()
+        self.processes.wait_for_everyone()
         self.progress.note(f"baseline: taken from '{given.path}'")
         return copy.deepcopy(given.network)
 
     def _copy_given(self, given: LoadedNetwork) -> None:
-        if self.accelerator.is_main_process:
+        if self.processes.is_main_process:
             self.on_begin()
             card = given.card | {"role": "baseline", "source_sha256": given.sha256}
-            save_network(self._weights_path("baseline"), given.network, given.architecture, given.options, card)
+            save_network(self.weights_path("baseline"), given.network, given.architecture, given.options, card)
 
     def _already_trained(self, role: str, path: Path) -> nn.Module:
         loaded = self._read(path)
@@ -148,156 +266,39 @@ class Trainer:
         except ValidationError:
             return False
 
-    def _stage(self, role: str, stage: Stage, network: nn.Module) -> nn.Module:
+    def _stage(self, role: str, network: nn.Module) -> nn.Module:
         """Train one stage and return the averaged network."""
-        loss = loss_for(network, self.recipe, role, self.precision, shared=self.accelerator.num_processes > 1)
-        running = self._begin(role, network, loss)
-        shared = self.accelerator.prepare(loss)
-        batches = Batches(
-            self.bank,
-            self.recipe.mixture(stage),
-            scale=self.recipe.scale,
-            size=self.recipe.batch // self.accelerator.num_processes,
-            seed_of=lambda done: derive_seed(self.recipe.seed, role, done, self.accelerator.process_index),
-            kernels=loss.needs_kernels,
-            keys=loss.needs_keys,
-        )
-        with self.progress.bar(f"train {role}", stage.iterations, running.done) as bar, HeldSignals() as held:
-            pauses = Pauses(held, self.accelerator)
-            if running.owes_validation:
-                self._validate(role, running, held)
-            for end in (loss.encoder_iterations, stage.iterations):
-                loss.encoder_alone = end == loss.encoder_iterations
-                step = self._step(running, loss, shared)  # another recording: what a step computes has changed
-                while running.done < end:
-                    step(batches.draw(running.done), self._rate(role, stage, running.done))
-                    running.count()
-                    bar.advance()
-                    self._after_step(running, role, stage, bar, held, pauses)
-        return self._finish(role, stage, running.average.module)
+        stage = self._begin(role, network)
+        stage.run(f"train {role}")
+        averaged = copy.deepcopy(stage.state.average.module).to("cpu").eval()
+        if self.processes.is_main_process:
+            self._write(role, averaged)
+            self.state_path(role).unlink(missing_ok=True)
+        self.processes.wait_for_everyone()
+        return averaged
 
-    def _rate(self, role: str, stage: Stage, step: int) -> float:
-        if self.recipe.architecture != "dasr":
-            return learning_rate(stage, step)
-        return learning_rate_of_phases(stage, self.recipe.contrast or Contrast(), role, step)
-
-    def _begin(self, role: str, network: nn.Module, loss: RestorationLoss) -> Running:
-        """Start a stage, or go on where a checkpoint stopped."""
-        stage: Stage = getattr(self.recipe, role)
-        running = Running.start(network, self.recipe, self.device, loss.training_only)
-        if self.recipe.is_foreign:
-            running.network.eval()  # no dropout, and statistics that stay: both ends of the pair compute alike
-        path = self._state_path(role)
-        if resume(path, self.fingerprint, running, stage.iterations) is not None:
-            self.progress.note(f"resumed '{path}' at step {running.done}")
-        if self.accelerator.is_main_process:
+    def _begin(self, role: str, network: nn.Module) -> "_PairStage":
+        """Start a stage, or go on where a saved state stopped."""
+        stage = _PairStage(self, role, network)
+        stage.resume()
+        if self.processes.is_main_process:
             self.on_begin()
-            self.log.rewind(role, running.done, self.progress.note)
-        self.accelerator.wait_for_everyone()
-        return running
+            self.log.rewind(role, stage.state.done, self.progress.note)
+        self.processes.wait_for_everyone()
+        return stage
 
-    def _step(self, running: Running, loss: RestorationLoss, shared: RestorationLoss) -> Step:
-        """Choose how steps run: recorded on one GPU, eagerly elsewhere (processes exchange gradients inside a step)."""
-        update = Update(running, shared, self.accelerator.backward)
-        if self.device.type == "cuda" and shared is loss:  # else it is wrapped for several processes
-            return CapturedStep(update, CudaGraphRecorder(self.device), self.progress.note)
-        return EagerStep(update)
-
-    def _after_step(
-        self, running: Running, role: str, stage: Stage, bar: Bar, held: HeldSignals, pauses: Pauses
-    ) -> None:
-        """Log, validate and save when due; saving comes last, so that a resumed run repeats what it did not log."""
-        if self._is_due(running.done, LOG_EVERY, stage):
-            self._log_loss(running, role, stage, bar)
-        is_validated = self._is_due(running.done, self.recipe.validate_every, stage)
-        if is_validated:
-            self._validate(role, running, held)
-            running.meter.restart_clock()
-        wish = pauses.wish(at_once=is_validated)
-        if wish.save or wish.signal or self._is_due(running.done, self.recipe.checkpoint_every, stage):
-            self._save(running, role, must=bool(wish.signal))
-            pauses.saved()
-        if wish.signal:
-            self.progress.note(
-                f"ended at step {running.done} of the {role}; its state is saved, and the same command goes on from it"
-            )
-            held.deliver(wish.signal)
-
-    @staticmethod
-    def _is_due(done: int, every: int, stage: Stage) -> bool:
-        return done == stage.iterations or (every > 0 and done % every == 0)
-
-    def _weights_path(self, role: str) -> Path:
+    def weights_path(self, role: str) -> Path:
+        """Return the file of a stage's result."""
         return self.output / f"{role}.safetensors"
 
-    def _state_path(self, role: str) -> Path:
+    def state_path(self, role: str) -> Path:
+        """Return the file of a stage's state."""
         return self.output / f"{role}.state.pt"
 
-    def _loss_total(self, running: Running) -> Tensor:
-        """Return the sum of losses since the last log line, averaged over the processes."""
-        total: Tensor = self.accelerator.reduce(running.meter.total, "mean")
-        return total
-
-    def _log_loss(self, running: Running, role: str, stage: Stage, bar: Bar) -> None:
-        mean = float(self._loss_total(running)) / running.meter.steps
-        if not math.isfinite(mean):
-            raise _diverged(role, running.done, f"the loss is {mean}")
-        rate, speed = self._rate(role, stage, running.done - 1), running.meter.steps_per_second
-        self._log({"stage": role, "step": running.done, "loss": mean, "lr": rate, "it_s": speed})
-        bar.describe(f"train {role}, loss {mean:.4f}")
-        running.meter.reset()
-
-    def _save(self, running: Running, role: str, must: bool) -> None:
-        """Save the state; where the disk is full and it must not be now, say so and go on."""
-        if not running.is_finite():
-            raise _diverged(role, running.done, "a weight is not finite")
-        total = self._loss_total(running)
-        if self.accelerator.is_main_process:
-            try:
-                self.log.flush()
-                save_state(self._state_path(role), {"fingerprint": self.fingerprint} | running.state(total))
-            except FilterlensError as error:
-                if must:
-                    raise
-                self.progress.note(f"{error} The training goes on; it tries again in {SAVE_EVERY / 60:g} minutes.")
-        self.accelerator.wait_for_everyone()
-
-    def _log(self, entry: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
-            self.log.append(entry)
-
-    def _validate(self, role: str, running: Running, held: HeldSignals) -> None:
-        """Log the PSNR on clean inputs, on each degradation alone, and on all of them together.
-
-        A signal leaves it to the run that goes on.
-        """
-        if not self.accelerator.is_main_process or not self.validation.images:
-            running.owes_validation = False
-            return
-        running.owes_validation = True
-        network = running.average.module.eval()
-        try:
-            values = self.validation.measure(network, self.precision, held.check)
-        except AbandonedError:
-            return
-        except NotFiniteError as error:
-            raise _diverged(role, running.done, f"the network gives {error.evidence}") from error
-        running.owes_validation = False
-        self._log({"stage": role, "step": running.done, "psnr": values})
-        shown = "  ".join(f"{name} {value:.2f}" for name, value in values.items())
-        self.progress.note(f"{role} {running.done}: PSNR {shown}")
-
-    def _finish(self, role: str, stage: Stage, network: nn.Module) -> nn.Module:
-        network = copy.deepcopy(network).to("cpu").eval()
-        if self.accelerator.is_main_process:
-            self._write(role, stage, network)
-            self._state_path(role).unlink(missing_ok=True)
-        self.accelerator.wait_for_everyone()
-        return network
-
-    def _write(self, role: str, stage: Stage, network: nn.Module) -> None:
+    def _write(self, role: str, network: nn.Module) -> None:
         """Write the result of a stage, and first the last lines of its log."""
         self.log.flush()
+        stage: Stage = getattr(self.recipe, role)
         card = {
             "role": role,
             "recipe": self.recipe.model_dump(mode="json"),
@@ -309,8 +310,95 @@ class Trainer:
         options: dict[str, Any] = self.recipe.options
         if self.baseline is not None:
             card["baseline_sha256"], options = self.baseline.sha256, self.baseline.options
-        save_network(self._weights_path(role), network, self.recipe.architecture, options, card)
+        save_network(self.weights_path(role), network, self.recipe.architecture, options, card)
 
 
-def _diverged(role: str, step: int, evidence: str) -> FilterlensError:
-    return FilterlensError(f"Training diverged at step {step} of the {role}: {evidence}. Lower the learning rate.")
+class _PairStage(Loop):
+    """The baseline's or the target's stage, logged as JSON lines and validated by PSNR.
+
+    Args:
+        trainer: What both stages share.
+        role: ``baseline`` or ``target``.
+        network: Where the stage starts.
+    """
+
+    def __init__(self, trainer: Trainer, role: str, network: nn.Module) -> None:
+        recipe, processes, stage = trainer.recipe, trainer.processes, getattr(trainer.recipe, role)
+        loss = loss_for(network, recipe, role, trainer.precision, shared=processes.num_processes > 1)
+        state = TrainingState.start(
+            network, trainer.bank.device, betas=recipe.betas, ema=recipe.ema, training_only=loss.training_only
+        )
+        if recipe.is_foreign:
+            state.network.eval()  # no dropout, and statistics that stay: both ends of the pair compute alike
+        batches = Batches(
+            trainer.bank,
+            recipe.mixture(stage),
+            scale=recipe.scale,
+            size=recipe.batch // processes.num_processes,
+            seed_of=lambda done: derive_seed(recipe.seed, role, done, processes.process_index),
+            kernels=loss.needs_kernels,
+            keys=loss.needs_keys,
+        )
+        super().__init__(
+            role,
+            stage,
+            state,
+            loss,
+            batches,
+            processes=processes,
+            file=trainer.state_path(role),
+            fingerprint=trainer.fingerprint,
+            progress=trainer.progress,
+            log_every=LOG_EVERY,
+            save_every=recipe.checkpoint_every,
+            validate_every=recipe.validate_every,
+        )
+        self._trainer = trainer
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self._trainer.recipe.rate(self.title, step)
+
+    def log(self, mean: float, bar: Bar) -> None:
+        """Log loss, learning rate and speed."""
+        if not math.isfinite(mean):
+            raise self.diverged(f"the loss is {mean}")
+        rate, speed = self.rate(self.state.done - 1), self.state.meter.steps_per_second
+        self._append({"loss": mean, "lr": rate, "it_s": speed})
+        bar.describe(f"train {self.title}, loss {mean:.4f}")
+
+    def validate(self, signals: HeldSignals) -> None:
+        """Log the PSNR on clean inputs, on each degradation alone, and on all of them together.
+
+        A signal leaves it to the run that goes on.
+        """
+        trainer, self.state.owes_validation = self._trainer, False
+        if not self.processes.is_main_process or not trainer.validation.images:
+            return
+        self.state.owes_validation = True
+        network = self.state.average.module.eval()
+        try:
+            values = trainer.validation.measure(network, trainer.precision, signals.check)
+        except AbandonedError:
+            return
+        except NotFiniteError as error:
+            raise self.diverged(error.evidence) from error
+        self.state.owes_validation = False
+        self._append({"psnr": values})
+        shown = "  ".join(f"{name} {value:.2f}" for name, value in values.items())
+        self.progress.note(f"{self.title} {self.state.done}: PSNR {shown}")
+
+    def more(self) -> dict[str, Any]:
+        """Write the log: a state that is ahead of it would lose lines."""
+        self._trainer.log.flush()
+        return {}
+
+    def diverged(self, evidence: str) -> DivergedError:
+        """Build the error for a stage whose numbers are beyond all use."""
+        return DivergedError(
+            f"Training diverged at step {self.state.done} of the {self.title}: {evidence}. Lower the learning rate."
+        )
+
+    def _append(self, said: dict[str, Any]) -> None:
+        if self.processes.is_main_process:
+            self._trainer.log.append({"stage": self.title, "step": self.state.done} | said)

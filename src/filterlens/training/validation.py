@@ -11,25 +11,14 @@ from torch import Tensor, nn
 from filterlens.data.images import center_crop, crop_to_multiple, to_float
 from filterlens.degradations import Degradation
 from filterlens.degradations.mixture import representatives
-from filterlens.errors import FilterlensError, UsageError
+from filterlens.errors import UsageError
 from filterlens.execution.hardware import autocast
 from filterlens.metrics import psnr
+from filterlens.pixels import require_finite
 from filterlens.training.recipe import Recipe
 
 CROP = 192
 """Side of the central square of every image that is validated on during a training, in pixels, for speed."""
-
-
-class NotFiniteError(FilterlensError):
-    """A network gives pixels that are no numbers.
-
-    Args:
-        evidence: How many, and where.
-    """
-
-    def __init__(self, evidence: str) -> None:
-        super().__init__(f"The network gives {evidence}. It is damaged, or its training diverged.")
-        self.evidence = evidence
 
 
 @dataclass(frozen=True)
@@ -122,7 +111,7 @@ def psnr_per_degradation(
         Name → mean PSNR in dB (RGB, 8 bits, border of ``scale`` cropped).
 
     Raises:
-        FilterlensError: The network gives NaN or infinity.
+        NotFiniteError: The network gives NaN or infinity.
     """
     device = next(network.parameters()).device
     values: dict[str, list[float]] = {name: [] for name in degradations}
@@ -132,14 +121,6 @@ def psnr_per_degradation(
             lowered = degradation.apply(truth, scale, seed=seed, resampler=resampler)
             with autocast(device, precision):
                 restored = network(lowered.contiguous(memory_format=torch.channels_last))
-            _check_finite(restored, f"'{names[index]}'" if names else f"image {index + 1}", name)
+            require_finite(restored, "the network", names[index] if names else str(index + 1), name)
             values[name].append(float(psnr(restored, truth, crop=scale)))
     return {name: sum(each) / len(each) for name, each in values.items()}
-
-
-def _check_finite(restored: Tensor, image: str, degradation: str) -> None:
-    """Refuse what would be clipped to a picture and measured as if it were one."""
-    finite = restored.isfinite().all(1)
-    if not finite.all():
-        share = 100 * (1 - float(finite.float().mean()))
-        raise NotFiniteError(f"NaN or infinity in {share:.3g} % of the pixels of {image}, degraded by {degradation}")

@@ -181,7 +181,7 @@ def test_the_independent_network_is_the_baseline_stage_of_another_seed_and_is_tr
     card = load_network(path).card["recipe"]
     assert path.parent.name == "independent" and card["baseline"]["iterations"] == 2
     assert card["seed"] == 1000 and card["target"]["iterations"] == 1
-    monkeypatch.setattr("filterlens.training.loop.train", None)
+    monkeypatch.setattr("filterlens.training.trainer.train", None)
     assert independent_network(training(), "tiny") == path
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from filterlens.data.samples import Sample, as_samples
 from filterlens.degradations import Degradation
-from filterlens.editing.retrain import DivergedError, _Job, retrain
+from filterlens.editing.retrain import _Stage, retrain
 from filterlens.editing.retrain_settings import settings_for
 from filterlens.editing.trained_part import AllFilters, SelectedFilters
 from filterlens.errors import FilterlensError
@@ -30,6 +30,7 @@ from filterlens.paper.experiments.retraining.measure import (
 from filterlens.paper.experiments.retraining.page import claims, paper_table, tables
 from filterlens.paper.published import RETRAINING, RETRAINING_BOUND
 from filterlens.report.figures import LIGHT, png
+from filterlens.training.loop import DivergedError
 
 BLUR, NOISE = "blur:1", "noise:0.1"
 ONE_RATE = Rates(filters=(0.01,), low_rank=(0.02,), all=(0.001,))
@@ -138,14 +139,14 @@ def test_a_killed_training_goes_on_and_gives_the_same_numbers(make_laboratory, t
         resumed.append(state.exists())
         with monkeypatch.context() as patch:
             if len(resumed) == 1:
-                patch.setattr(_Job, "_after_step", stop_after_two)
+                patch.setattr(_Stage, "_after_step", stop_after_two)
             return retrain(*positional, state=state, **named)
 
-    after_step = _Job._after_step
+    after_step = _Stage._after_step
 
-    def stop_after_two(job, bar):
-        after_step(job, bar)
-        if job.running.done == 2:
+    def stop_after_two(stage, *arguments):
+        after_step(stage, *arguments)
+        if stage.state.done == 2:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(measure, "CHECKPOINT_EVERY", 1)

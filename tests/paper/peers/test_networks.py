@@ -14,9 +14,9 @@ from filterlens.paper.peers.alone import training_alone
 from filterlens.paper.peers.arms import arms_of, settings_of
 from filterlens.paper.peers.networks import prepare, trained, trainings_of
 from filterlens.paper.settings import ImageChoice
-from filterlens.training import loop
+from filterlens.training import trainer
 from filterlens.training.batches import Batches
-from filterlens.training.loop import train
+from filterlens.training.trainer import train
 from tests.paper.peers.small import SMALL
 
 ARMS = {arm.name: arm for arm in arms_of(SMALL)}
@@ -57,7 +57,7 @@ def test_what_is_trained_is_what_the_training_loop_makes_of_the_recipe(make, tmp
 def test_a_second_call_trains_nothing_and_reads_no_image(make, monkeypatch):
     arm, task = ARMS["srresnet as dan"], TASKS["DAN blur"]
     before = trained(make(), arm, task)
-    monkeypatch.setattr(loop, "train", None)
+    monkeypatch.setattr(trainer, "train", None)
     laboratory = make()
     monkeypatch.setattr(laboratory, "training_images", lambda: pytest.fail("the images were read"))
     assert [model.identity for model in trained(laboratory, arm, task)] == [model.identity for model in before]

@@ -69,7 +69,7 @@ def _in_turns(laboratory: Laboratory, trainings: Sequence[Training], do: Callabl
 
 
 def _train(training: Training, read: Callable[[], list[Tensor]]) -> None:
-    from filterlens.training.loop import train
+    from filterlens.training.trainer import train
 
     laboratory = training.laboratory
     given = None if training.leads else load_network(training.leader.files[0])

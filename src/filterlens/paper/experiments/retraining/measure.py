@@ -15,7 +15,7 @@ from torch import Tensor
 from filterlens.data.images import center_crop
 from filterlens.data.samples import Sample
 from filterlens.editing.low_rank import LowRank
-from filterlens.editing.retrain import DivergedError, retrain
+from filterlens.editing.retrain import retrain
 from filterlens.editing.retrain_settings import RetrainSettings, settings_for
 from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilters, TrainedPart, weights_in
 from filterlens.errors import FilterlensError
@@ -27,6 +27,7 @@ from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
 from filterlens.paper.settings import Percent, Positive, Settings
 from filterlens.report.labels import function_of, method_label
+from filterlens.training.loop import DivergedError
 from filterlens.training.validation import psnr_per_degradation
 
 POINTS = 20  # of a loss curve

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from filterlens.training.average import MovingAverage
+from filterlens.training.state import MovingAverage
 
 
 def network() -> nn.Module:
@@ -28,7 +28,7 @@ def test_an_average_and_its_state_are_those_of_torch() -> None:
         change(module)
         average.update(module, count)
         oracle.update_parameters(module)
-        torch.testing.assert_close(average.state(count + 1), dict(oracle.state_dict()), rtol=0, atol=0)
+        torch.testing.assert_close(average.content(count + 1), dict(oracle.state_dict()), rtol=0, atol=0)
 
 
 def test_a_state_goes_to_torch_and_back() -> None:
@@ -37,7 +37,7 @@ def test_a_state_goes_to_torch_and_back() -> None:
     change(module)
     average.update(module, 0)
     oracle, restored = AveragedModel(network()), MovingAverage(network(), 0.9)
-    oracle.load_state_dict(average.state(1))
+    oracle.load_state_dict(average.content(1))
     restored.restore(oracle.state_dict())
     assert oracle.n_averaged == 1
     torch.testing.assert_close(restored.module.state_dict(), module.state_dict(), rtol=0, atol=0)
