@@ -98,15 +98,15 @@ def lines(
     """Draw curves over one axis.
 
     Args:
-        stem: Of the file's name.
-        title: Above the figure.
+        stem: Stem of the file's name.
+        title: Title above the figure.
         curves: The curves.
-        xlabel: Of the horizontal axis.
-        ylabel: Of the vertical axis.
-        log_x: Logarithmic horizontal axis.
-        limits: Of the vertical axis.
+        xlabel: Label of the horizontal axis.
+        ylabel: Label of the vertical axis.
+        log_x: Whether the horizontal axis is logarithmic.
+        limits: Limits of the vertical axis.
         marks: Label → x of vertical dashed lines.
-        size: In inches.
+        size: Width and height in inches.
     """
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -207,11 +207,11 @@ def pictures(stem: str, title: str, images: Sequence[tuple[str, Tensor]], *, alt
     """Draw pictures in one row, each with a line of text below.
 
     Args:
-        stem: Of the file's name.
-        title: Above the row.
+        stem: Stem of the file's name.
+        title: Title above the row.
         images: Text and RGB ``(3, H, W)`` or ``(1, 3, H, W)`` in [0, 1], all of one size; clipped here.
-        alt: What is to be seen.
-        height: Of the row in inches.
+        alt: What the pictures show.
+        height: Height of the row in inches.
     """
     from filterlens.data.images import to_uint8
 

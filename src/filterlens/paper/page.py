@@ -27,12 +27,12 @@ class Origin:
     """Where a page comes from.
 
     Attributes:
-        command: That makes it again.
+        command: The command line that makes it again.
         recipe: Name of the recipe.
-        commit: Of the source tree, or the version where there is none.
+        commit: Commit of the source tree, or the version where there is none.
         machine: Hardware and precision in words.
         created: ISO date and time.
-        seconds: Wall time of this experiment in the last run; parts may have come from disk.
+        seconds: Wall time of this experiment in the last run; parts may have been taken from disk.
     """
 
     command: str
@@ -94,23 +94,19 @@ def write_index(record: Record, experiments: Sequence[Experiment]) -> Path:
     files = {each: folder / f"{each.name}.json" for each in experiments}
     remedy = "Run `filterlens paper` for it again."
     known = {each: read_checked(file, _PageFacts, remedy) for each, file in files.items() if file.is_file()}
-    marks = [f"{MARKS[verdict]} {verdict}" for verdict in MARKS]
-    lines = ["# Results", "", _GENERATED, ""]
-    lines += [
-        f"| page | what it shows | {' | '.join(marks)} | recipe | seconds |",
-        f"|---|---|{'---|' * len(marks)}---|---|",
-    ]
+    heads = ["page", "what it shows", *map(_marked, MARKS), "recipe", "seconds"]
+    rows = []
     for experiment, facts in known.items():
         counted = Counter(claim["verdict"] for claim in facts["claims"])
-        counts = " | ".join(str(counted[verdict] or "") for verdict in MARKS)
-        row = f"{experiment.summary} | {counts} | {facts['recipe']} | {facts['seconds']:.0f}"
-        lines.append(f"| [{experiment.title}]({experiment.name}.md) | {row} |")
+        counts = [str(counted[verdict] or "") for verdict in MARKS]
+        link = f"[{experiment.title}]({experiment.name}.md)"
+        rows.append([link, experiment.summary, *counts, facts["recipe"], f"{facts['seconds']:.0f}"])
+    lines = ["# Results", "", _GENERATED, "", *_rows(heads, rows)]
     for experiment, facts in known.items():
         if facts["claims"]:
-            lines += ["", f"## {experiment.title}", "", "| claim | here | what was measured |", "|---|---|---|"]
-        for claim in facts["claims"]:
-            mark = f"{MARKS[Verdict(claim['verdict'])]} {claim['verdict']}"
-            lines.append(f"| {claim['text']} | {mark} | {claim['evidence']} |")
+            claims = [[each["text"], _marked(Verdict(each["verdict"])), each["evidence"]] for each in facts["claims"]]
+            heads = ["claim", "here", "what was measured"]
+            lines += ["", f"## {experiment.title}", "", *_rows(heads, claims)]
     with record.writing(INDEX):
         write_text(folder / INDEX, "\n".join(lines) + "\n")
     return folder / INDEX
@@ -161,22 +157,28 @@ def _page(experiment: Experiment, outcome: Outcome, origin: Origin) -> Iterator[
 
 
 def _claims(claims: Sequence[Claim]) -> Iterator[str]:
-    if not claims:
-        return
-    yield "| claim | source | here | evidence |"
-    yield "|---|---|---|---|"
-    for claim in claims:
-        yield f"| {claim.text} | {claim.source} | {MARKS[claim.verdict]} {claim.verdict} | {claim.evidence} |"
-    yield ""
+    if claims:
+        rows = [[claim.text, claim.source, _marked(claim.verdict), claim.evidence] for claim in claims]
+        yield from _rows(["claim", "source", "here", "evidence"], rows)
+        yield ""
+
+
+def _marked(verdict: Verdict) -> str:
+    return f"{MARKS[verdict]} {verdict}"
+
+
+def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown."""
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
 
 
 def _table(table: Table) -> Iterator[str]:
     yield f"### {table.title}"
     yield ""
-    yield f"| {' | '.join(table.columns)} |"
-    yield f"|{'---|' * len(table.columns)}"
-    for row in table.rows:
-        yield f"| {' | '.join(cell_text(cell, table.digits) for cell in row)} |"
+    yield from _rows(table.columns, [[cell_text(cell, table.digits) for cell in row] for row in table.rows])
     yield ""
     if table.note:
         yield table.note

@@ -95,10 +95,10 @@ def train_once(
         folder: Where the networks lie.
         role: The network that is wanted: ``baseline`` or ``target``.
         baseline: Reads the network to start from; asked only when something must be trained.
-        images: Reads the training images; asked only then, too.
+        images: Reads the training images; asked only when something must be trained.
         device: Where to train.
         progress: Where bars and notes go.
-        remedy: What to do where the images are missing, besides getting them.
+        remedy: What to do if the images are missing, other than getting them.
 
     Raises:
         FilterlensError: The folder holds a network of another recipe or seed, or training images are missing.

@@ -32,7 +32,7 @@ class GoalDirectedSettings(Settings):
     """Settings of the comparison of our ranking with FAIG.
 
     Attributes:
-        pairs: Of the common pairs, how many, the first ones.
+        pairs: How many of the common pairs, from the first.
         percents: Shares of the filters; the first one is what the ranking is made for.
         judge_images: Judge on at most so many images, spread evenly over the set.
         crops: How many crops our ranking is refined on.

@@ -45,7 +45,7 @@ class GradientSettings(Settings):
     """Settings of the ablation of the gradient.
 
     Attributes:
-        pairs: Of the common pairs, how many, the first ones.
+        pairs: How many of the common pairs, from the first.
         percent: Share of the filters that is replaced.
         judge_images: Judge on at most so many images, spread evenly over the set.
     """

@@ -47,7 +47,7 @@ class BaselineSettings(Settings):
     """Settings of the ablation of the baseline.
 
     Attributes:
-        pairs: Of the common pairs, how many, the first ones.
+        pairs: How many of the common pairs, from the first.
         percent: Share of the filters that is replaced.
         independent: Also start from an independently trained network; it is trained where it is missing, which takes
             as long as the baseline of the pair did.
@@ -139,8 +139,8 @@ def untrained(pair: ModelPair, seed: int) -> nn.Module:
 def independent_network(laboratory: Laboratory, name: str) -> Path:
     """Return the file of a clean super-resolver of another seed, trained if it is not there; a killed training goes on.
 
-    It is the baseline stage of the pair's own recipe. The training loop trains pairs, so the folder holds a target of
-    one step, too, which nobody uses.
+    It is the baseline stage of the pair's own recipe. The training loop trains pairs, so the folder also holds a
+    target of one step, which nobody uses.
 
     Raises:
         FilterlensError: The folder holds the network of another recipe, or training images are missing.
