@@ -111,6 +111,12 @@ def test_selections_refuse_what_is_no_set_of_filters():
         Selection.top(space, torch.rand(10), 101)
 
 
+def test_the_fingerprint_of_a_set_is_of_its_filters_in_any_order():
+    space = FilterSpace(nn.Conv2d(2, 5, 3))
+    first, again, other = (Selection(space, torch.tensor(each)).fingerprint() for each in ([1, 7], [7, 1], [1, 8]))
+    assert first == again != other
+
+
 def test_overlap_is_the_shared_part_of_the_first_set():
     space = FilterSpace(nn.Conv2d(2, 5, 3))
     first, second = Selection(space, torch.tensor([0, 1, 2, 3])), Selection(space, torch.tensor([3, 9]))

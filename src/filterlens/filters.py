@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The filters of a network: which weights hold them, how each is addressed, and sets of them."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -367,6 +368,10 @@ class Selection:
         mask = torch.zeros(len(self.space), dtype=torch.bool)
         mask[self.indices] = True
         return mask
+
+    def fingerprint(self) -> str:
+        """Return a short hash of which filters are in the set, in whatever order."""
+        return hashlib.sha256(self.indices.cpu().sort().values.numpy().tobytes()).hexdigest()[:24]
 
     def overlap(self, other: "Selection") -> float:
         """Return the share of this set's filters that are in the other one too: |A ∩ B| / |A|."""

@@ -28,7 +28,6 @@ from filterlens.evaluation.statistics import (
 )
 from filterlens.filters import Selection
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.pieces import digest
 from filterlens.run.tables import Damage, Edit, Quality
 
 INTERVALS = (
@@ -260,7 +259,7 @@ def judge(
     given = {model.seed: (donors or {}).get(model.seed, {}) for model, _ in models}
     edits = {
         model.seed: [
-            [*edit, fingerprint(each), given[model.seed].get(edit, model).identity] for edit, each in edited.items()
+            [*edit, each.fingerprint(), given[model.seed].get(edit, model).identity] for edit, each in edited.items()
         ]
         for model, edited in models
     }
@@ -291,8 +290,3 @@ def judge(
         damaged += [(model.seed, Damage(**row | named | {"edit": Edit(*row["edit"])})) for row in result["damages"]]
         quality += [(model.seed, Quality(**row | named)) for row in result["qualities"]]
     return Judged.of(damaged, quality, laboratory.common.resamples)
-
-
-def fingerprint(selection: Selection) -> str:
-    """Return a short hash of which filters are selected."""
-    return digest(selection.indices.sort().values.tolist())

@@ -26,7 +26,6 @@ from filterlens.diagnosis.overlap import (
 from filterlens.filters import Selection
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.pieces import digest
 
 Key = tuple[float, str]
 
@@ -191,10 +190,7 @@ def read_overlaps(
     prints = {sample.name: sample.fingerprint() for sample in samples}
     seed = laboratory.common.seed
     items = [(reader, sample, kind) for reader in readers for sample in samples for kind in kinds]
-    sets = {
-        reader.model.seed: [[*key, digest(each.indices.sort().values.tolist())] for key, each in reader.sets.items()]
-        for reader in readers
-    }
+    sets = {reader.model.seed: [[*key, each.fingerprint()] for key, each in reader.sets.items()] for reader in readers}
 
     def identity(item: tuple[Reader, Sample, CalibrationInput]) -> Any:
         reader, sample, (_, degradation) = item

@@ -25,7 +25,6 @@ from filterlens.filters import Selection
 from filterlens.metrics import psnr
 from filterlens.pair import ModelPair
 from filterlens.paper.images import evenly
-from filterlens.paper.judged import fingerprint
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.pieces import digest
 from filterlens.paper.settings import Percent, Positive, Settings
@@ -191,7 +190,7 @@ class Bench:
     @property
     def identity(self) -> Any:
         """Everything that decides the files."""
-        return [self.model.identity, [[*place, fingerprint(each)] for place, each in self.selections.items()]]
+        return [self.model.identity, [[*place, each.fingerprint()] for place, each in self.selections.items()]]
 
     @cached_property
     def files(self) -> dict[Place, tuple[Adapter, int]]:
@@ -260,7 +259,7 @@ class Training:
         """Everything that decides the result."""
         return [
             self.bench.model.identity,
-            fingerprint(self.bench.selections[self.place]),
+            self.bench.selections[self.place].fingerprint(),
             self.settings.model_dump(mode="json"),
             [sample.fingerprint() for sample in self.samples],
             self.laboratory.fast_precision,

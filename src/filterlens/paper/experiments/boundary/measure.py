@@ -19,7 +19,6 @@ from filterlens.diagnosis.overlap import Reading, input_magnitudes, overlap_scor
 from filterlens.evaluation.statistics import Estimate, over_seeds, rank_correlation, standard_deviation, two_level_mean
 from filterlens.filters import Selection
 from filterlens.metrics import psnr
-from filterlens.paper.judged import fingerprint
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.settings import ImageChoice, Percent, Positive, Settings
 
@@ -188,7 +187,7 @@ def _measured(
     """Measure all inputs of all images for every target model and its filters; each case is a piece of work."""
     reading = Reading(patches=1, precision=laboratory.fast_precision)
     precision, seed, inputs = laboratory.judge_precision, laboratory.common.seed, inputs_of(sweeps)
-    filters = [{kind: fingerprint(each) for kind, each in selections.items()} for _, selections in models]
+    filters = [{kind: each.fingerprint() for kind, each in selections.items()} for _, selections in models]
     settled = [settings.percent, asdict(reading), precision, seed]
     prints = [sample.fingerprint() for sample in samples]
     items = [(model, sample, text) for model in range(len(models)) for sample in range(len(samples)) for text in inputs]

@@ -167,12 +167,12 @@ def dial(
     grid = tuple(sorted({0.0, 1.0, *settings.strengths}))
     everywhere, inputs = tuple(laboratory.inputs), inputs_of(laboratory, settings)
     knobs: dict[str, tuple[Knob, tuple[str, ...]]] = {}
-    chosen: dict[str, list[int]] = {}
+    chosen: dict[str, str] = {}
     for kind, own in inputs.items():
         for percent in settings.percents:
             name, selection = knob_name(kind, percent), found.select(kind, percent)
             knobs[name] = FilterKnob(selection), tuple(dict.fromkeys((*everywhere, *own)))
-            chosen[name] = selection.indices.sort().values.tolist()
+            chosen[name] = selection.fingerprint()
     knobs |= {ALL_WEIGHTS: (AllWeights(), everywhere), BLEND: (OutputBlend(), everywhere)}
     kinds = {kind: Degradation.parse(kind) for _, where in knobs.values() for kind in where}
     precision, seed = laboratory.judge_precision, laboratory.common.seed
