@@ -5,15 +5,14 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from filterlens.attribution.adaptive import Adaptive
 from filterlens.attribution.engine import Engine
-from filterlens.attribution.objective import SquaredDistance
-from filterlens.attribution.protocol import protocol_named
-from filterlens.attribution.quadrature import Quadrature
+from filterlens.attribution.faig import SquaredDistance
+from filterlens.attribution.quadrature import Adaptive, Quadrature
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.pair import ModelPair
 
 Rule = Quadrature | Adaptive
-DEFAULT_RULE: Rule = protocol_named("default").parameter_quadrature
+DEFAULT_RULE: Rule = AttributeSettings().conventions.parameter_rule
 
 
 def attribution_pass(pair: ModelPair, inputs: Tensor, truth: Tensor, precision: str) -> Callable[[], object]:

@@ -16,7 +16,7 @@ from benchmarks.harness.worker import Worker, peak_memory
 from benchmarks.reference_loop import NODES, RANKINGS
 from benchmarks.sides import Case, Outcome, Way, attribute, loop_node, loop_ranking
 from filterlens import Quadrature
-from filterlens.attribution.adaptive import Adaptive
+from filterlens.attribution.quadrature import Adaptive
 
 DEFAULT = Way(f"default: {DEFAULT_RULE}", DEFAULT_RULE)
 WAYS = (

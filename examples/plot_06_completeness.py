@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from filterlens import Degradation, ModelPair, Quadrature
-from filterlens.attribution.adaptive import (
+from filterlens.attribution.quadrature import (
     Adaptive,
     kernel_weights,
     next_node,

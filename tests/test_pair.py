@@ -8,6 +8,7 @@ from torch import nn
 from filterlens import FilterlensError, ModelPair, UsageError
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import save_network
+from filterlens.models.dan import DAN
 from tests.attribution.small_networks import Curved, make_pair, photographs
 
 
@@ -70,3 +71,15 @@ def test_two_checkpoints_of_different_architecture_are_refused(tmp_path):
 def test_unknown_pretrained_pairs_list_the_known():
     with pytest.raises(UsageError, match="Did you mean 'srresnet-x2'"):
         ModelPair.pretrained("srresnet-x8")
+
+
+def test_the_identity_of_a_pair_knows_buffers_and_options_that_no_parameter_shows() -> None:
+    def pair(loops: int = 1, shift: float = 0.0) -> ModelPair:
+        torch.manual_seed(0)
+        size = {"features": 4, "blocks": 1, "estimator_blocks": 1, "code": 2, "kernel": 3}
+        baseline, target = (DAN(loops=loops, **size) for _ in range(2))
+        target.set_basis(target.basis + shift)
+        return ModelPair(baseline, target, facts={"options": {"loops": loops}})
+
+    assert pair().identity == pair().identity
+    assert len({each.identity for each in (pair(), pair(loops=2), pair(shift=0.5))}) == 3

@@ -12,15 +12,18 @@ if sys.platform == "darwin":  # what PyTorch lacks on Apple GPUs runs on the CPU
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 if TYPE_CHECKING:
-    from filterlens.attribution.change import AbsoluteChange, RelativeChange
-    from filterlens.attribution.faig import FAIG
+    from filterlens.attribution.faig import FAIG, SquaredDistance, Taylor
     from filterlens.attribution.goal_directed import GoalDirected
+    from filterlens.attribution.image_free import (
+        AbsoluteChange,
+        LayerMatchedRandom,
+        MagnitudeMatchedRandom,
+        Random,
+        RelativeChange,
+    )
     from filterlens.attribution.input_ig import InputIG
-    from filterlens.attribution.objective import SquaredDistance
     from filterlens.attribution.quadrature import Quadrature
-    from filterlens.attribution.random import LayerMatchedRandom, MagnitudeMatchedRandom, Random
     from filterlens.attribution.result import Attribution
-    from filterlens.attribution.taylor import Taylor
     from filterlens.degradations.pipeline import Degradation
     from filterlens.editing.adapt import adapt
     from filterlens.editing.adapter import Adapter
@@ -34,14 +37,14 @@ _PLACES = {
     "FAIG": "attribution.faig",
     "GoalDirected": "attribution.goal_directed",
     "InputIG": "attribution.input_ig",
-    "AbsoluteChange": "attribution.change",
-    "RelativeChange": "attribution.change",
-    "Taylor": "attribution.taylor",
-    "Random": "attribution.random",
-    "LayerMatchedRandom": "attribution.random",
-    "MagnitudeMatchedRandom": "attribution.random",
+    "AbsoluteChange": "attribution.image_free",
+    "RelativeChange": "attribution.image_free",
+    "Taylor": "attribution.faig",
+    "Random": "attribution.image_free",
+    "LayerMatchedRandom": "attribution.image_free",
+    "MagnitudeMatchedRandom": "attribution.image_free",
     "Attribution": "attribution.result",
-    "SquaredDistance": "attribution.objective",
+    "SquaredDistance": "attribution.faig",
     "Quadrature": "attribution.quadrature",
     "Degradation": "degradations.pipeline",
     "FilterSpace": "filters",

@@ -2,6 +2,7 @@
 """A baseline and the target fine-tuned from it: two points of one parameter space, and the path between them."""
 
 import copy
+import hashlib
 import warnings
 from collections.abc import Callable
 from functools import cached_property, partial, reduce
@@ -314,6 +315,22 @@ class ModelPair:
     def tiling(self) -> Tiling | None:
         """How large images may be cut into exact tiles; None where they may not. Found out once, in seconds."""
         return tiling_of(self._network, self.scale)
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of what results depend on: every parameter of both networks, their places, and the scale.
+
+        Networks with buffers (running statistics, DAN's basis) may also have options that no parameter shows.
+        """
+        digest = hashlib.sha256(repr((self.scale, self.space.layers)).encode())
+        for vector in (self.baseline, self.target):
+            digest.update(vector.cpu().numpy().tobytes())
+        buffers = dict(self._network.named_buffers())
+        for name, buffer in buffers.items():
+            digest.update(name.encode() + buffer.cpu().contiguous().numpy().tobytes())
+        if buffers:
+            digest.update(repr(sorted(self.facts.get("options", {}).items())).encode())
+        return digest.hexdigest()
 
     @property
     def blocks(self) -> list[Container]:

@@ -81,6 +81,8 @@ def first_mistake(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{_short('.'.join(map(str, path)))}: {wrong}" if path else wrong
     if first["type"] == "missing":
         return f"{place} is missing."
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        return str(unknown(place, _short(first["input"]), re.findall(r"'([^']*)'", first["ctx"]["expected"])))
     message = first["msg"].removeprefix("Value error, ")
     return f"{place} = {shown(first.get('input'))}: {_short(message)}."
 

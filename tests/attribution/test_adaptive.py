@@ -7,15 +7,15 @@ import torch
 from scipy.integrate import quad
 
 from filterlens import FAIG, Quadrature, UsageError
-from filterlens.attribution.adaptive import (
+from filterlens.attribution.goal import Weights
+from filterlens.attribution.mask_optimisation import Schedule
+from filterlens.attribution.quadrature import (
     Adaptive,
     kernel_weights,
     next_node,
     piecewise_errors,
 )
-from filterlens.attribution.goal import Weights
-from filterlens.attribution.mask_optimisation import Schedule
-from filterlens.attribution.rules import rule_from
+from filterlens.attribution.settings import AttributeSettings
 from tests.attribution.small_networks import Linear, make_pair, photographs
 
 NODES = np.array([0.05, 0.2, 0.45, 0.5, 0.8, 0.97])
@@ -107,6 +107,11 @@ def test_nodes_stop_at_the_most():
     assert found.settings["tolerance"] == 1e-12
 
 
+def rule_from(name, nodes, tolerance, usual):
+    """The rule from the three settings."""
+    return AttributeSettings.of({"quadrature": name, "nodes": nodes, "tolerance": tolerance}).rule(usual)
+
+
 @pytest.mark.parametrize("arguments", [(0,), (1,), (-0.1,), (0.01, 1), (0.01, 8, 8), (0.01, 5, 100)])
 def test_illegal_settings_are_refused(arguments):
     with pytest.raises(UsageError, match="not legal"):
@@ -146,7 +151,7 @@ def test_scores_do_not_depend_on_the_users_default_type():
         (lambda: rule_from(None, -3, None, Adaptive()), "-3 nodes are not legal"),
         (lambda: Quadrature("midpoint", 2.5), "2.5 nodes are not legal"),
         (lambda: Quadrature("midpoint", True), "True nodes are not legal"),
-        (lambda: rule_from(None, None, float("nan"), Adaptive()), "Tolerance nan is not legal"),
+        (lambda: rule_from(None, None, float("nan"), Adaptive()), "tolerance = nan: Input should be a finite number"),
         (lambda: rule_from(None, None, -0.1, Adaptive()), "Tolerance -0.1 is not legal"),
         (lambda: Adaptive("0.1"), "Tolerance 0.1 is not legal"),
         (lambda: Adaptive(0.1, first=2.0), "2.0 first and 32 most nodes are not legal"),

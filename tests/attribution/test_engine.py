@@ -8,7 +8,7 @@ from torch import nn
 
 from filterlens import FAIG, FilterlensError, InputIG, ModelPair
 from filterlens.attribution.engine import Engine
-from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.faig import SquaredDistance
 from filterlens.models.one_branch import SRCNNStyle, SRResNet
 from tests.attribution.small_networks import make_pair, photographs
 

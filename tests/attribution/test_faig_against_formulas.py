@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from filterlens import FAIG, InputIG, Quadrature, RelativeChange, Taylor
-from filterlens.attribution.change import AbsoluteChange
+from filterlens.attribution.image_free import AbsoluteChange
 from filterlens.degradations import Degradation
 from tests.attribution.small_networks import Curved, Linear, make_pair, photographs
 

@@ -10,17 +10,21 @@ from torch import nn
 from torch.func import functional_call
 
 from filterlens import FAIG, ModelPair, UsageError
-from filterlens.attribution.crops import as_one, varied_crops
 from filterlens.attribution.engine import Engine
-from filterlens.attribution.goal import Goal, Pairing, Weights
-from filterlens.attribution.goal_directed import GoalDirected
-from filterlens.attribution.goal_refinement import at_mask, at_top, joined
-from filterlens.attribution.goal_start import CHOICES, Choice, mean_parts, one_shot, removal_and_disturbance
-from filterlens.attribution.mask_optimisation import Schedule, budgeted, optimise_mask, rank_logits, through_budget
+from filterlens.attribution.goal import CHOICES, Choice, Goal, Pairing, Weights, one_shot, removal_and_disturbance
+from filterlens.attribution.goal_directed import GoalDirected, at_mask, at_top, varied_crops
+from filterlens.attribution.mask_optimisation import (
+    Schedule,
+    budgeted,
+    joined,
+    optimise_mask,
+    rank_logits,
+    through_budget,
+)
 from filterlens.data.samples import as_samples
 from filterlens.degradations import Degradation
 from filterlens.evaluation.function_distance import preservation, removal
-from filterlens.jobs.shared_runner import SharedRunner
+from filterlens.work.store import Store
 from tests.attribution.small_networks import make_pair, photographs
 
 DEGRADATIONS = ["blur:1", "noise:0.1"]
@@ -103,16 +107,24 @@ def by_hand(pair, network, crops, own, mu, half):
     return score
 
 
+def score_of(engine, crops, own, choice):
+    """The one-shot score from the means over the crops."""
+    found = [
+        {name: removal_and_disturbance(engine, each, lambda: None) for name, each in crop.items()} for crop in crops
+    ]
+    removed, disturbed = (
+        {name: torch.stack([crop[name][which] for crop in found]).mean(0) for name in found[0]} for which in (0, 1)
+    )
+    return one_shot(removed[own], {name: each for name, each in disturbed.items() if name != own}, choice)
+
+
 @pytest.mark.parametrize(("mu", "part"), [(1.0, "half"), (4.0, "whole")])
 def test_the_one_shot_score_is_removal_less_disturbance(mu, part):
     _, target, pair = make_pair()
     engine, crops = pairings(pair, photographs(2, 16, 14))
-    parts = mean_parts(
-        [{name: removal_and_disturbance(engine, pairing) for name, pairing in crop.items()} for crop in crops]
-    )
     for own in DEGRADATIONS:
         expected = by_hand(pair, target, crops, own, mu, part == "half")
-        torch.testing.assert_close(one_shot(parts, own, Choice(mu, part)), expected, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(score_of(engine, crops, own, Choice(mu, part)), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_without_refinement_the_score_is_the_candidate_that_does_best_on_crops_kept_aside():
@@ -120,14 +132,9 @@ def test_without_refinement_the_score_is_the_candidate_that_does_best_on_crops_k
     method = GoalDirected(pair, refine=False, **FEW)
     found = method.attribute(photographs(), DEGRADATIONS).of("noise:0.1")
     discovery, aside = method._crops(as_samples(photographs()))
-    parts = mean_parts(
-        [
-            {name: removal_and_disturbance(method.engine, crop[name]) for name in crop}
-            for crop in method._on_crops(discovery[:2])
-        ]
-    )
-    goal = Goal(method.engine, method._on_crops(aside), "noise:0.1", Weights())
-    candidates = [one_shot(parts, "noise:0.1", choice) for choice in CHOICES]
+    crops = method._goal_on(discovery[:2])("noise:0.1").crops
+    goal = method._goal_on(aside)("noise:0.1")
+    candidates = [score_of(method.engine, crops, "noise:0.1", choice) for choice in CHOICES]
     values = [goal.value(at_top(pair, scores, 1)) for scores in candidates]
     torch.testing.assert_close(found, candidates[values.index(min(values))])
 
@@ -199,10 +206,10 @@ def test_the_set_reaches_the_goal_better_than_faigs_on_the_crops_it_was_found_on
     method = GoalDirected(pair, schedule=Schedule(steps=40, share=0.2), **FEW)
     images = photographs()
     found, faig = method.attribute(images, DEGRADATIONS), FAIG(pair).attribute(images, DEGRADATIONS)
-    crops = method._on_crops(method._crops(as_samples(images))[0])
+    goal_of = method._goal_on(method._crops(as_samples(images))[0])
     count = int(0.2 * len(pair.space))
     for own in DEGRADATIONS:
-        goal = Goal(method.engine, crops, own, Weights())
+        goal = goal_of(own)
         ours, theirs = (goal.value(at_top(pair, each.of(own), count)) for each in (found, faig))
         assert ours < theirs
 
@@ -236,13 +243,13 @@ def test_only_outputs_of_the_two_networks_are_compared_with_never_a_ground_truth
 def test_a_shared_folder_gives_the_same_scores_and_resumes_without_a_pass(tmp_path, monkeypatch):
     _, _, pair = make_pair()
     alone = GoalDirected(pair, **QUICK).attribute(photographs(1), DEGRADATIONS)
-    shared = GoalDirected(pair, **QUICK).attribute(photographs(1), DEGRADATIONS, runner=SharedRunner(tmp_path, "pair"))
+    shared = GoalDirected(pair, **QUICK).attribute(photographs(1), DEGRADATIONS, store=Store(tmp_path))
 
     def forbidden(*arguments):
         raise AssertionError("computed again")
 
     monkeypatch.setattr(Engine, "loss_and_gradient", forbidden)
-    again = GoalDirected(pair, **QUICK).attribute(photographs(1), DEGRADATIONS, runner=SharedRunner(tmp_path, "pair"))
+    again = GoalDirected(pair, **QUICK).attribute(photographs(1), DEGRADATIONS, store=Store(tmp_path))
     for name in DEGRADATIONS:
         assert torch.equal(alone.of(name), shared.of(name)) and torch.equal(alone.of(name), again.of(name))
     assert alone.settings == shared.settings == again.settings
@@ -276,7 +283,6 @@ def test_crops_are_drawn_from_all_images_and_small_images_give_small_crops():
     crops = varied_crops(samples, 12, 6, 2, key="a")
     shapes = [(tuple(crop.read().shape), round(float(crop.read().mean()), 3)) for crop in crops]
     assert sorted(shapes) == [((3, 8, 8), 0.7)] * 3 + [((3, 12, 12), 0.2)] * 3
-    assert as_one(crops).pixels() == 3 * 64 + 3 * 144
 
 
 def test_crops_show_an_image_turned_and_with_its_colors_exchanged():

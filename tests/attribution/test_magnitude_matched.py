@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from filterlens import ModelPair, UsageError
-from filterlens.attribution.random import MagnitudeMatchedRandom
+from filterlens.attribution.image_free import MagnitudeMatchedRandom
 from filterlens.attribution.result import Attribution
 
 NAMES = ["blur:1", "noise:0.1"]

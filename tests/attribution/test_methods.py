@@ -5,10 +5,20 @@ import pytest
 import torch
 from torch import nn
 
-from filterlens import FAIG, FilterlensError, LayerMatchedRandom, ModelPair, UsageError
-from filterlens.attribution.discriminate import discriminate
-from filterlens.attribution.methods import METHODS, attribute_with
+from filterlens import (
+    FAIG,
+    FilterlensError,
+    GoalDirected,
+    InputIG,
+    LayerMatchedRandom,
+    ModelPair,
+    Taylor,
+    UsageError,
+)
+from filterlens.attribution.faig import discriminate
+from filterlens.attribution.methods import METHODS, attribute_with, refuse_idle
 from filterlens.attribution.quadrature import RULES, Quadrature
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.degradations import parse_degradations
 from tests.attribution.small_networks import Curved, make_pair, photographs
 
@@ -134,8 +144,9 @@ def test_layer_matched_random_has_as_many_filters_in_every_layer():
 
 def test_random_scores_depend_on_seed_and_degradation():
     _, _, pair = make_pair()
-    first, again = (attribute_with(["random"], pair, [], DEGRADATIONS, seed=1)["random"] for _ in range(2))
-    other = attribute_with(["random"], pair, [], DEGRADATIONS, seed=2)["random"]
+    first, again, other = (
+        attribute_with(["random"], pair, [], DEGRADATIONS, AttributeSettings(seed=seed))["random"] for seed in (1, 1, 2)
+    )
     assert torch.equal(first.of("blur:1"), again.of("blur:1"))
     assert not torch.equal(first.of("blur:1"), other.of("blur:1"))
     assert not torch.equal(first.of("blur:1"), first.of("noise:0.1"))
@@ -186,6 +197,69 @@ def test_wrong_use_names_the_value_and_what_is_legal(call, message):
     _, _, pair = make_pair()
     with pytest.raises((UsageError, FilterlensError), match=message):
         call(pair)
+
+
+@pytest.mark.parametrize(
+    ("methods", "given", "message"),
+    [
+        (["goal-directed"], {"objective": "target"}, r"--objective target means nothing to goal-directed\. .* faig"),
+        (["goal-directed"], {"contrast": "max"}, "--contrast max means nothing to goal-directed"),
+        (["goal-directed"], {"quadrature": "left"}, "--quadrature left means nothing to goal-directed"),
+        (["ig"], {"tolerance": 0.1}, "--tolerance 0.1 means nothing to ig"),
+        (["ig", "random"], {"quadrature": "adaptive"}, "--quadrature adaptive means nothing to ig, random"),
+        (["ig"], {"objective": "baseline"}, "--objective baseline means nothing to ig"),
+        (["taylor"], {"nodes": 3}, "--nodes 3 means nothing to taylor"),
+        (["change-absolute", "random"], {"contrast": "max"}, "--contrast max means nothing to change-absolute, random"),
+    ],
+)
+def test_a_setting_that_no_method_takes_is_refused(methods, given, message):
+    with pytest.raises(UsageError, match=message):
+        attribute_with(methods, make_pair()[2], photographs(1), DEGRADATIONS, AttributeSettings(**given))
+
+
+@pytest.mark.parametrize(
+    ("methods", "given"),
+    [
+        (list(METHODS), {}),
+        (["goal-directed"], {"objective": "truth", "contrast": "mean", "seed": 3, "memory": 1.0, "precision": "fp32"}),
+        (["goal-directed", "taylor"], {"objective": "target"}),
+        (["ig", "faig-no-elimination"], {"tolerance": 0.1}),
+        (["ig"], {"quadrature": "left", "nodes": 3}),
+        (["random-layer-matched"], {"objective": "target"}),  # the filters that it matches are FAIG's
+    ],
+)
+def test_a_setting_that_one_of_the_methods_takes_is_taken(methods, given):
+    refuse_idle(AttributeSettings(**given), methods)
+
+
+def test_every_method_gets_the_settings_that_it_takes():
+    pair, images = make_pair()[2], photographs(1)
+    both = attribute_with(["faig", "ig"], pair, images, DEGRADATIONS, AttributeSettings(tolerance=0.2, seed=1))
+    assert both["faig"].settings["tolerance"] == 0.2 and both["ig"].settings["nodes"] == 8
+    fixed = attribute_with(["faig", "ig", "taylor"], pair, images, DEGRADATIONS, AttributeSettings(nodes=3))
+    assert [each.settings["nodes"] for each in fixed.values()] == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda pair: GoalDirected(pair, objective="target"),
+            "objective = target means nothing to goal-directed, which takes memory",
+        ),
+        (lambda pair: InputIG(pair, tolerance=0.1), "tolerance = 0.1 means nothing to ig"),
+        (lambda pair: InputIG(pair, quadrature="adaptive"), "quadrature = adaptive means nothing to ig"),
+        (
+            lambda pair: Taylor(pair, quadrature=Quadrature()),
+            "gauss-legendre, 24 nodes means nothing to taylor",
+        ),
+        (lambda pair: FAIG(pair, objectve="target"), r"faig: Unknown setting 'objectve'\. Did you mean 'objective'"),
+        (lambda pair: FAIG(pair, quadrature=Quadrature(), nodes=3), "has its own nodes"),
+    ],
+)
+def test_a_setting_that_a_method_does_not_take_is_refused_in_python_too(make, message):
+    with pytest.raises(UsageError, match=message):
+        make(make_pair()[2])
 
 
 def test_bf16_keeps_the_top_of_the_ranking():

@@ -8,7 +8,7 @@ from torch import nn
 
 from filterlens import FAIG, FilterlensError, Quadrature, UsageError
 from filterlens.attribution import per_sample
-from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.faig import SquaredDistance
 from filterlens.attribution.per_sample import patch_magnitudes, per_sample_gradients
 from filterlens.degradations import Degradation
 from filterlens.models.one_branch import SRResNet

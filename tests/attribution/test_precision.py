@@ -51,7 +51,7 @@ DEGRADATIONS = ["blur:2", "noise:0.1"]
 
 
 def test_the_reached_overlap_is_recorded_where_bf16_ranks_alike(monkeypatch):
-    monkeypatch.setattr("filterlens.attribution.path_method.LEAST_OVERLAP", 0.8)  # random networks have no clear top
+    monkeypatch.setattr("filterlens.attribution.method.LEAST_OVERLAP", 0.8)  # random networks have no clear top
     notes = Noting()
     found = FAIG(pair_with(0.5)).attribute(IMAGES, DEGRADATIONS, progress=notes)
     assert found.settings["precision"] == "bf16" and found.settings["overlap_with_fp32"] >= 0.8
@@ -59,7 +59,7 @@ def test_the_reached_overlap_is_recorded_where_bf16_ranks_alike(monkeypatch):
 
 
 def test_where_bf16_ranks_otherwise_float32_takes_over_with_a_warning(monkeypatch):
-    monkeypatch.setattr("filterlens.attribution.path_method.LEAST_OVERLAP", 1.01)
+    monkeypatch.setattr("filterlens.attribution.method.LEAST_OVERLAP", 1.01)
     notes, pair = Noting(), pair_with(0.5)
     method = FAIG(pair)
     found = method.attribute(IMAGES, DEGRADATIONS, progress=notes)
@@ -83,7 +83,7 @@ def test_the_overlap_is_small_where_the_change_drowns_in_rounding():
 
 def test_float32_takes_over_where_rounding_alone_exceeds_the_tolerance(monkeypatch):
     """A network through which the image passes rounds it away; one with a skip does not, so bf16 stays."""
-    monkeypatch.setattr("filterlens.attribution.path_method.LEAST_OVERLAP", 0.0)
+    monkeypatch.setattr("filterlens.attribution.method.LEAST_OVERLAP", 0.0)
     torch.manual_seed(0)
     baseline, target = Plain(), Plain()
     with torch.no_grad():

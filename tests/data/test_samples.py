@@ -7,6 +7,7 @@ import torch
 
 from filterlens import FAIG, Degradation, FilterlensError, Quadrature, UsageError
 from filterlens.attribution.methods import attribute_with
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import write_image
 from filterlens.data.samples import Sample, as_samples
 from filterlens.degradations import parse_degradations
@@ -85,7 +86,9 @@ def test_iterators_paths_mappings_and_samples_are_images(tmp_path):
 
 
 def test_several_methods_share_the_images_of_a_generator():
-    found = attribute_with(["faig", "taylor"], make_pair()[2], iter(photographs()), KINDS, path_settings=ONE_NODE)
+    found = attribute_with(
+        ["faig", "taylor"], make_pair()[2], iter(photographs()), KINDS, AttributeSettings(**ONE_NODE)
+    )
     assert list(found) == ["faig", "taylor"]
 
 

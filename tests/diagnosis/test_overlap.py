@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterlens import FilterlensError, UsageError
-from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.faig import SquaredDistance
 from filterlens.attribution.per_sample import patch_magnitudes
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.diagnosis.overlap import Reading, cut_patches, input_magnitudes, overlap_scores, patch_corners

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from filterlens import load_network
-from filterlens.attribution.quadrature import Quadrature
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import read_image, write_image
 from filterlens.errors import UsageError
 from filterlens.execution.tiled_network import TiledNetwork
@@ -44,8 +44,7 @@ def test_from_two_files_to_the_edited_network(name: str, tmp_path: Path, images:
         images,
         ["blur:2", "noise:0.1"],
         run,
-        quadrature=Quadrature("gauss-legendre", 5),
-        precision="fp32",
+        settings=AttributeSettings(nodes=5, precision="fp32"),
         allow_small=True,
     )
     assert facts["pair"]["architecture"] == f"spandrel:{name}"
@@ -81,9 +80,7 @@ def test_single_weights_or_no_linear_layers_are_recorded_and_reopened(tmp_path: 
     counts = {}
     for linear in ("rows", "weights", "none"):
         pair = open_pair(None, *paths, linear=linear)
-        attribute_to_folder(
-            pair, images, ["blur:2"], run, methods=["change-absolute"], precision="fp32", allow_small=True
-        )
+        attribute_to_folder(pair, images, ["blur:2"], run, methods=["change-absolute"], allow_small=True)
         again = reopen_pair(run)
         assert again.space == pair.space
         counts[linear] = len(again.space)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from filterlens import FAIG, InputIG, ModelPair
-from filterlens.attribution.adaptive import Adaptive
 from filterlens.attribution.engine import Engine
-from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.faig import SquaredDistance
+from filterlens.attribution.quadrature import Adaptive
 from filterlens.cli.main import main
 from filterlens.data.images import write_image
 from filterlens.execution.rematerialise import containers_of, rematerialised

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from filterlens.attribution import per_sample
-from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.faig import SquaredDistance
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.execution.rematerialise import rematerialised
 from filterlens.models.complexity import receptive_field

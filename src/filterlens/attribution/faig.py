@@ -1,24 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filter attribution integrated gradients, the paper's method."""
+"""Filter attribution integrated gradients, the paper's method, and what a single gradient says instead."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from filterlens.attribution.adaptive import Adaptive
-from filterlens.attribution.discriminate import CONTRASTS, discriminate
 from filterlens.attribution.engine import Engine
-from filterlens.attribution.method import IN_ORDER
-from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.method import DegradedImage, GradientMethod, Measurement, Method
 from filterlens.attribution.path import over_parameters, rounding_on_path
-from filterlens.attribution.path_method import PathMethod
-from filterlens.attribution.quadrature import Quadrature
+from filterlens.attribution.quadrature import Adaptive, Quadrature
 from filterlens.attribution.result import Attribution, Completeness, as_scores
-from filterlens.attribution.units import Measurement, Runner, Unit
+from filterlens.attribution.settings import AttributeSettings, Rule
 from filterlens.data.samples import Images, as_samples
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.degradations.pipeline import CLEAN, Degradations
@@ -26,9 +22,55 @@ from filterlens.errors import UsageError, unknown
 from filterlens.execution.hardware import widened
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.work.store import NOTHING_KEPT, Step, Store
+
+REFERENCES = ("truth", "target", "baseline")
+CONTRASTS = ("mean", "max")
 
 
-class FAIG(PathMethod):
+@dataclass(frozen=True)
+class SquaredDistance:
+    """L(γ, x) = ‖F(γ, x) − r‖², summed over pixels and channels (paper, equation 3): what is attributed to the filters.
+
+    Attributes:
+        to: What r is. ``truth``: the ground truth, as in the paper. ``target``: the target's own output F(θ, x).
+            ``baseline``: the baseline's output F(θ̄, x). The last two need no ground truth.
+    """
+
+    to: str = "truth"
+
+    def __post_init__(self) -> None:
+        if self.to not in REFERENCES:
+            raise unknown("objective", self.to, REFERENCES)
+
+    def network(self, pair: ModelPair) -> Tensor | None:
+        """Return the flat parameters whose output is r; None where r is the ground truth."""
+        return {"truth": None, "target": pair.target, "baseline": pair.baseline}[self.to]
+
+    def loss(self, output: Tensor, reference: Tensor) -> Tensor:
+        """Return the scalar ‖output − r‖², a sum over pixels."""
+        return (output - reference).square().sum()
+
+
+def discriminate(magnitudes: Tensor, contrast: str = "mean") -> Tensor:
+    """Subtract from each degradation's magnitudes those of the other degradations (paper, equation 7).
+
+    Args:
+        magnitudes: |FAIG| of one image, ``(K, filters)`` for K ≥ 2 degradations.
+        contrast: ``mean`` or ``max`` of the others. The paper defines K = 2, where both are the other one, and the
+            two rankings are exact negatives.
+
+    Returns:
+        ``(K, filters)``; positive where a filter serves that degradation more than the others.
+    """
+    if contrast not in CONTRASTS:
+        raise unknown("contrast", contrast, CONTRASTS)
+    kinds = len(magnitudes)
+    others = torch.stack([magnitudes[[j for j in range(kinds) if j != k]] for k in range(kinds)])  # (K, K-1, filters)
+    return magnitudes - (others.mean(1) if contrast == "mean" else others.amax(1))
+
+
+class FAIG(GradientMethod):
     r"""FAIG_i(θ, x) = ∫₀¹ ∂L(γ(α), x)/∂γ_i (θ_i − θ̄_i) dα on the straight path from baseline to target (equation 6).
 
     The integral is taken per weight, then \|·\| per weight, then the sum over the filter's slice; the mean over the
@@ -36,37 +78,33 @@ class FAIG(PathMethod):
 
     Args:
         pair: Baseline and target.
-        objective: What L is the squared distance to: ``truth`` (the paper), ``target`` or ``baseline``.
-        quadrature: Default: the protocol's (nodes added to each image until its integral stands).
+        settings: All settings in one value; None takes ``given``.
         eliminate: False scores a degradation by its own magnitudes alone ("FAIG without elimination").
-        contrast: For K > 2 degradations: against the ``mean`` (default) or ``max`` of the others.
-        **conditions: ``protocol``, ``precision``, ``seed``, ``memory``; see
-            :class:`filterlens.attribution.method.Method`.
+        **given: Settings as keywords. ``objective``: what L is the squared distance to: ``truth`` (the paper),
+            ``target`` or ``baseline``. ``quadrature``: a rule; by default nodes are added to each image until its
+            integral is exact enough. ``contrast``: with K > 2 degradations, the ``mean`` (default) or ``max`` of the
+            others is subtracted. Also ``nodes``, ``tolerance``, ``protocol``, ``precision``, ``seed`` and ``memory``;
+            see :class:`filterlens.attribution.settings.AttributeSettings`.
     """
 
     name = "faig"
     summary = (
         "integrated gradients on the path from baseline to target, less what other degradations use too (the paper)"
     )
-    default_quadrature: Quadrature | None = None
+    takes = Method.takes | {"objective", "contrast", "quadrature", "nodes", "tolerance"}
 
     def __init__(
-        self,
-        pair: ModelPair,
-        *,
-        objective: str | SquaredDistance = "truth",
-        quadrature: Quadrature | Adaptive | None = None,
-        eliminate: bool = True,
-        contrast: str = "mean",
-        **conditions: Any,
+        self, pair: ModelPair, settings: AttributeSettings | None = None, *, eliminate: bool = True, **given: Any
     ) -> None:
-        super().__init__(pair, **conditions)
-        if contrast not in CONTRASTS:
-            raise unknown("contrast", contrast, CONTRASTS)
-        self.objective = SquaredDistance(objective) if isinstance(objective, str) else objective
-        self.quadrature = quadrature or self.default_quadrature or self.protocol.parameter_quadrature
+        if isinstance(given.get("objective"), SquaredDistance):
+            given["objective"] = given["objective"].to
+        super().__init__(pair, settings, **given)
+        self.objective = SquaredDistance(self.settings.objective)
+        self.rule = self._rule()
         self.eliminate = eliminate
-        self.contrast = contrast
+
+    def _rule(self) -> Rule:
+        return self.settings.rule(self.conventions.parameter_rule)
 
     def attribute(
         self,
@@ -74,7 +112,7 @@ class FAIG(PathMethod):
         degradations: Degradations,
         *,
         progress: Progress = SILENT,
-        runner: Runner = IN_ORDER,
+        store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation; see :meth:`filterlens.attribution.method.Method.attribute`.
 
@@ -83,7 +121,7 @@ class FAIG(PathMethod):
         if self.eliminate:
             degradations = list(parse_degradations(degradations).values())
             refuse_clean_alone(map(str, degradations))
-        both = self.attribute_both(images, degradations, progress=progress, runner=runner)
+        both = self.attribute_both(images, degradations, progress=progress, store=store)
         return both[0] if self.eliminate else both[1]
 
     def attribute_both(
@@ -92,47 +130,43 @@ class FAIG(PathMethod):
         degradations: Degradations,
         *,
         progress: Progress = SILENT,
-        runner: Runner = IN_ORDER,
+        store: Store = NOTHING_KEPT,
     ) -> tuple[Attribution, Attribution]:
         """Return the scores with and without elimination from one pass."""
         wanted = parse_degradations(degradations)
         inputs = dict(wanted)
-        if len(inputs) == 1 and "clean" not in inputs:
-            inputs["clean"] = Degradation()
+        if len(inputs) == 1 and CLEAN not in inputs:
+            inputs[CLEAN] = Degradation()
             progress.note(f"one degradation: '{next(iter(wanted))}' is discriminated against the clean input")
         samples = as_samples(images, progress.note)
         shape = (len(inputs), len(self.pair.space))
         own, scores = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
         completeness: list[Completeness] = []
-        for measured in self.measure_images(samples, list(inputs.values()), progress, runner):
+        for measured in self.measure_images(samples, list(inputs.values()), progress, store):
             stacked = torch.stack([each.magnitudes for each in measured])
             completeness += [each.completeness for each in measured if each.completeness is not None]
             own += stacked / len(samples)
             if len(inputs) > 1:
-                scores += discriminate(stacked, self.contrast) / len(samples)
+                scores += discriminate(stacked, self.settings.contrast) / len(samples)
         make = partial(self._result, list(inputs), list(wanted), tuple(completeness))
         return make(self.name, scores), make(f"{self.name}-no-elimination", own)
 
-    @property
-    def passes(self) -> int:
-        """How many gradients an image with one degradation usually takes."""
-        return self.quadrature.nodes
-
-    def prepare(self, unit: Unit) -> tuple[Tensor, ...]:
+    def prepare(self, image: DegradedImage) -> tuple[Tensor, ...]:
         """Return the ground truth and the degraded input."""
-        truth = self.truth_of(unit.sample)
-        return truth, self.degraded(truth, unit.degradation)
+        truth = self.truth_of(image.sample)
+        return truth, self.degraded(truth, image.degradation)
 
-    def measure(self, unit: Unit, prepared: tuple[Tensor, ...], step: Callable[[], None]) -> Measurement:
+    def measure(self, image: DegradedImage, prepared: tuple[Tensor, ...], step: Step) -> Measurement:
         """Return the magnitudes of FAIG for one image with one degradation, nothing eliminated."""
-        inputs, reference = prepared[1], self._reference(prepared, self.engine)
-        found = over_parameters(self.engine, inputs, reference, self.objective.loss, self.quadrature, step)
-        attributed = float(widened(found.contributions).sum())
-        ends = found.loss_target, found.loss_baseline
-        return Measurement(
-            self.magnitudes(found.contributions),
-            Completeness(unit.sample.name, str(unit.degradation), attributed, *ends, found.nodes, found.change),
-        )
+        with image.named():
+            inputs, reference = prepared[1], self._reference(prepared, self.engine)
+            found = over_parameters(self.engine, inputs, reference, self.objective.loss, self.rule, step)
+            attributed = float(widened(found.contributions).sum())
+            ends = found.loss_target, found.loss_baseline
+            return Measurement(
+                self.magnitudes(found.contributions),
+                Completeness(image.sample.name, str(image.degradation), attributed, *ends, found.nodes, found.change),
+            )
 
     def rounding_of(self, prepared: tuple[Tensor, ...], engines: Sequence[Engine]) -> float:
         """Return how much of the loss's change on the path is rounding of the first engine against the second."""
@@ -144,18 +178,47 @@ class FAIG(PathMethod):
         point = self.objective.network(self.pair)
         return prepared[0] if point is None else engine.output(point, prepared[1])
 
-    def settings(self, **more: Any) -> dict[str, Any]:
+    def record(self, **more: Any) -> dict[str, Any]:
         """Return what decided the scores, for the record."""
-        rule = self.quadrature
+        rule = self.rule
         detail = asdict(rule) if isinstance(rule, Adaptive) else {"nodes": rule.nodes}
-        own = {"objective": self.objective.to, "quadrature": rule.rule, **detail, "contrast": self.contrast}
-        return super().settings(**own, **more)
+        own = {"objective": self.objective.to, "quadrature": rule.rule, **detail, "contrast": self.settings.contrast}
+        return super().record(**own, **more)
 
     def _result(
         self, inputs: list[str], wanted: list[str], completeness: tuple[Completeness, ...], name: str, scores: Tensor
     ) -> Attribution:
         by_name = {each: as_scores(scores[inputs.index(each)], self.pair.dtype) for each in wanted}
-        return Attribution(name, self.pair.space, by_name, self.settings(contrasted_with=inputs), completeness)
+        return Attribution(name, self.pair.space, by_name, self.record(contrasted_with=inputs), completeness)
+
+
+class Taylor(FAIG):
+    """|∂L(θ, x)/∂θ_i · (θ_i − θ̄_i)|, pooled and discriminated exactly as FAIG; no path, one gradient."""
+
+    name = "taylor"
+    summary = "gradient at the target times change, discriminated as FAIG (one gradient instead of a path)"
+    takes = Method.takes | {"objective", "contrast"}
+
+    def _rule(self) -> Rule:
+        return Quadrature("right", 1)
+
+
+class EndpointGradient(Taylor):
+    """|∂L(θ, x)/∂θ_i|, pooled and discriminated exactly as FAIG: what the gradient says without path and change.
+
+    The baseline plays no part in it, unless the objective names it.
+    """
+
+    name = "gradient"
+    summary = "gradient at the target alone, discriminated as FAIG (neither a path nor the change)"
+
+    def measure(self, image: DegradedImage, prepared: tuple[Tensor, ...], step: Step) -> Measurement:
+        """Return the magnitudes of the gradient for one image with one degradation; nothing adds up to anything."""
+        with image.named():
+            reference = self._reference(prepared, self.engine)
+            _, gradient = self.engine.loss_and_gradient(self.pair.target, prepared[1], reference, self.objective.loss)
+            step()
+            return Measurement(self.magnitudes(gradient))
 
 
 def refuse_clean_alone(degradations: Iterable[str]) -> None:

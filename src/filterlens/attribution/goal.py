@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user asks of a few filters: put back to the baseline, take this function away and leave everything else.
 
+:class:`Goal` measures how far a set of filters is from that; :func:`one_shot` guesses the set from gradients.
+
 J = w_own (1 − R) + w_other Σ_E (1 − P_E) + w_clean (1 − P_clean), with removal R and preservation P as in
 :mod:`filterlens.evaluation.function_distance`, pooled over crops. No ground truth is needed.
 """
@@ -13,12 +15,18 @@ from torch import Tensor
 
 from filterlens.arguments import real_number
 from filterlens.attribution.engine import Engine
-from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.faig import SquaredDistance
+from filterlens.attribution.quadrature import Quadrature
 from filterlens.degradations.pipeline import CLEAN
 from filterlens.execution.hardware import widened
 from filterlens.pixels import require_finite
+from filterlens.work.store import Step
 
 Point = Tensor  # flat parameters
+MUS = (1.0, 2.0, 4.0, 8.0)
+PARTS = ("half", "whole")  # of the path: the half that ends at the target, where the edited network stays, or all of it
+CLEAN_FACTOR = 2.0  # on clean inputs the two networks differ least, so the same disturbance spoils a larger share
+HALF = Quadrature("gauss-legendre", 3)
 INVISIBLE = 1e-10  # mean squared difference of two outputs, about (1/400 of an 8-bit level)²
 
 
@@ -134,3 +142,88 @@ class Goal:
     def _residual(self, pairing: Pairing, name: str, point: Point) -> float:
         output = require_finite(self.engine.output(point, pairing.inputs), f"the target edited for '{self.own}'")
         return float(widened(output - self._reference(name, pairing)).square().sum())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What decides the one-shot score.
+
+    Attributes:
+        mu: What disturbance costs.
+        part: Of the path: ``half`` or ``whole``.
+    """
+
+    mu: float
+    part: str
+
+
+CHOICES = tuple(Choice(mu, part) for part in PARTS for mu in MUS)
+
+
+def nodes() -> list[tuple[float, Tensor]]:
+    """Return every node α with its weights in the integrals over the parts of the path, in the order of PARTS."""
+    near = [(0.5 + alpha / 2, (weight / 2, weight / 2)) for alpha, weight in HALF]
+    far = [(alpha / 2, (0.0, weight / 2)) for alpha, weight in HALF]
+    return [(alpha, torch.tensor(weights, dtype=torch.float64)) for alpha, weights in near + far]
+
+
+def contributions(engine: Engine, inputs: Tensor, reference: Tensor, step: Step) -> Tensor:
+    """Return Σ_k ∫ ∂‖F(γ, x) − reference‖²/∂γ_k (θ̄ − θ)_k dα over each filter's slice, per part of the path.
+
+    Args:
+        engine: Computes the gradients.
+        inputs: LR ``(1, 3, h, w)``.
+        reference: Output to compare with.
+        step: Called after every gradient.
+
+    Returns:
+        ``(parts, filters)`` float64 on the CPU.
+    """
+    pair = engine.pair
+    total = torch.zeros(len(PARTS), len(pair.space), dtype=torch.float64)
+    for alpha, weights in nodes():
+        _, gradient = engine.loss_and_gradient(pair.at(alpha), inputs, reference, SquaredDistance().loss)
+        pooled = pair.pool(gradient.mul_(pair.baseline - pair.target)).to("cpu", torch.float64)
+        total += weights[:, None] * pooled
+        step()
+    return total
+
+
+def removal_and_disturbance(engine: Engine, pairing: Pairing, step: Step) -> tuple[Tensor, Tensor]:
+    r"""Return r and p of one input, each normalised so that \|·\| sums to 1 over the filters.
+
+    r_i = −Σ_k ∫ ∂‖F(γ, x) − F(θ̄, x)‖²/∂γ_k (θ̄ − θ)_k dα, signed: positive where the filter's return to the baseline
+    takes the function away. p_i = \|Σ_k ∫ ∂‖F(γ, x) − F(θ, x)‖²/∂γ_k (θ̄ − θ)_k dα\|.
+
+    Returns:
+        ``(parts, filters)`` each; zeros where the two networks do not differ.
+    """
+    if not pairing.differs:
+        nothing = torch.zeros(len(PARTS), len(engine.pair.space), dtype=torch.float64)
+        return nothing, nothing.clone()
+    removed = -contributions(engine, pairing.inputs, pairing.baseline, step)
+    disturbed = contributions(engine, pairing.inputs, pairing.target, step).abs()
+    return _normalised(removed), _normalised(disturbed)
+
+
+def _normalised(values: Tensor) -> Tensor:
+    sums = values.abs().sum(-1, keepdim=True)
+    return values / torch.where(sums > 0, sums, 1)
+
+
+def one_shot(removed: Tensor, disturbed: Mapping[str, Tensor], choice: Choice) -> Tensor:
+    """Return r − μ Σ_E p^E over all inputs E but the own one, clean counted twice.
+
+    Args:
+        removed: r of the own input, mean over the crops; see :func:`removal_and_disturbance`.
+        disturbed: Name of every other input → p, mean over the crops.
+        choice: μ and the part of the path.
+
+    Returns:
+        ``(filters,)`` float64.
+    """
+    part = PARTS.index(choice.part)
+    score = removed[part].clone()
+    for name in sorted(disturbed):
+        score -= choice.mu * (CLEAN_FACTOR if name == CLEAN else 1.0) * disturbed[name][part]
+    return score

@@ -1,31 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """The filters whose return to the baseline takes one function away and nothing else: this project's own ranking."""
 
-import math
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from filterlens.arguments import is_whole
-from filterlens.attribution.crops import as_one, varied_crops
-from filterlens.attribution.engine import Engine
-from filterlens.attribution.goal import Crop, Pairing, Weights
-from filterlens.attribution.goal_refinement import Refinement, unpacked
-from filterlens.attribution.goal_start import mean_parts, nodes, removal_and_disturbance
-from filterlens.attribution.mask_optimisation import Schedule
-from filterlens.attribution.method import IN_ORDER, Method
+from filterlens.attribution.goal import CHOICES, Crop, Goal, Pairing, Weights, nodes, one_shot, removal_and_disturbance
+from filterlens.attribution.mask_optimisation import Schedule, in_rounds, joined, optimise_mask, rank_logits
+from filterlens.attribution.method import DegradedImage, Method, finite
 from filterlens.attribution.result import Attribution, as_scores
-from filterlens.attribution.units import Measurement, Runner, Unit
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Images, Sample, as_samples
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.degradations.pipeline import CLEAN, Degradations
+from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import UsageError
-from filterlens.pair import ModelPair
+from filterlens.filters import ranking
+from filterlens.pair import ModelPair, between
 from filterlens.progress import SILENT, Progress
+from filterlens.work.store import NOTHING_KEPT, Step, Store
+
+SHOWN = 80  # steps of a progress bar, at most
 
 
 class GoalDirected(Method):
@@ -43,18 +45,19 @@ class GoalDirected(Method):
 
     Args:
         pair: Baseline and target.
+        settings: All settings in one value; None takes ``given``.
         refine: False keeps the one-shot score.
-        schedule: Of the refinement.
+        schedule: Steps, rate and budget of the refinement.
         weights: What removal and preservation count in the objective.
         crops: How many crops the refinement sees; the one-shot score sees the first ``start_crops`` of them.
         start_crops: See ``crops``.
         held_out: How many further crops the choices are made on.
         side: LR pixels of a crop's side.
-        **conditions: ``protocol``, ``precision``, ``seed``, ``memory``; see
-            :class:`filterlens.attribution.method.Method`.
+        **given: Settings as keywords: ``protocol``, ``precision``, ``seed`` and ``memory``; see
+            :class:`filterlens.attribution.settings.AttributeSettings`.
 
     Raises:
-        UsageError: A count below 1.
+        UsageError: A count below 1, or a setting that the method does not take.
     """
 
     name = "goal-directed"
@@ -63,6 +66,7 @@ class GoalDirected(Method):
     def __init__(
         self,
         pair: ModelPair,
+        settings: AttributeSettings | None = None,
         *,
         refine: bool = True,
         schedule: Schedule | None = None,
@@ -71,9 +75,9 @@ class GoalDirected(Method):
         start_crops: int = 4,
         held_out: int = 6,
         side: int = 64,
-        **conditions: Any,
+        **given: Any,
     ) -> None:
-        super().__init__(pair, **conditions)
+        super().__init__(pair, settings, **given)
         counts = {"crops": crops, "start_crops": start_crops, "held_out": held_out, "side": side}
         for what, count in counts.items():
             if not is_whole(count) or count < 1:
@@ -82,8 +86,7 @@ class GoalDirected(Method):
         self.weights = weights or Weights()
         self.counts = counts | {"start_crops": min(crops, start_crops)}
         self.inputs: tuple[str, ...] = ()
-        memory = None if self.memory is None else self.memory * 2**30
-        self.engine = Engine(pair, self.precision, memory=memory)
+        self.engine = self.engine_in(self.precision)
 
     def attribute(
         self,
@@ -91,70 +94,203 @@ class GoalDirected(Method):
         degradations: Degradations,
         *,
         progress: Progress = SILENT,
-        runner: Runner = IN_ORDER,
+        store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation; see :meth:`filterlens.attribution.method.Method.attribute`.
 
-        What must stay are the other degradations of the list and clean inputs.
+        What must stay are the other degradations of the list and clean inputs. Processes share the crops of the
+        one-shot score and then the degradations; the steps of a refinement follow each other.
         """
         wanted = parse_degradations(degradations)
         self.inputs = tuple(sorted({*wanted, CLEAN}))
         discovery, held_out = self._crops(as_samples(images, progress.note))
-        parts = self._parts(discovery[: self.counts["start_crops"]], progress, runner)
-        refinement = Refinement(
-            self.engine,
-            parts,
-            cache(partial(self._on_crops, discovery)),
-            cache(partial(self._on_crops, held_out)),
-            weights=self.weights,
-            schedule=self.schedule,
-            facts=self.settings(),
+        removed, disturbed = self._gradients(discovery[: self.counts["start_crops"]], progress, store)
+        search = _Search(
+            removed,
+            disturbed,
+            cache(partial(self._goal_on, discovery)),
+            cache(partial(self._goal_on, held_out)),
+            self.schedule,
         )
-        units = [Unit(as_one([*discovery, *held_out]), degradation) for degradation in wanted.values()]
-        found = [unpacked(each.magnitudes, self.schedule) for each in runner.measurements(refinement, units, progress)]
-        scores = {name: as_scores(each, self.pair.dtype) for name, (each, _) in zip(wanted, found, strict=True)}
-        chosen = {name: choice for name, (_, choice) in zip(wanted, found, strict=True)}
-        return Attribution(self.name, self.pair.space, scores, self.settings(chosen_on_held_out_crops=chosen))
+        identity = [self.pair.identity, self.record(), [crop.fingerprint() for crop in (*discovery, *held_out)]]
+        found = list(
+            store.stream(
+                f"{self.name}-sets",
+                list(wanted),
+                lambda own: [*identity, own],
+                lambda own, _, step: search.run(own, step),
+                steps=search.steps,
+                progress=progress,
+            )
+        )
+        scores = {name: as_scores(each["scores"], self.pair.dtype) for name, each in zip(wanted, found, strict=True)}
+        chosen = {name: each["choice"] for name, each in zip(wanted, found, strict=True)}
+        return Attribution(self.name, self.pair.space, scores, self.record(chosen_on_held_out_crops=chosen))
 
-    @property
-    def passes(self) -> int:
-        """How many gradients an input of a crop takes for the one-shot score."""
-        return 2 * len(nodes())
-
-    def prepare(self, unit: Unit) -> tuple[Tensor, ...]:
-        """Return the degraded crop."""
-        return (self.degraded(self.truth_of(unit.sample), unit.degradation),)
-
-    def measure(self, unit: Unit, prepared: tuple[Tensor, ...], step: Callable[[], None]) -> Measurement:
-        """Return removal and disturbance of one crop with one degradation, ``(2, parts, filters)``."""
-        return Measurement(removal_and_disturbance(self.engine, Pairing.of(self.engine, prepared[0]), step))
-
-    def settings(self, **more: Any) -> dict[str, Any]:
+    def record(self, **more: Any) -> dict[str, Any]:
         """Return what decided the scores, for the record."""
         refined = {"schedule": asdict(self.schedule)} if self.schedule else {}
         own = {"weights": asdict(self.weights), "kept": list(self.inputs), "refined": bool(refined)}
-        return super().settings(**own, **self.counts, **refined, **more)
+        return super().record(**own, **self.counts, **refined, **more)
 
     def _crops(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
         """Return the crops to find on, and those to choose on."""
-        multiple = math.lcm(self.pair.scale, self.protocol.multiple)
-        side = self.counts["side"] * self.pair.scale
-        found = varied_crops(samples, side, self.counts["crops"], multiple, key=f"{self.seed}/find")
-        aside = varied_crops(samples, side, self.counts["held_out"], multiple, key=f"{self.seed}/choose")
+        side, seed = self.counts["side"] * self.pair.scale, self.settings.seed
+        found = varied_crops(samples, side, self.counts["crops"], self.multiple, key=f"{seed}/find")
+        aside = varied_crops(samples, side, self.counts["held_out"], self.multiple, key=f"{seed}/choose")
         return found, aside
 
-    def _parts(self, crops: Sequence[Sample], progress: Progress, runner: Runner) -> dict[str, Tensor]:
-        """Return removal and disturbance, mean over the crops, per input."""
-        units = [Unit(crop, Degradation.parse(name)) for crop in crops for name in self.inputs]
-        stream = runner.measurements(self, units, progress)
-        measured = [{name: next(stream).magnitudes for name in self.inputs} for _ in crops]
-        next(stream, None)  # lets the stream close its bar
-        return mean_parts(measured)
+    def _gradients(
+        self, crops: Sequence[Sample], progress: Progress, store: Store
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return removal and disturbance per input, mean over the crops."""
+        images = [DegradedImage(crop, Degradation.parse(name)) for crop in crops for name in self.inputs]
+        settings, content = self.record(), cache(Sample.fingerprint)
+        measured = list(
+            store.stream(
+                self.name,
+                images,
+                lambda image: [self.pair.identity, settings, content(image.sample), str(image.degradation)],
+                self._measure,
+                steps=2 * len(nodes()),
+                progress=progress,
+            )
+        )
+        of_input = {name: measured[start :: len(self.inputs)] for start, name in enumerate(self.inputs)}
+        removed, disturbed = (
+            {name: torch.stack([each[what] for each in found]).mean(0) for name, found in of_input.items()}
+            for what in ("removed", "disturbed")
+        )
+        return removed, disturbed
+
+    def _measure(self, image: DegradedImage, _: None, step: Step) -> dict[str, Tensor]:
+        with image.named():
+            inputs = self.degraded(self.truth_of(image.sample), image.degradation)
+            removed, disturbed = removal_and_disturbance(self.engine, Pairing.of(self.engine, inputs), step)
+            return {"removed": finite(removed), "disturbed": finite(disturbed)}
 
     @torch.no_grad()
-    def _on_crops(self, crops: Sequence[Sample]) -> list[Crop]:
-        """Degrade crops in every way, and run both networks."""
-        return [
+    def _goal_on(self, samples: Sequence[Sample]) -> Callable[[str], Goal]:
+        """Degrade crops in every way, run both networks, and return what makes the goal of a function."""
+        crops: list[Crop] = [
             {name: Pairing.of(self.engine, self.degraded(truth, Degradation.parse(name))) for name in self.inputs}
-            for truth in map(self.truth_of, crops)
+            for truth in map(self.truth_of, samples)
         ]
+        return lambda own: Goal(self.engine, crops, own, self.weights)
+
+
+class _Search:
+    """From the one-shot score of a function to a set of its filters that was tried.
+
+    Args:
+        removed: Input's name → r, mean over the crops; see :func:`filterlens.attribution.goal.one_shot`.
+        disturbed: Input's name → p, mean over the crops.
+        discovery: Returns what makes the goal of a function on the crops to optimise on; called only where it is
+            needed, and not at all when everything is on disk.
+        held_out: The same on the crops on which choices are made.
+        schedule: Steps of the refinement; None keeps the one-shot score.
+    """
+
+    def __init__(
+        self,
+        removed: Mapping[str, Tensor],
+        disturbed: Mapping[str, Tensor],
+        discovery: Callable[[], Callable[[str], Goal]],
+        held_out: Callable[[], Callable[[str], Goal]],
+        schedule: Schedule | None,
+    ) -> None:
+        self.removed, self.disturbed, self.schedule = removed, disturbed, schedule
+        self.discovery, self.held_out = discovery, held_out
+        filters = next(iter(removed.values())).shape[-1]
+        self.count = (schedule or Schedule()).budget(filters)
+
+    @property
+    def steps(self) -> int:
+        """How many steps of progress a function shows."""
+        return len(CHOICES) + (min(SHOWN, self.schedule.steps) if self.schedule else 0)
+
+    def run(self, own: str, step: Step) -> dict[str, Any]:
+        """Return the scores ``(filters,)`` of a function, and the μ, part of the path and steps that were chosen."""
+        judge = self.held_out()(own)
+        others = {name: values for name, values in self.disturbed.items() if name != own}
+        starts = [one_shot(self.removed[own], others, choice) for choice in CHOICES]
+        chosen = self._best(judge, starts, step)
+        scores, steps = starts[chosen], 0
+        if self.schedule is not None:
+            looks = {0: rank_logits(scores)} | self._refined(own, scores, self.schedule, step)
+            steps = list(looks)[self._best(judge, list(looks.values()), lambda: None)]
+            scores = looks[steps]
+        return {"scores": finite(scores), "choice": asdict(CHOICES[chosen]) | {"steps": steps}}
+
+    def _best(self, judge: Goal, candidates: Sequence[Tensor], step: Step) -> int:
+        """Return which candidate's top filters have the smallest J on the crops kept aside; the first of equals."""
+        values = []
+        for scores in candidates:
+            values.append(judge.value(at_top(judge.engine.pair, scores, self.count)))
+            step()
+        return values.index(min(values))
+
+    def _refined(self, own: str, start: Tensor, schedule: Schedule, step: Step) -> dict[int, Tensor]:
+        """Return the scores after a few numbers of steps of the optimisation, the last one included."""
+        goal = self.discovery()(own)
+        order = in_rounds(len(goal.crops), schedule.steps, own)
+        looks: dict[int, Tensor] = {}
+
+        def gradient(number: int, mask: Tensor) -> Tensor:
+            if number * SHOWN // schedule.steps != (number - 1) * SHOWN // schedule.steps:
+                step()
+            return goal.gradient(order[number], at_mask(goal.engine.pair, mask))
+
+        def look(done: int, logits: Tensor) -> None:
+            if done in schedule.moments:
+                looks[done] = joined(logits, start, self.count)
+
+        optimise_mask(rank_logits(start), gradient, schedule, look)
+        return looks
+
+
+def varied_crops(samples: Sequence[Sample], side: int, count: int, multiple: int, *, key: str) -> list[Sample]:
+    """Cut ``count`` square crops at random places, as evenly from all images as possible, each turned its own way.
+
+    A crop is rotated by a multiple of 90°, mirrored or not, and its color channels change places: few images then
+    show as many directions and colors as many images do, which sets of filters are otherwise fitted to.
+
+    Args:
+        samples: The images; their order does not matter, their content decides.
+        side: HR pixels of a crop; a smaller image gives crops of its own shorter side.
+        count: How many crops in all.
+        multiple: Sides of crops are multiples of it.
+        key: With the content of an image and the number of the crop it decides place and variation.
+
+    Returns:
+        Crops as samples, float in [0, 1], one image after the other in turn.
+    """
+    ordered = sorted(samples, key=lambda sample: derive_seed(key, sample.fingerprint()))
+    return [
+        Sample(f"crop {number + 1} of {count}", partial(_cut, sample, side, multiple, derive_seed(key, number)))
+        for number, sample in zip(range(count), itertools.cycle(ordered))
+    ]
+
+
+def _cut(sample: Sample, side: int, multiple: int, seed: int) -> Tensor:
+    """Return one varied crop ``(3, size, size)``."""
+    image = sample.truth(multiple)[0]
+    height, width = image.shape[-2:]
+    size = max(multiple, min(side, height, width) // multiple * multiple)
+    draw = np.random.default_rng(seed)
+    top, left = (int(draw.integers((length - size) // multiple + 1)) * multiple for length in (height, width))
+    crop = image[torch.from_numpy(draw.permutation(3)), top : top + size, left : left + size]
+    crop = torch.rot90(crop, int(draw.integers(4)), (1, 2))
+    return (crop.flip(2) if draw.integers(2) else crop).contiguous()
+
+
+def at_mask(pair: ModelPair, mask: Tensor) -> Tensor:
+    """Return θ + m (θ̄ − θ) as a flat vector, every filter with its own m in [0, 1]; biases stay the target's."""
+    return between(pair.target, pair.baseline, pair.weight_mask(mask.to(pair.dtype)))
+
+
+def at_top(pair: ModelPair, scores: Tensor, count: int) -> Tensor:
+    """Return the target with the ``count`` best filters at the baseline, flat."""
+    mask = torch.zeros(len(scores))
+    mask[ranking(scores)[:count]] = 1
+    return at_mask(pair, mask)

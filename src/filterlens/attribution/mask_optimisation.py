@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 from filterlens.arguments import real_number, whole_number
+from filterlens.degradations.randomness import derive_seed
+from filterlens.filters import ranking
 
+LOOKS = 4  # how often a ranking is judged on the crops that were kept aside
 BISECTIONS = 60
 TINY = 1e-30
 
@@ -52,6 +55,11 @@ class Schedule:
     def sharpness_at(self, step: int) -> float:
         """Return β at a step, counted from 0."""
         return float(self.sharpness ** (step / self.steps))
+
+    @property
+    def moments(self) -> list[int]:
+        """After how many steps the ranking is judged."""
+        return sorted({max(1, self.steps * look // LOOKS) for look in range(1, LOOKS + 1)})
 
     def budget(self, filters: int) -> int:
         """Return Σ m for a network of that many filters: at least one."""
@@ -130,3 +138,35 @@ def optimise_mask(
         s -= schedule.rate_at(step) * mean / (spread.sqrt() + TINY)
         visit(step + 1, s)
     return s
+
+
+def joined(best: Tensor, rest: Tensor, count: int) -> Tensor:
+    """Rank the first ``count`` filters of one ranking, and behind them all others as another ranking has them.
+
+    The optimised numbers say which filters belong to the set of the budgeted size; of the filters outside they only say
+    that these are not needed, while the one-shot score still says what they would disturb.
+
+    Args:
+        best: ``(filters,)``.
+        rest: ``(filters,)``.
+        count: How many filters come from ``best``.
+
+    Returns:
+        Log-odds of the places, ``(filters,)`` float64.
+    """
+    first = ranking(best)[:count]
+    inside = torch.zeros(len(best), dtype=torch.bool)
+    inside[first] = True
+    others = ranking(rest)
+    order = torch.cat([first, others[~inside[others]]])
+    places = torch.empty(len(best), dtype=torch.float64)
+    places[order] = -torch.arange(len(best), dtype=torch.float64)
+    return rank_logits(places)
+
+
+def in_rounds(crops: int, steps: int, key: str) -> list[int]:
+    """Return the crop of every step: all of them in a new order each round."""
+    generator = torch.Generator().manual_seed(derive_seed("rounds", key))
+    rounds = [torch.randperm(crops, generator=generator) for _ in range(-(-steps // crops))]
+    order: list[int] = torch.cat(rounds)[:steps].tolist()
+    return order

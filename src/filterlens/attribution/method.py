@@ -1,24 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every attribution method shares: the pair, the conditions, and one call."""
+"""What attribution methods share: the pair, the settings, one call; and how gradients of single images are measured."""
 
+import contextlib
+import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from filterlens.arguments import real_number, seed_number
-from filterlens.attribution.protocol import protocol_named
-from filterlens.attribution.result import Attribution
-from filterlens.attribution.units import InOrder, Runner
+from filterlens.attribution.engine import Engine
+from filterlens.attribution.path import TOP, top_filters
+from filterlens.attribution.quadrature import Adaptive, Quadrature
+from filterlens.attribution.result import Attribution, Completeness
+from filterlens.attribution.settings import AttributeSettings, Rule
+from filterlens.data.images import center_crop
 from filterlens.data.samples import Images, Sample
 from filterlens.degradations import Degradation
 from filterlens.degradations.pipeline import Degradations
+from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.hardware import resolve_precision
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.work.store import NOTHING_KEPT, Step, Store
 
-IN_ORDER = InOrder()
+CHECK_SIDE = 64  # LR pixels of the crop on which precisions are compared
+CHECK_NODES = Quadrature("gauss-legendre", 3)
+LEAST_OVERLAP = 0.97
+MOST_ROUNDING = 2.0  # times the tolerance: beyond it no number of nodes makes the integral exact enough
 
 
 class Method(ABC):
@@ -26,37 +39,38 @@ class Method(ABC):
 
     Args:
         pair: Baseline and target.
-        protocol: ``default`` or ``reference``; see :class:`filterlens.attribution.protocol.Protocol`.
-        precision: ``auto`` (bfloat16 where the hardware is good at it and one image shows that it does not change the
-            ranking), ``fp32`` or ``bf16``.
-        seed: Decides the noise of degraded inputs and the random methods.
-        memory: GiB that activations may take; None takes what the device can spare. Larger images go in exact tiles.
+        settings: Those that the method takes; None takes ``given``.
+        **given: The same as keywords: fields of :class:`filterlens.attribution.settings.AttributeSettings`.
 
     Raises:
-        UsageError: An unknown protocol or precision, a negative seed, or no memory.
+        UsageError: A setting that the method does not take, or a value that is not legal.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    takes: ClassVar[frozenset[str]] = frozenset({"protocol", "precision", "seed", "memory"})
 
-    def __init__(
-        self,
-        pair: ModelPair,
-        *,
-        protocol: str = "default",
-        precision: str = "auto",
-        seed: int = 0,
-        memory: float | None = None,
-    ) -> None:
+    def __init__(self, pair: ModelPair, settings: AttributeSettings | None = None, **given: Any) -> None:
+        settings = AttributeSettings.of(given, self.name) if settings is None else settings
+        if idle := sorted(self.idle(settings)):
+            raise UsageError(
+                f"{idle[0]} = {getattr(settings, idle[0])} means nothing to {self.name}, which takes "
+                f"{', '.join(sorted(self.takes))}."
+            )
         self.pair = pair
-        self.protocol = protocol_named(protocol)
-        self.seed = seed_number(seed)
-        chosen = self.protocol.precision if precision == "auto" and self.protocol.precision else precision
+        self.settings = settings
+        self.conventions = settings.conventions
+        own = self.conventions.precision
+        chosen = own if settings.precision == "auto" and own else settings.precision
         resolved = resolve_precision(chosen, pair.device)
         # float64 pairs compute in their own type
         self.precision = resolved if pair.dtype.itemsize == 4 else "fp32"
         self.may_fall_back = chosen == "auto" and self.precision != "fp32"
-        self.memory = None if memory is None else real_number(memory, "memory in GiB", above=0)
+
+    @classmethod
+    def idle(cls, settings: AttributeSettings) -> set[str]:
+        """Return the names of changed settings that mean nothing to the method."""
+        return settings.changed() - cls.takes
 
     @abstractmethod
     def attribute(
@@ -65,7 +79,7 @@ class Method(ABC):
         degradations: Degradations,
         *,
         progress: Progress = SILENT,
-        runner: Runner = IN_ORDER,
+        store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation.
 
@@ -73,22 +87,216 @@ class Method(ABC):
             images: HR images: a folder, paths, or RGB tensors (uint8, or float in [0, 1]).
             degradations: What to find filters for, for example ``["blur:2", "noise:0.1"]``.
             progress: Where the bar goes.
-            runner: Who computes; by default this process, one image after the other.
+            store: Keeps the measurements of single images, and shares them among processes; by default this process
+                computes one after the other, and nothing is kept.
 
         Returns:
             Scores ``(filters,)`` per degradation, with settings and completeness.
         """
 
+    def record(self, **more: Any) -> dict[str, Any]:
+        """Return what decided the scores, for the record."""
+        shared = {"protocol": self.conventions.name, "resampler": self.conventions.resampler}
+        return shared | {"precision": self.precision, "seed": self.settings.seed} | more
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of HR images are multiples of."""
+        return math.lcm(self.pair.scale, self.conventions.multiple)
+
     def truth_of(self, sample: Sample) -> Tensor:
         """Return the HR image ``(1, 3, H, W)`` as this method sees it, on the pair's device."""
-        multiple = math.lcm(self.pair.scale, self.protocol.multiple)
-        return sample.truth(multiple).to(self.pair.device, self.pair.dtype)
+        return sample.truth(self.multiple).to(self.pair.device, self.pair.dtype)
 
     def degraded(self, truth: Tensor, degradation: Degradation) -> Tensor:
         """Return the LR input of one degradation."""
-        return degradation.apply(truth, self.pair.scale, seed=self.seed, resampler=self.protocol.resampler)
+        resampler = self.conventions.resampler
+        return degradation.apply(truth, self.pair.scale, seed=self.settings.seed, resampler=resampler)
 
-    def settings(self, **more: Any) -> dict[str, Any]:
+    def engine_in(self, precision: str, progress: Progress = SILENT) -> Engine:
+        """Return what computes outputs and gradients of the pair in a precision."""
+        memory = self.settings.memory
+        return Engine(self.pair, precision, memory=None if memory is None else memory * 2**30, note=progress.note)
+
+
+@dataclass(frozen=True)
+class DegradedImage:
+    """One image with one degradation: the item of an attribution's work."""
+
+    sample: Sample
+    degradation: Degradation
+
+    def __str__(self) -> str:
+        return f"{self.sample.name}, {self.degradation}"
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Let errors inside say of which image they are."""
+        try:
+            yield
+        except FilterlensError as error:
+            if f"'{self.sample.name}'" in str(error):
+                raise
+            raise type(error)(f"Image '{self.sample.name}' with '{self.degradation}': {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What an image with a degradation contributes to the scores.
+
+    Attributes:
+        magnitudes: Per filter, ``(filters,)`` float64 on the CPU.
+        completeness: How exact it is, for integrals on the parameter path.
+    """
+
+    magnitudes: Tensor
+    completeness: Completeness | None = None
+
+    def to_keep(self) -> dict[str, Any]:
+        """Return what a store keeps; the image's name is not in it, since equal images share a measurement."""
+        facts = None if self.completeness is None else asdict(self.completeness)
+        return {"magnitudes": self.magnitudes, "completeness": facts and {**facts, "image": ""}}
+
+    @classmethod
+    def kept(cls, kept: dict[str, Any], image: DegradedImage) -> "Measurement":
+        """Take it out of what a store kept, for an image."""
+        facts = kept["completeness"]
+        return cls(kept["magnitudes"], facts and Completeness(**{**facts, "image": image.sample.name}))
+
+
+def finite(values: Tensor) -> Tensor:
+    """Return what a measurement found, if it is finite.
+
+    Raises:
+        FilterlensError: It is not.
+    """
+    if not values.isfinite().all():
+        raise FilterlensError(
+            "the scores are not finite, as the network overflows between baseline and target. Try --precision fp32, "
+            "and check that the two belong together."
+        )
+    return values
+
+
+class GradientMethod(Method):
+    """A method whose scores come from gradients of single images with single degradations."""
+
+    rule: Rule
+
+    def __init__(self, pair: ModelPair, settings: AttributeSettings | None = None, **given: Any) -> None:
+        super().__init__(pair, settings, **given)
+        self.overlap_with_fp32: float | None = None
+        self.rounding: float | None = None
+        self.engine = self.engine_in(self.precision)
+
+    @abstractmethod
+    def prepare(self, image: DegradedImage) -> tuple[Tensor, ...]:
+        """Read and degrade."""
+
+    @abstractmethod
+    def measure(self, image: DegradedImage, prepared: tuple[Tensor, ...], step: Step) -> Measurement:
+        """Compute the magnitudes of one image with one degradation; ``step`` is called after every gradient."""
+
+    def rounding_of(self, prepared: tuple[Tensor, ...], engines: Sequence[Engine]) -> float:
+        """Return how much of the loss's change on the path is rounding of the first engine against the second."""
+        return 0.0
+
+    def measure_images(
+        self,
+        samples: Sequence[Sample],
+        degradations: Sequence[Degradation],
+        progress: Progress = SILENT,
+        store: Store = NOTHING_KEPT,
+    ) -> Iterator[tuple[Measurement, ...]]:
+        """Return the measurements of one image after the other, one per degradation."""
+        self._settle_precision(samples[0], degradations, progress, store)
+        images = [DegradedImage(sample, degradation) for sample in samples for degradation in degradations]
+        content = cache(Sample.fingerprint)  # each is read once
+        settings = self.record()
+        stream = store.stream(
+            self.name,
+            images,
+            lambda image: [self.pair.identity, settings, content(image.sample), str(image.degradation)],
+            lambda image, prepared, step: self.measure(image, prepared, step).to_keep(),
+            prepare=self._prepared,
+            cost=lambda image: image.sample.pixels(),
+            steps=self.rule.nodes,
+            progress=progress,
+        )
+        measured = map(Measurement.kept, stream, images)
+        return zip(*[measured] * len(degradations), strict=True)
+
+    def magnitudes(self, contributions: Tensor) -> Tensor:
+        r"""Sum \|·\| of a flat vector over each filter's slice: ``(filters,)`` float64 on the CPU.
+
+        Raises:
+            FilterlensError: A sum is not finite.
+        """
+        return finite(self.pair.pool(contributions.abs()).to("cpu", torch.float64))
+
+    def record(self, **more: Any) -> dict[str, Any]:
         """Return what decided the scores, for the record."""
-        shared = {"protocol": self.protocol.name, "resampler": self.protocol.resampler}
-        return shared | {"precision": self.precision, "seed": self.seed} | more
+        known = {"overlap_with_fp32": self.overlap_with_fp32, "rounding_of_bf16": self.rounding}
+        checked = {name: value for name, value in known.items() if value is not None}
+        return super().record(**checked, **more)
+
+    def _prepared(self, image: DegradedImage) -> tuple[Tensor, ...]:
+        with image.named():
+            return self.prepare(image)
+
+    def _settle_precision(
+        self, sample: Sample, degradations: Sequence[Degradation], progress: Progress, store: Store
+    ) -> None:
+        """Compare bfloat16 with float32 on a crop of one image, and fall back where the ranking would differ.
+
+        Also where adaptive nodes would chase its rounding: what a pass rounds off differs from node to node.
+        """
+        self.engine = self.engine_in(self.precision, progress)
+        if not self.may_fall_back or self.precision == "fp32":
+            return
+        identity = [self.pair.identity, self.record(), sample.fingerprint(), [str(each) for each in degradations]]
+        crops = self._crops(sample, degradations)
+        overlap = store.one(f"{self.name}-precision", identity, lambda: self._overlap(crops), SILENT)
+        self.overlap_with_fp32 = overlap
+        if overlap < LEAST_OVERLAP:
+            self._fall_back(
+                progress,
+                f"on '{sample.name}' the top {TOP:.0%} in {self.precision} overlaps with that in fp32 by only "
+                f"{overlap:.1%}",
+            )
+        elif isinstance(self.rule, Adaptive):
+            rounding = store.one(f"{self.name}-rounding", identity, lambda: self._rounding(crops), SILENT)
+            if rounding > MOST_ROUNDING * self.rule.tolerance:
+                self.rounding = rounding
+                self._fall_back(
+                    progress,
+                    f"on '{sample.name}' {self.precision} rounds the loss by {rounding:.1%} of its change on the path, "
+                    f"with a tolerance of {self.rule.tolerance:g}",
+                )
+
+    def _fall_back(self, progress: Progress, reason: str) -> None:
+        progress.note(f"warning: {reason}: computing in fp32")
+        self.precision = "fp32"
+        self.engine = self.engine_in(self.precision, progress)
+
+    def _overlap(self, crops: Sequence[DegradedImage]) -> float:
+        """Return the smallest overlap of the top filters in this precision with those in float32."""
+        overlaps = []
+        for crop in crops:
+            tops = []
+            for precision in (self.precision, "fp32"):
+                trial = copy.copy(self)
+                trial.rule, trial.engine = CHECK_NODES, self.engine_in(precision)
+                tops.append(top_filters(trial.measure(crop, self.prepare(crop), lambda: None).magnitudes))
+            overlaps.append(float((tops[0] & tops[1]).sum() / tops[0].sum()))
+        return min(overlaps)
+
+    def _rounding(self, crops: Sequence[DegradedImage]) -> float:
+        """Return the largest share of the loss's change that is rounding in this precision."""
+        engines = [self.engine_in(precision) for precision in (self.precision, "fp32")]
+        return max(self.rounding_of(self.prepare(crop), engines) for crop in crops)
+
+    def _crops(self, sample: Sample, degradations: Sequence[Degradation]) -> list[DegradedImage]:
+        side = max(self.multiple, CHECK_SIDE * self.pair.scale // self.multiple * self.multiple)
+        crop = Sample(sample.name, lambda: center_crop(self.truth_of(sample), side).cpu())
+        return [DegradedImage(crop, degradation) for degradation in degradations]

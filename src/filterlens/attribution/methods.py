@@ -5,39 +5,39 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from filterlens.arguments import as_list
-from filterlens.attribution.change import AbsoluteChange, RelativeChange
-from filterlens.attribution.faig import FAIG, refuse_clean_alone
+from filterlens.attribution.faig import FAIG, Taylor, refuse_clean_alone
 from filterlens.attribution.goal_directed import GoalDirected
+from filterlens.attribution.image_free import (
+    AbsoluteChange,
+    LayerMatchedRandom,
+    MagnitudeMatchedRandom,
+    Random,
+    RelativeChange,
+)
 from filterlens.attribution.input_ig import InputIG
-from filterlens.attribution.method import IN_ORDER
-from filterlens.attribution.quadrature import Quadrature
-from filterlens.attribution.random import LayerMatchedRandom, MagnitudeMatchedRandom, Random
+from filterlens.attribution.method import Method
 from filterlens.attribution.result import Attribution
-from filterlens.attribution.taylor import Taylor
-from filterlens.attribution.units import Runner
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Images, as_samples
 from filterlens.degradations import parse_degradations
 from filterlens.degradations.pipeline import Degradations
 from filterlens.errors import UsageError, unknown
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.work.store import NOTHING_KEPT, Store
 
 NO_ELIMINATION = "faig-no-elimination"
-METHODS: dict[str, str] = {
-    FAIG.name: FAIG.summary,
-    NO_ELIMINATION: "FAIG's magnitudes for one degradation alone, nothing subtracted",
-    GoalDirected.name: GoalDirected.summary,
-    InputIG.name: InputIG.summary,
-    AbsoluteChange.name: AbsoluteChange.summary,
-    RelativeChange.name: RelativeChange.summary,
-    Taylor.name: Taylor.summary,
-    Random.name: Random.summary,
-    LayerMatchedRandom.name: LayerMatchedRandom.summary,
-    MagnitudeMatchedRandom.name: MagnitudeMatchedRandom.summary,
-}
-_ALONE = (AbsoluteChange, RelativeChange, Random)
+_UNGUIDED = (AbsoluteChange, RelativeChange, Random)
 _MATCHED = (LayerMatchedRandom, MagnitudeMatchedRandom)
-CONTROLS = tuple(control.name for control in (*_ALONE, *_MATCHED))
+_CLASSES: dict[str, type[Method]] = {
+    FAIG.name: FAIG,
+    NO_ELIMINATION: FAIG,
+    **{each.name: each for each in (GoalDirected, InputIG, AbsoluteChange, RelativeChange, Taylor, Random, *_MATCHED)},
+}
+METHODS: dict[str, str] = {name: each.summary for name, each in _CLASSES.items()} | {
+    NO_ELIMINATION: "FAIG's magnitudes for one degradation alone, nothing subtracted"
+}
+CONTROLS = tuple(control.name for control in (*_UNGUIDED, *_MATCHED))
 """The methods that look at no image."""
 
 
@@ -46,11 +46,10 @@ def attribute_with(
     pair: ModelPair,
     images: Images,
     degradations: Degradations,
+    settings: AttributeSettings | None = None,
     *,
-    path_settings: dict[str, Any] | None = None,
     progress: Progress = SILENT,
-    runner: Runner = IN_ORDER,
-    **conditions: Any,
+    store: Store = NOTHING_KEPT,
 ) -> dict[str, Attribution]:
     """Run several methods; FAIG with and without elimination share one pass.
 
@@ -59,40 +58,34 @@ def attribute_with(
         pair: Baseline and target.
         images: HR images.
         degradations: What to find filters for.
-        path_settings: ``objective``, ``quadrature``, ``contrast`` for the methods on the parameter path.
+        settings: For all methods; each takes those that mean something to it.
         progress: Where bars go.
-        runner: Who computes; by default this process alone.
-        **conditions: ``protocol``, ``precision``, ``seed``, ``memory`` for all.
+        store: Keeps and shares measurements; by default this process computes them and keeps nothing.
 
     Returns:
         Name → attribution, in the order of ``names``. Matched random filters match the first method that looks at
         images; without one, they match FAIG, which is then computed.
 
     Raises:
-        UsageError: An unknown method, or no method.
+        UsageError: An unknown method, no method, or a setting that none of the methods takes.
     """
     names, inputs = known_methods(names), list(parse_degradations(degradations))
-    path = path_settings or {}
-    how: dict[str, Any] = {"progress": progress, "runner": runner}
-    found: dict[str, Attribution] = {}
-    matched = any(control.name in names for control in _MATCHED)
-    guides = [name for name in names if name not in CONTROLS] or ([FAIG.name] if matched else [])
+    settings = settings or AttributeSettings()
+    refuse_idle(settings, names)
+    guides = _guides(names)
     images = as_samples(images, progress.note) if guides else []  # once: they may be a generator
+    how: dict[str, Any] = {"progress": progress, "store": store}
+    found: dict[str, Attribution] = {}
     if FAIG.name in {*names, *guides}:
         refuse_clean_alone(inputs)
     if {FAIG.name, NO_ELIMINATION} & {*names, *guides}:
-        both = FAIG(pair, **path, **conditions).attribute_both(images, inputs, **how)
+        both = FAIG(pair, _own(settings, FAIG)).attribute_both(images, inputs, **how)
         found[FAIG.name], found[NO_ELIMINATION] = both
-    if Taylor.name in names:
-        shared = {key: value for key, value in path.items() if key != "quadrature"}
-        found[Taylor.name] = Taylor(pair, **shared, **conditions).attribute(images, inputs, **how)
-    if GoalDirected.name in names:
-        found[GoalDirected.name] = GoalDirected(pair, **conditions).attribute(images, inputs, **how)
-    if InputIG.name in names:
-        own = {key: value for key, value in path.items() if isinstance(value, Quadrature)}
-        found[InputIG.name] = InputIG(pair, **own, **conditions).attribute(images, inputs, **how)
+    for method in (Taylor, GoalDirected, InputIG):
+        if method.name in names:
+            found[method.name] = method(pair, _own(settings, method)).attribute(images, inputs, **how)
     guide = found[guides[0]] if guides else None
-    found |= image_free(names, pair, inputs, guide, **conditions)
+    found |= image_free(names, pair, inputs, guide, settings)
     return {name: found[name] for name in names}
 
 
@@ -111,20 +104,65 @@ def known_methods(names: str | Iterable[str]) -> list[str]:
     return wanted
 
 
+def refuse_idle(settings: AttributeSettings, names: Sequence[str]) -> None:
+    """Refuse a changed setting that means nothing to any of the methods.
+
+    Raises:
+        UsageError: With the methods, the setting, and the methods that take it.
+    """
+    if idle := _idle(settings, names):
+        setting = min(idle)
+        takers = [name for name, each in _CLASSES.items() if setting not in each.idle(settings)]
+        raise UsageError(
+            f"--{setting} {getattr(settings, setting)} means nothing to {', '.join(names)}. Leave it out, or add a "
+            f"method that takes it: {', '.join(takers)}."
+        )
+
+
+def taken_by(settings: AttributeSettings, names: Sequence[str]) -> AttributeSettings:
+    """Return the settings without those that mean nothing to any of the methods."""
+    return settings.only(settings.changed() - _idle(settings, names))
+
+
 def image_free(
-    names: Sequence[str], pair: ModelPair, degradations: Sequence[str], guide: Attribution | None, **conditions: Any
+    names: Sequence[str],
+    pair: ModelPair,
+    degradations: Sequence[str],
+    guide: Attribution | None,
+    settings: AttributeSettings,
 ) -> dict[str, Attribution]:
     """Run those of the named methods that look at no image.
 
     Args:
-        names: Of methods; all others are passed over.
+        names: Names of methods; all others are passed over.
         pair: Baseline and target.
         degradations: What to find filters for.
         guide: The ranking that matched random filters match.
-        **conditions: As for :func:`attribute_with`.
+        settings: For all methods; each takes those that mean something to it.
     """
-    found = {each.name: each(pair, **conditions).attribute([], degradations) for each in _ALONE if each.name in names}
-    if guide is not None:
-        chosen = [each for each in _MATCHED if each.name in names]
-        found |= {each.name: each(pair, like=guide, **conditions).attribute([], degradations) for each in chosen}
+    found: dict[str, Attribution] = {}
+    for each in _UNGUIDED:
+        if each.name in names:
+            found[each.name] = each(pair, _own(settings, each)).attribute([], degradations)
+    for matched in _MATCHED if guide is not None else ():
+        if matched.name in names:
+            assert guide is not None
+            found[matched.name] = matched(pair, _own(settings, matched), like=guide).attribute([], degradations)
     return found
+
+
+def _idle(settings: AttributeSettings, names: Sequence[str]) -> set[str]:
+    idle = settings.changed()
+    for name in (*names, *_guides(names)):
+        idle &= _CLASSES[name].idle(settings)
+    return idle
+
+
+def _guides(names: Sequence[str]) -> list[str]:
+    """Return the named methods that look at images; FAIG where random filters have no other ranking to match."""
+    guides = [name for name in names if name not in CONTROLS]
+    return guides or ([FAIG.name] if any(each.name in names for each in _MATCHED) else [])
+
+
+def _own(settings: AttributeSettings, method: type[Method]) -> AttributeSettings:
+    return settings.only(settings.changed() - method.idle(settings))

@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Integrals over straight paths: through parameter space (FAIG) and through input space (IG)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from filterlens.attribution.adaptive import Adaptive, Array, kernel_weights, next_node, piecewise_errors
 from filterlens.attribution.engine import Engine, Loss
-from filterlens.attribution.quadrature import Quadrature
+from filterlens.attribution.quadrature import (
+    Adaptive,
+    Array,
+    Quadrature,
+    kernel_weights,
+    next_node,
+    piecewise_errors,
+)
 from filterlens.errors import FilterlensError
 from filterlens.execution.hardware import widened
+from filterlens.pair import ModelPair
 from filterlens.pixels import require_finite
+from filterlens.work.store import Step
 
-Step = Callable[[], None]
 PLACES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)  # on the path, where the rounding of a precision is looked at
 TOP = 0.01  # the share of the filters whose set must stand
 
@@ -53,22 +60,17 @@ def over_parameters(
         step: Called after every node (progress).
     """
     pair = engine.pair
-    ends = [end_loss(engine, role, inputs, reference, loss) for role in ("baseline", "target")]
-
-    def at(alpha: float) -> tuple[Tensor, Tensor]:
-        result = engine.loss_and_gradient(pair.at(alpha), inputs, reference, loss)
-        values.append(result[0])
-        step()
-        return result
-
+    baseline, target = (end_loss(engine, role, inputs, reference, loss) for role in ("baseline", "target"))
+    integral = _AdaptiveIntegral(rule, pair, (baseline, target)) if isinstance(rule, Adaptive) else _FixedIntegral(rule)
     values: list[Tensor] = []
-    if isinstance(rule, Adaptive):
-        integrated, nodes, change = _Refinement(engine, at, ends, rule).run()
-    else:
-        integrated = _weighted_sum(lambda alpha: at(alpha)[1], rule)
-        nodes, change = rule.nodes, None
+    for alpha in integral.nodes():
+        value, gradient = engine.loss_and_gradient(pair.at(alpha), inputs, reference, loss)
+        values.append(value)
+        integral.add(alpha, value, gradient)
+        step()
     _require_finite_losses(values, "from baseline to target")
-    return PathIntegral(integrated.mul_(pair.change), float(ends[1]), float(ends[0]), nodes, change)
+    contributions = integral.total().mul_(pair.change)
+    return PathIntegral(contributions, float(target), float(baseline), len(values), integral.change)
 
 
 def end_loss(engine: Engine, role: str, inputs: Tensor, reference: Tensor, loss: Loss) -> Tensor:
@@ -93,17 +95,16 @@ def over_inputs(engine: Engine, start: Tensor, end: Tensor, loss: Loss, rule: Qu
     scale = engine.pair.scale
     nothing = start.new_zeros(()).expand(*start.shape[:-2], start.shape[-2] * scale, start.shape[-1] * scale)
 
-    def gradient_at(alpha: float) -> Tensor:
-        inputs = start + alpha * (end - start)
-        value, gradient = engine.loss_and_gradient(engine.pair.target, inputs, nothing, loss)
-        values.append(value)
-        step()
-        return gradient
-
+    integral = _FixedIntegral(rule)
     values: list[Tensor] = []
-    total = _weighted_sum(gradient_at, rule)
+    for alpha in integral.nodes():
+        between = start + alpha * (end - start)
+        value, gradient = engine.loss_and_gradient(engine.pair.target, between, nothing, loss)
+        values.append(value)
+        integral.add(alpha, value, gradient)
+        step()
     _require_finite_losses(values, "from the clean to the degraded input")
-    return total
+    return integral.total()
 
 
 def rounding_on_path(engine: Engine, exact: Engine, inputs: Tensor, reference: Tensor, loss: Loss) -> float:
@@ -133,16 +134,6 @@ def _span(losses: Array) -> float:
     return float(max(losses.max() - losses.min(), 0.1 * losses.max()))
 
 
-def _weighted_sum(gradient_at: Callable[[float], Tensor], rule: Quadrature) -> Tensor:
-    """Return Σ w_k g(α_k), accumulated in the gradients' own type."""
-    total: Tensor | None = None
-    for alpha, weight in rule:
-        part = gradient_at(alpha)
-        total = part.mul_(weight) if total is None else total.add_(part, alpha=weight)
-    assert total is not None
-    return total
-
-
 def top_filters(magnitudes: Tensor) -> Tensor:
     """Return the mask ``(filters,)`` of the top 1 % (at least one filter)."""
     mask = torch.zeros_like(magnitudes, dtype=torch.bool)
@@ -150,54 +141,86 @@ def top_filters(magnitudes: Tensor) -> Tensor:
     return mask
 
 
-@dataclass
-class _Refinement:
-    """The adaptive integral of one input while it grows."""
+class _FixedIntegral:
+    """Σ w_k g(α_k) over the nodes of a rule, accumulated in the gradients' own type."""
 
-    engine: Engine
-    at: Callable[[float], tuple[Tensor, Tensor]]
-    ends: list[Tensor]
-    rule: Adaptive
-    nodes: list[float] = field(default_factory=list)
-    losses: list[Tensor] = field(default_factory=list)
-    slopes: list[Tensor] = field(default_factory=list)
-    gradients: list[Tensor] = field(default_factory=list)
+    change: float | None = None
 
-    def run(self) -> tuple[Tensor, int, float]:
-        for alpha in self.rule.start():
-            self._add(alpha)
-        top, change = self._top(self._integral()), 1.0
-        while change > self.rule.tolerance or not self._is_complete():
-            if len(self.nodes) == self.rule.most:
-                break
-            self._add(next_node(*self._known()))
-            before, top = top, self._top(self._integral())
+    def __init__(self, rule: Quadrature) -> None:
+        self._rule = rule
+        self._weight = 0.0
+        self._total: Tensor | None = None
+
+    def nodes(self) -> Iterator[float]:
+        """Yield every node; what is found there is added before the next one."""
+        for alpha, weight in self._rule:
+            self._weight = weight
+            yield alpha
+
+    def add(self, alpha: float, loss: Tensor, gradient: Tensor) -> None:
+        """Take loss and gradient at a node; the gradient is written over."""
+        if self._total is None:
+            self._total = gradient.mul_(self._weight)
+        else:
+            self._total.add_(gradient, alpha=self._weight)
+
+    def total(self) -> Tensor:
+        """Return the integral."""
+        assert self._total is not None
+        return self._total
+
+
+class _AdaptiveIntegral:
+    """The integral of one input while nodes are added to it.
+
+    Args:
+        rule: When to stop.
+        pair: Baseline and target.
+        ends: L at the two.
+    """
+
+    def __init__(self, rule: Adaptive, pair: ModelPair, ends: tuple[Tensor, Tensor]) -> None:
+        self.rule, self.pair, self.ends = rule, pair, ends
+        self.change: float | None = 1.0
+        self._alphas: list[float] = []
+        self._losses: list[Tensor] = []
+        self._slopes: list[Tensor] = []
+        self._gradients: list[Tensor] = []
+
+    def nodes(self) -> Iterator[float]:
+        """Yield every node; what is found there is added before the next one."""
+        yield from self.rule.start()
+        top, change = self._top(), 1.0
+        while (change > self.rule.tolerance or not self._is_complete()) and len(self._alphas) < self.rule.most:
+            yield next_node(*self._known())
+            before, top = top, self._top()
             change = 1 - float((before & top).sum() / top.sum())
-        return self._integral(), len(self.nodes), change
+        self.change = change
 
-    def _add(self, alpha: float) -> None:
-        loss, gradient = self.at(alpha)
-        self.nodes.append(alpha)
-        self.losses.append(loss)
-        self.slopes.append(torch.dot(widened(gradient), widened(self.engine.pair.change)))
-        self.gradients.append(gradient)
+    def add(self, alpha: float, loss: Tensor, gradient: Tensor) -> None:
+        """Take loss and gradient at a node."""
+        self._alphas.append(alpha)
+        self._losses.append(loss)
+        self._slopes.append(torch.dot(widened(gradient), widened(self.pair.change)))
+        self._gradients.append(gradient)
 
-    def _integral(self) -> Tensor:
-        total = torch.zeros_like(self.gradients[0])
-        for weight, gradient in zip(kernel_weights(np.array(self.nodes)), self.gradients, strict=True):
+    def total(self) -> Tensor:
+        """Return the integral as far as it is known."""
+        total = torch.zeros_like(self._gradients[0])
+        for weight, gradient in zip(kernel_weights(np.array(self._alphas)), self._gradients, strict=True):
             total.add_(gradient, alpha=float(weight))
         return total
 
-    def _top(self, integral: Tensor) -> Tensor:
-        return top_filters(self.engine.pair.pool((integral * self.engine.pair.change).abs()))
+    def _top(self) -> Tensor:
+        return top_filters(self.pair.pool((self.total() * self.pair.change).abs()))
 
     def _known(self) -> tuple[Array, Array, Array]:
         """Return nodes in ascending order, dL/dα there, and L at 0, at them and at 1; waits for the device once."""
-        order = np.argsort(self.nodes)
-        slopes = torch.stack(self.slopes).cpu().numpy()[order]
-        losses = torch.stack([*self.losses, *self.ends]).cpu().numpy()
+        order = np.argsort(self._alphas)
+        slopes = torch.stack(self._slopes).cpu().numpy()[order]
+        losses = torch.stack([*self._losses, *self.ends]).cpu().numpy()
         between = losses[:-2][order]
-        return np.array(self.nodes)[order], slopes, np.concatenate((losses[-2:-1], between, losses[-1:]))
+        return np.array(self._alphas)[order], slopes, np.concatenate((losses[-2:-1], between, losses[-1:]))
 
     def _is_complete(self) -> bool:
         """Whether the errors of all pieces, none cancelling another, are small against the losses' span."""

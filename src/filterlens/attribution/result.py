@@ -4,24 +4,25 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from torch import Tensor
 
-from filterlens.attribution.score_header import ScoreHeader
 from filterlens.degradations import Degradation
 from filterlens.errors import FilterlensError, unknown
 from filterlens.files import write_text
-from filterlens.filters import FilterSpace, Selection, check_scores, ranking
+from filterlens.filters import FilterLayer, FilterSpace, Selection, check_scores, ranking
 from filterlens.run.rows import write_rows
 from filterlens.run.tables import RankedFilter
 from filterlens.tensors import HEADER, damaged, read_tensors, write_tensors
 from filterlens.version import __version__
 
 _KIND, _REMEDY = "score file", "Run `filterlens attribute` again."
+_Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 @dataclass(frozen=True)
@@ -163,12 +164,12 @@ def load_attributions(path: Path | str) -> dict[str, Attribution]:
         raise FilterlensError(f"Scores '{path}' do not exist. `filterlens attribute` writes them.")
     tensors, header = read_tensors(path, _KIND, _REMEDY)
     try:
-        return _attributions(ScoreHeader.model_validate(header), tensors)
+        return _attributions(_Header.model_validate(header), tensors)
     except (ValidationError, ValueError, FilterlensError) as error:
         raise damaged(path, _KIND, error, _REMEDY) from error
 
 
-def _attributions(header: ScoreHeader, tensors: Mapping[str, Tensor]) -> dict[str, Attribution]:
+def _attributions(header: "_Header", tensors: Mapping[str, Tensor]) -> dict[str, Attribution]:
     """Join header and arrays; a ValueError or FilterlensError says what does not fit."""
     space = header.space()
     wanted = {f"{method}/{name}" for method, facts in header.methods.items() for name in facts.degradations}
@@ -198,3 +199,61 @@ def as_scores(values: Tensor, like: torch.dtype) -> Tensor:
             "two checkpoints belong together."
         )
     return values.to("cpu", like)
+
+
+class _Part(BaseModel):
+    """What a newer version adds is passed over; a text is no number."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _LayerFacts(_Part):
+    """One layer of a score file's header; see :class:`filterlens.filters.FilterLayer`."""
+
+    name: str
+    out_channels: _Count
+    in_channels: _Count
+    kernel: Annotated[tuple[_Count, ...], Field(strict=False)]  # JSON has lists alone
+    offset: Annotated[int, Field(ge=0)]
+    row: bool = False
+
+
+class _CompletenessFacts(_Part):
+    """One entry; see :class:`filterlens.attribution.result.Completeness`."""
+
+    image: str
+    degradation: str
+    attributed: FiniteFloat
+    loss_target: FiniteFloat
+    loss_baseline: FiniteFloat
+    nodes: Annotated[int, Field(ge=0)] = 0
+    change: FiniteFloat | None = None
+
+
+class _MethodFacts(_Part):
+    """What belongs to the scores of one method."""
+
+    degradations: list[str]
+    settings: dict[str, Any]
+    completeness: list[_CompletenessFacts]
+
+
+class _Header(_Part):
+    """The header of a score file, checked before anything in it is believed."""
+
+    layers: Annotated[list[_LayerFacts], Field(min_length=1)]
+    methods: Annotated[dict[str, _MethodFacts], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_one_network(self) -> "_Header":
+        names = [layer.name for layer in self.layers]
+        if len(set(names)) < len(names):
+            raise ValueError("a layer is named twice")
+        ends = accumulate((layer.out_channels * layer.in_channels for layer in self.layers), initial=0)
+        if [layer.offset for layer in self.layers] != [start for start, _ in pairwise(ends)]:
+            raise ValueError("the filters of the layers do not follow one another")
+        return self
+
+    def space(self) -> FilterSpace:
+        """Return the filters that the scores are of."""
+        return FilterSpace.of_layers(FilterLayer(**layer.model_dump()) for layer in self.layers)

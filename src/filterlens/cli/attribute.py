@@ -11,6 +11,7 @@ from filterlens.cli.console import Terminal, result
 
 
 def attribute(
+    context: typer.Context,
     images: options.ImagesOption,
     degradation: options.Degradations,
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.", show_default=False)],
@@ -29,34 +30,6 @@ def attribute(
             show_default="faig",
         ),
     ] = None,
-    protocol: Annotated[
-        str, typer.Option("--protocol", help="default, or reference: the reference implementation's choices exactly.")
-    ] = "default",
-    objective: Annotated[
-        str, typer.Option("--objective", help="Distance to what is attributed: truth (the paper), target or baseline.")
-    ] = "truth",
-    contrast: Annotated[
-        str,
-        typer.Option("--contrast", help="With three or more degradations: against the mean or the max of the others."),
-    ] = "mean",
-    quadrature: Annotated[
-        str | None,
-        typer.Option(
-            "--quadrature",
-            help="adaptive (as many nodes as each image needs), gauss-legendre, midpoint, trapezoid, left or right.",
-            show_default="adaptive",
-        ),
-    ] = None,
-    nodes: Annotated[
-        int | None,
-        typer.Option("--nodes", help="A fixed number of gradients per image and degradation.", show_default=False),
-    ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            "--tolerance", help="Add nodes until errors are below this share of the change.", show_default="0.01"
-        ),
-    ] = None,
     allow_small: Annotated[
         bool, typer.Option("--allow-small", help="Accept images smaller than the network's receptive field.")
     ] = False,
@@ -64,10 +37,7 @@ def attribute(
     force: Annotated[
         bool, typer.Option("--force", help="Replace another ranking in the run folder, and what was made from it.")
     ] = False,
-    seed: options.Seed = 0,
-    memory: options.Memory = None,
     device: options.Device = "auto",
-    precision: options.PrecisionOption = "auto",
     json: options.Json = False,
 ) -> None:
     """Rank every filter of a network for each degradation.
@@ -80,38 +50,24 @@ def attribute(
     the job), which run.json says, and the exit code is 1. Several processes or machines that see the same folder:
     `torchrun --nproc-per-node 2 -m filterlens attribute …`.
     """
-    from filterlens.arguments import real_number, seed_number
-    from filterlens.attribution.methods import METHODS, known_methods
-    from filterlens.attribution.protocol import protocol_named
-    from filterlens.attribution.rules import rule_from
+    from filterlens.attribution.methods import METHODS, known_methods, refuse_idle
     from filterlens.degradations import parse_degradations
     from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.attribute import attribute_to_folder
     from filterlens.jobs.pairs import open_pair
-    from filterlens.jobs.processes import processes_of_this_job
+    from filterlens.work.processes import processes_of_this_job
 
-    parse_degradations(degradation)  # a typo fails before anything is loaded
+    wanted = list(parse_degradations(degradation).values())  # a mistake is told before anything is loaded
     methods = list(METHODS) if method and "all" in method else known_methods(method or ["faig"])
-    seed_number(seed)
-    if memory is not None:
-        real_number(memory, "memory in GiB", above=0)
-    usual = protocol_named(protocol).parameter_quadrature
-    given = any(setting is not None for setting in (quadrature, nodes, tolerance))
-    rule = rule_from(quadrature, nodes, tolerance, usual) if given else None
+    refuse_idle(context.obj, methods)
     processes = processes_of_this_job()
     facts = attribute_to_folder(
         open_pair(pair, baseline, target, architecture=architecture, linear=linear).to(resolve_device(device)),
         images,
-        degradation,
+        wanted,
         output,
         methods=methods,
-        protocol=protocol,
-        objective=objective,
-        contrast=contrast,
-        quadrature=rule,
-        precision=precision,
-        seed=seed,
-        memory=memory,
+        settings=context.obj,
         allow_small=allow_small,
         strict=strict,
         force=force,

@@ -19,6 +19,7 @@ from filterlens.cli.data import data
 from filterlens.cli.degrade import degrade
 from filterlens.cli.demo import demo
 from filterlens.cli.mask import mask
+from filterlens.cli.options import takes
 from filterlens.cli.paper import paper
 from filterlens.cli.report import report
 from filterlens.cli.restore import restore
@@ -39,7 +40,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, attribute, mask, report, restore, degrade, classify, train, retrain, paper, app_command, schema):
+app.command(cls=takes("filterlens.attribution.settings:AttributeSettings"))(attribute)
+for command in (demo, mask, report, restore, degrade, classify, train, retrain, paper, app_command, schema):
     app.command()(command)
 app.add_typer(data, name="data")
 app.add_typer(adapter, name="adapter")

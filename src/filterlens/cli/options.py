@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands share, so that they are spelled and explained the same everywhere."""
+"""Options that several commands share, spelled and explained the same everywhere, and options from settings classes."""
 
+import inspect
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union, get_args, get_origin
 
 import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from filterlens.settings import Settings
 
 PairName = Annotated[
     str | None,
@@ -75,3 +83,71 @@ Scale = Annotated[int, typer.Option("--scale", help="Down-sampling factor: 1, 2,
 Resampler = Annotated[
     str, typer.Option("--resampler", help="bicubic (antialiased, as MATLAB's imresize) or bilinear (as the reference).")
 ]
+
+
+class SettingsCommand(TyperCommand):
+    """A command whose further options are the fields of a settings class; it finds the settings in ``context.obj``.
+
+    The class is imported when the command runs or explains itself, not when the others do.
+
+    Attributes:
+        place: Module and name of the class, ``package.module:Name``.
+    """
+
+    place: ClassVar[str]
+
+    @cached_property
+    def settings(self) -> "type[Settings]":
+        """The settings class."""
+        module, _, name = self.place.partition(":")
+        found: type[Settings] = getattr(import_module(module), name)
+        return found
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the command's own options, then those of the settings, then ``--help``."""
+        *own, explain = super().get_params(ctx)
+        return [*own, *self._options, explain]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Check the settings and run the command."""
+        given = {option.name: ctx.params.pop(option.name) for option in self._options}
+        ctx.obj = self.settings.of(given)
+        return super().invoke(ctx)
+
+    @cached_property
+    def _options(self) -> list[Any]:
+        """Let typer make an option of every field, as if they were arguments of a function."""
+        from filterlens.settings import Shown, meanings_of
+
+        def collect(**given: Any) -> None:
+            """Take what would be given."""
+
+        meanings = meanings_of(self.settings)[1]
+        parameters = []
+        for name, field in self.settings.model_fields.items():
+            shown = next(
+                (each.default for each in field.metadata if isinstance(each, Shown)), field.default is not None
+            )
+            option = typer.Option(f"--{name.replace('_', '-')}", help=meanings[name], show_default=shown)
+            annotation: Any = Annotated[_typed(field.annotation), option]
+            parameters.append(
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation)
+            )
+        collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        collect.__annotations__ = {each.name: each.annotation for each in parameters}
+        alone = typer.Typer(add_completion=False)
+        alone.command()(collect)
+        return [each for each in typer.main.get_command(alone).params if each.name in collect.__annotations__]
+
+
+def takes(place: str) -> type[SettingsCommand]:
+    """Return the kind of command that takes the settings of a class, ``package.module:Name``."""
+    return type("SettingsCommand", (SettingsCommand,), {"place": place})
+
+
+def _typed(annotation: Any) -> Any:
+    """Return the type of an option: of a field's type the part that a word on the command line can be."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    kinds = tuple(get_args(each)[0] if get_origin(each) is Annotated else each for each in kinds)
+    plain = next((each for each in kinds if each in (str, int, float, bool)), str)
+    return plain | None if type(None) in kinds else plain

@@ -61,11 +61,11 @@ def paper(
         return
     from filterlens.errors import FilterlensError
     from filterlens.execution.hardware import resolve_device
-    from filterlens.jobs.processes import processes_of_this_job
     from filterlens.paper.images import Library
     from filterlens.paper.laboratory import Laboratory
     from filterlens.paper.recipe import load_recipe, with_folders
     from filterlens.paper.run import chosen, run_experiments
+    from filterlens.work.processes import processes_of_this_job
 
     wanted = chosen(names)
     loaded = with_folders(load_recipe(recipe, targets=seeds), find, judge, training)

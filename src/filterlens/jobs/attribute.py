@@ -7,24 +7,23 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from filterlens.attribution.adaptive import Adaptive
-from filterlens.attribution.methods import attribute_with
-from filterlens.attribution.quadrature import Quadrature
+from filterlens.attribution.methods import attribute_with, known_methods, refuse_idle
 from filterlens.attribution.result import Attribution, save_attributions
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Images, Sample
 from filterlens.data.usable import readable
 from filterlens.degradations import parse_degradations
+from filterlens.degradations.pipeline import Degradations
 from filterlens.diagnosis.distribution import distribution
 from filterlens.errors import FilterlensError
 from filterlens.files import folder_lock, write_json
 from filterlens.jobs.pairs import describe_pair
-from filterlens.jobs.processes import Alone, Processes
-from filterlens.jobs.shared_runner import SharedRunner, identity_of
 from filterlens.models.complexity import receptive_field
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
@@ -44,6 +43,8 @@ from filterlens.run.folder import (
 from filterlens.run.rows import write_rows
 from filterlens.run.tables import SelectionShare
 from filterlens.version import __version__
+from filterlens.work.processes import Processes
+from filterlens.work.store import Store
 
 PERCENTS = (1.0, 3.0, 5.0, 10.0)
 ENOUGH = 48  # LR pixels of an image that no receptive field needs more of
@@ -53,17 +54,11 @@ SHOWN = 8  # names of weights without filters in one note
 def attribute_to_folder(
     pair: ModelPair,
     images: Images,
-    degradations: Sequence[str],
+    degradations: Degradations,
     output: Path,
     *,
     methods: Sequence[str] = ("faig",),
-    protocol: str = "default",
-    objective: str = "truth",
-    contrast: str = "mean",
-    quadrature: Quadrature | Adaptive | None = None,
-    precision: str = "auto",
-    seed: int = 0,
-    memory: float | None = None,
+    settings: AttributeSettings | None = None,
     allow_small: bool = False,
     strict: bool = False,
     force: bool = False,
@@ -74,18 +69,12 @@ def attribute_to_folder(
     """Rank every filter for each degradation and write the run folder.
 
     Args:
-        pair: Baseline and target, on the device that shall compute.
+        pair: Baseline and target, on the device that computes.
         images: HR images.
         degradations: What to find filters for.
         output: The run folder.
         methods: Names of methods; ``filters.csv`` holds the first one's ranking.
-        protocol: ``default`` or ``reference``.
-        objective: ``truth``, ``target`` or ``baseline``.
-        contrast: ``mean`` or ``max`` of the other degradations.
-        quadrature: None takes the protocol's.
-        precision: ``auto``, ``fp32`` or ``bf16``.
-        seed: Of noise and random methods.
-        memory: GiB that activations may take; None takes what the device can spare.
+        settings: How the methods rank.
         allow_small: Accept images smaller than the network's receptive field.
         strict: Let the first image that cannot be used end the job; else it is left out, and ``run.json`` says so.
         force: Replace the ranking in the folder, and what was made from it.
@@ -99,102 +88,72 @@ def attribute_to_folder(
     Raises:
         FilterlensError: No image can be used, or one cannot and ``strict`` is set; the folder cannot be written, or
             another job is at work there.
-        UsageError: An unknown method, degradation or setting; or the folder holds another ranking, or strangers' files.
+        UsageError: An unknown method, degradation or setting, or a setting that no method takes; or the folder holds
+            another ranking, or strangers' files.
     """
-    processes = processes or Alone()
+    methods, wanted, settings = (
+        known_methods(methods),
+        parse_degradations(degradations),
+        settings or AttributeSettings(),
+    )
+    refuse_idle(settings, methods)
     refuse_strangers(output)
-    held = folder_lock(output, "ranking") if processes.rank == 0 else contextlib.nullcontext()
-    with held:
-        return _attribute(
-            pair,
-            images,
-            list(parse_degradations(degradations)),
-            output,
-            methods=methods,
-            path_settings={"objective": objective, "contrast": contrast}
-            | ({} if quadrature is None else {"quadrature": quadrature}),
-            conditions={"protocol": protocol, "precision": precision, "seed": seed, "memory": memory},
-            allow_small=allow_small,
-            strict=strict,
-            force=force,
-            replace_other=replace_other,
-            processes=processes,
-            progress=progress if processes.rank == 0 else SILENT,
+    started = time.monotonic()
+    store = Store(output / PARTIAL, processes, progress)
+    with folder_lock(output, "ranking") if store.leads else contextlib.nullcontext():
+        field = None if allow_small else receptive_field(pair.network(pair.target))
+        check = partial(_check_size, field=field, scale=pair.scale)
+        usable = readable(images, store.progress, strict=strict, check=check)
+        made_of = _made_of(pair.identity, usable.samples, list(wanted), methods, settings.model_dump())
+        record, finished = open_run_folder(output, made_of, force=force, replace_other=replace_other)
+        if finished is not None:
+            store.progress.note(f"'{output}' holds this very ranking already; --force computes it again")
+            return finished
+        _note_doubts(pair, usable.described, field, store.progress)
+        found = attribute_with(
+            methods, pair, usable.samples, list(wanted.values()), settings, progress=store.progress, store=store
         )
+        facts = _facts(pair, list(found.values()), list(wanted), output, settings, store.processes.size) | {
+            "images": [image | _placed(image, output) for image in usable.described],
+            **usable.record,
+            "seconds": round(time.monotonic() - started, 2),
+            "made_of": made_of,
+        }
+        if store.leads:
+            record.remove(record.of_jobs(*RESULTS_OF))  # so that a new ranking never stands beside an old proof
+            with record.writing(SCORES, SCORES_AS_TEXT, FILTERS, DISTRIBUTION, RUN):
+                _write(output, list(found.values()), facts)
+        store.clear()
+    return facts
 
 
-def _attribute(
+def _facts(
     pair: ModelPair,
-    images: Images,
+    found: Sequence[Attribution],
     names: Sequence[str],
     output: Path,
-    *,
-    methods: Sequence[str],
-    path_settings: dict[str, Any],
-    conditions: dict[str, Any],
-    allow_small: bool,
-    strict: bool,
-    force: bool,
-    replace_other: bool,
-    processes: Processes,
-    progress: Progress,
+    settings: AttributeSettings,
+    processes: int,
 ) -> dict[str, Any]:
-    started = time.monotonic()
-    leads = processes.rank == 0
-    field = None if allow_small else receptive_field(pair.network(pair.target))
-    usable = readable(images, progress, strict=strict, check=lambda image: _check_size(image, field, pair.scale))
-    samples, described = usable.samples, usable.described
-    network = identity_of(pair)
-    made_of = _made_of(network, samples, names, methods, path_settings, conditions)
-    record, finished = open_run_folder(output, made_of, force=force, replace_other=replace_other)
-    if finished is not None:
-        progress.note(f"'{output}' holds this very ranking already; --force computes it again")
-        return finished
-    if field is not None:
-        _note_small(described, field, pair.scale, progress)
-    if left_out := pair.space.left_out:
-        more = f" and {len(left_out) - SHOWN} more (run.json names them)" if len(left_out) > SHOWN else ""
-        progress.note(f"not attributed, since they are no filters: {', '.join(left_out[:SHOWN])}{more}")
-    runner = SharedRunner(output / PARTIAL, network, processes)
-    found = attribute_with(
-        methods,
-        pair,
-        samples,
-        names,
-        path_settings=path_settings,
-        progress=progress,
-        runner=runner,
-        **conditions,
-    )
-    first = next(iter(found.values()))
-    facts = provenance() | {
+    """Return what ``run.json`` says of pair, settings and completeness."""
+    first = found[0]
+    return provenance() | {
         "pair": describe_pair(pair, output),
         "settings": dict(first.settings)
         | {
-            "methods": list(found),
-            "degradations": names,
+            "methods": [each.method for each in found],
+            "degradations": list(names),
             "device": str(pair.device),
-            "objective": path_settings["objective"],
-            "processes": processes.size,
+            "objective": settings.objective,
+            "processes": processes,
             "threads": torch.get_num_threads(),
         },
-        "images": [image | _placed(image, output) for image in described],
-        **usable.record,
+        "images": [],
         "completeness": [
-            {"method": each.method, **asdict(entry), "gap": entry.gap}
-            for each in found.values()
-            for entry in each.completeness
+            {"method": each.method, **asdict(entry), "gap": entry.gap} for each in found for entry in each.completeness
         ],
         "completeness_gap": first.completeness_gap if first.completeness else None,
-        "seconds": round(time.monotonic() - started, 2),
-        "made_of": made_of,
     }
-    if leads:
-        record.remove(record.of_jobs(*RESULTS_OF))  # so that a new ranking never stands beside an old proof
-        with record.writing(SCORES, SCORES_AS_TEXT, FILTERS, DISTRIBUTION, RUN):
-            _write(output, list(found.values()), facts)
-    runner.close()
-    return facts
 
 
 def _write(output: Path, found: Sequence[Attribution], facts: dict[str, Any]) -> None:
@@ -232,14 +191,17 @@ def _check_size(image: dict[str, Any], field: int | None, scale: int) -> None:
         )
 
 
-def _note_small(described: Sequence[dict[str, Any]], field: int, scale: int, progress: Progress) -> None:
-    """Say which images hold less than the network could see."""
-    sides = [min(image["width"], image["height"]) // scale for image in described]
-    if small := [side for side in sides if side < field]:
+def _note_doubts(pair: ModelPair, described: Sequence[dict[str, Any]], field: int | None, progress: Progress) -> None:
+    """Say which images hold less than the network could see, and which weights are no filters."""
+    sides = [min(image["width"], image["height"]) // pair.scale for image in described]
+    if field is not None and (small := [side for side in sides if side < field]):
         progress.note(
             f"{len(small)} of {len(sides)} images are smaller than the network's receptive field of {field} LR pixels "
             f"(the smallest has {min(small)}): their borders count for more than those of large ones"
         )
+    if left_out := pair.space.left_out:
+        more = f" and {len(left_out) - SHOWN} more (run.json names them)" if len(left_out) > SHOWN else ""
+        progress.note(f"not attributed, since they are no filters: {', '.join(left_out[:SHOWN])}{more}")
 
 
 def _distribution(attributions: Iterable[Attribution]) -> Iterator[SelectionShare]:

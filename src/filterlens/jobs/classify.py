@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from filterlens.ahead import ahead
 from filterlens.attribution.result import Attribution, load_attributions
 from filterlens.data.images import read_image, to_float
 from filterlens.data.listing import find_images
@@ -31,6 +30,7 @@ from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import Record
 from filterlens.run.folder import SCORES, places_of, require_run
+from filterlens.work.ahead import ahead
 
 PERCENTS = (0.5, 1.0, 2.0, 3.0, 5.0)
 CACHE = "classify.safetensors"

@@ -4,6 +4,7 @@
 import time
 from pathlib import Path
 
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
 from filterlens.errors import UsageError
@@ -66,8 +67,7 @@ def run_demo(
         DEGRADATIONS,
         output,
         methods=METHODS,
-        precision=precision,
-        seed=seed,
+        settings=AttributeSettings.of({"precision": precision, "seed": seed}),
         replace_other=True,  # the demo's folder is the demo's
         progress=progress,
     )

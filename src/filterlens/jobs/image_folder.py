@@ -17,7 +17,6 @@ from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
-from filterlens.ahead import ahead
 from filterlens.data.listing import Listing, find_images, shown
 from filterlens.data.pictures import PNG, WRITTEN, Picture, write_picture
 from filterlens.data.usable import LeftOut, failure_of
@@ -25,6 +24,7 @@ from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import sha256_of
 from filterlens.progress import Bar, Progress
 from filterlens.record import Record, check_output_folder
+from filterlens.work.ahead import ahead
 
 Item = TypeVar("Item")
 

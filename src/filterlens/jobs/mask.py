@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor
 
+from filterlens.attribution.image_free import Random
 from filterlens.attribution.methods import CONTROLS, image_free
-from filterlens.attribution.protocol import protocol_named
-from filterlens.attribution.random import Random
 from filterlens.attribution.result import Attribution, load_attributions
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import center_crop, to_uint8, write_image
 from filterlens.data.samples import Images
 from filterlens.data.usable import readable
@@ -117,10 +117,11 @@ def _mask(run: Path, images: Images, settings: MaskSettings, pair: ModelPair, pr
     started = time.monotonic()
     facts = require_run(run)
     ranked = facts["settings"]
-    seed, protocol = ranked.get("seed", 0), protocol_named(ranked.get("protocol", "default"))
+    made_with = AttributeSettings.of({name: ranked[name] for name in ("seed", "protocol") if name in ranked}, str(run))
+    conventions = made_with.conventions
     record = run_record(run, "mask", [*TABLES, *_pictures_of(run)])
     record.check(TABLES)
-    found = _rankings(run, pair, seed, settings.controls)
+    found = _rankings(run, pair, made_with, settings.controls)
     usable = readable(images, progress, strict=settings.strict)
     _note_replaced(run, usable.described, progress)
     selections = {
@@ -137,9 +138,9 @@ def _mask(run: Path, images: Images, settings: MaskSettings, pair: ModelPair, pr
         selections,
         usable.samples,
         {name: Degradation.parse(name) for name in ranked["degradations"]} | {"clean": Degradation()},
-        resampler=protocol.resampler,
-        multiple=protocol.multiple,
-        seed=seed,
+        resampler=conventions.resampler,
+        multiple=conventions.multiple,
+        seed=made_with.seed,
         precision=resolve_precision(settings.precision, pair.device),
         keeper=keeper,
         progress=progress,
@@ -156,7 +157,7 @@ def _mask(run: Path, images: Images, settings: MaskSettings, pair: ModelPair, pr
             f"PSNR and SSIM: {specification(pair.scale)}; "
             "removal and preservation: squared distances of unrounded outputs, pooled over all images",
             "precision": settings.precision,
-            "seed": seed,
+            "seed": made_with.seed,
             "seconds": round(time.monotonic() - started, 2),
         },
         summarise_damage(damages),
@@ -172,7 +173,7 @@ def _mask(run: Path, images: Images, settings: MaskSettings, pair: ModelPair, pr
     return judging
 
 
-def _rankings(run: Path, pair: ModelPair, seed: int, controls: bool) -> dict[str, Attribution]:
+def _rankings(run: Path, pair: ModelPair, made_with: AttributeSettings, controls: bool) -> dict[str, Attribution]:
     """Return the run's rankings by method, and after them those of the controls."""
     found = load_attributions(run / SCORES)
     first = next(iter(found.values()))
@@ -182,7 +183,7 @@ def _rankings(run: Path, pair: ModelPair, seed: int, controls: bool) -> dict[str
         )
     if not controls:
         return found
-    found = image_free(CONTROLS, pair, first.degradations, first, seed=seed) | found
+    found = image_free(CONTROLS, pair, first.degradations, first, made_with) | found
     return dict(sorted(found.items(), key=lambda each: each[0] in CONTROLS))
 
 

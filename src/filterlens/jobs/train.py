@@ -11,7 +11,6 @@ from filterlens.data.listing import find_images
 from filterlens.errors import FilterlensError
 from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, write_json
-from filterlens.jobs.processes import processes_of_this_job
 from filterlens.jobs.training_folder import FRESH, NAMES, SETTINGS, place_of, record_of, take_place
 from filterlens.jobs.training_images import read_images, said_of
 from filterlens.models.checkpoints import load_network
@@ -21,6 +20,7 @@ from filterlens.record import check_output_folder
 from filterlens.run.folder import provenance
 from filterlens.training.recipe import Recipe, load_recipe
 from filterlens.training.trainer import check_baseline
+from filterlens.work.processes import processes_of_this_job
 
 HELD_OUT_EVERY = 20
 VALIDATION_IMAGES = 10

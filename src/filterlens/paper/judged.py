@@ -277,7 +277,7 @@ def judge(
             "qualities": [asdict(each) for each in qualities],
         }
 
-    results = laboratory.pieces.of(
+    results = laboratory.store.compute(
         "judge",
         items,
         lambda item: [item[0].identity, edits[item[0].seed], prints[item[2].name], *decisive],

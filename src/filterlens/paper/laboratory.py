@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What experiments share: pairs and their target models, images, attributions, and pieces of work that resume."""
+"""What experiments share: pairs and their target models, images, attributions, and a store of results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from filterlens.attribution.adaptive import Adaptive
-from filterlens.attribution.methods import attribute_with
+from filterlens.attribution.methods import attribute_with, taken_by
+from filterlens.attribution.quadrature import Adaptive
 from filterlens.attribution.result import Attribution
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.execution.hardware import resolve_precision
-from filterlens.jobs.processes import Alone, Processes
-from filterlens.jobs.shared_runner import SharedRunner, identity_of
 from filterlens.pair import ModelPair
 from filterlens.paper.images import Library
-from filterlens.paper.pieces import Pieces
 from filterlens.paper.settings import Common, ImageChoice
 from filterlens.paper.targets import target_files
 from filterlens.progress import SILENT, Progress
+from filterlens.work.processes import Alone, Processes
+from filterlens.work.store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Laboratory:
         self.device = device or torch.device("cpu")
         self.processes = processes or Alone()
         self.progress = progress if self.processes.rank == 0 else SILENT
-        self.pieces = Pieces(folder / "pieces", self.processes, self.progress)
+        self.store = Store(folder / "results", self.processes, self.progress)
         self.targets = cache(self._targets)
 
     @property
@@ -124,7 +124,7 @@ class Laboratory:
         return found
 
     def _model(self, name: str, seed: int, pair: ModelPair) -> TargetModel:
-        return TargetModel(name, seed, pair.to(self.device), identity_of(pair))
+        return TargetModel(name, seed, pair.to(self.device), pair.identity)
 
     def samples(self, wanted: ImageChoice) -> list[Sample]:
         """Return the images of a set; see :meth:`filterlens.paper.images.Library.samples`."""
@@ -149,10 +149,7 @@ class Laboratory:
         methods: Sequence[str],
         samples: Sequence[Sample],
         degradations: Sequence[str] | None = None,
-        *,
-        path_settings: Mapping[str, Any] | None = None,
-        seed: int | None = None,
-        precision: str | None = None,
+        **changes: Any,
     ) -> dict[str, Attribution]:
         """Rank the filters with several methods; what was measured before (also by other experiments) is not again.
 
@@ -161,22 +158,21 @@ class Laboratory:
             methods: Names of :data:`filterlens.attribution.methods.METHODS`.
             samples: HR images.
             degradations: Default: the common ones.
-            path_settings: ``objective``, ``quadrature``, ``contrast``.
-            seed: Of noise and random methods; default: the common one.
-            precision: Default: the common one.
+            **changes: Settings other than the common ones; see
+                :class:`filterlens.attribution.settings.AttributeSettings`.
         """
         return attribute_with(
             methods,
             model.pair,
             samples,
             degradations or self.common.degradations,
-            path_settings={"quadrature": Adaptive(self.common.tolerance)} | dict(path_settings or {}),
+            taken_by(self.settings(**changes), methods),
             progress=self.progress,
-            runner=self.runner(model),
-            seed=self.common.seed if seed is None else seed,
-            precision=precision or self.common.precision,
+            store=self.store,
         )
 
-    def runner(self, model: TargetModel) -> SharedRunner:
-        """Return who measures the units of a method for one target model: shared by processes, kept on disk."""
-        return SharedRunner(self.folder / "units", model.identity, self.processes)
+    def settings(self, **changes: Any) -> AttributeSettings:
+        """Return the common settings of attributions, some of them changed."""
+        common = self.common
+        usual = {"quadrature": Adaptive(common.tolerance), "seed": common.seed, "precision": common.precision}
+        return AttributeSettings.of(usual | changes)

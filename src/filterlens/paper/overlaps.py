@@ -197,7 +197,7 @@ def read_overlaps(
         how = asdict(reading) | {"precision": precision_on(reader.model.pair, reading)}
         return [reader.model.identity, sets[reader.model.seed], prints[sample.name], str(degradation), how, PATCH, seed]
 
-    found = laboratory.pieces.of(
+    found = laboratory.store.compute(
         "overlap",
         items,
         identity,

@@ -6,8 +6,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import spearmanr
 
-from filterlens.attribution.faig import FAIG
-from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.faig import FAIG, SquaredDistance
 from filterlens.attribution.per_sample import patch_magnitudes
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.data.samples import as_samples

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from filterlens.attribution.taylor import EndpointGradient
+from filterlens.attribution.faig import EndpointGradient
 from filterlens.degradations import Degradation
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import Verdict

@@ -39,7 +39,7 @@ def test_both_contrasts_from_one_measurement_are_those_of_the_method(laboratory,
     model = laboratory.target("tiny")
     mine = contrasts(laboratory, model, laboratory.finding, THREE)[name]
     settings = {"contrast": contrast}
-    theirs = laboratory.attribute(model, ["faig"], laboratory.finding, THREE, path_settings=settings)["faig"]
+    theirs = laboratory.attribute(model, ["faig"], laboratory.finding, THREE, **settings)["faig"]
     assert mine.degradations == theirs.degradations
     for kind in THREE:
         assert torch.equal(mine.of(kind), theirs.of(kind))

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from filterlens.filters import Selection
-from filterlens.jobs.shared_runner import identity_of
 from filterlens.metrics import psnr
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
@@ -77,7 +76,7 @@ def pairs(tmp_path_factory):
 
 
 def network_of(pairs, architecture, label):
-    models = [TargetModel(label, seed, pair, identity_of(pair)) for seed, pair in enumerate(pairs)]
+    models = [TargetModel(label, seed, pair, pair.identity) for seed, pair in enumerate(pairs)]
     options = TINY.get(architecture, {})
     return Network(label, f"{label} blur+noise", models, Branches.of(pairs[0], architecture, options), 1000.0)
 

@@ -7,7 +7,6 @@ import torch
 
 from filterlens.errors import FilterlensError
 from filterlens.execution.hardware import resolve_precision
-from filterlens.jobs.processes import Alone
 from filterlens.models.checkpoints import load_network
 from filterlens.paper.peers import networks
 from filterlens.paper.peers.alone import training_alone
@@ -17,6 +16,7 @@ from filterlens.paper.settings import ImageChoice
 from filterlens.training import trainer
 from filterlens.training.batches import Batches
 from filterlens.training.trainer import train
+from filterlens.work.processes import Alone
 from tests.paper.peers.small import SMALL
 
 ARMS = {arm.name: arm for arm in arms_of(SMALL)}
@@ -136,7 +136,7 @@ def test_a_training_that_fails_in_one_process_does_not_keep_the_others_waiting(m
     laboratory.processes = Together(0, counters, threading.Lock())
     with pytest.raises(FilterlensError, match="diverged"):
         trained(laboratory, ARMS["dan"], TASKS["DAN blur"])
-    assert counters["peers/1/finished"] == 1
+    assert counters["call 1/finished"] == 1
 
 
 def test_missing_images_say_what_they_are_needed_for(make_laboratory, tmp_path):

@@ -88,7 +88,7 @@ def rankings(laboratory: Laboratory, settings: GoalDirectedSettings, model: Targ
             precision=common.precision,
         )
         found[name] = method.attribute(
-            laboratory.finding, common.degradations, progress=laboratory.progress, runner=laboratory.runner(model)
+            laboratory.finding, common.degradations, progress=laboratory.progress, store=laboratory.store
         )
     return found
 

@@ -4,8 +4,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
+from filterlens.attribution.faig import EndpointGradient, Taylor
 from filterlens.attribution.result import Attribution
-from filterlens.attribution.taylor import EndpointGradient, Taylor
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE
 from filterlens.evaluation.statistics import over_seeds
 from filterlens.paper import drawing
@@ -78,7 +78,7 @@ def rankings(laboratory: Laboratory, model: TargetModel) -> Mapping[str, Attribu
     found = laboratory.attribute(model, named, laboratory.finding)
     for method in (EndpointGradient, Taylor):
         scored = method(model.pair, seed=common.seed, precision=common.precision).attribute_both(
-            laboratory.finding, common.degradations, progress=laboratory.progress, runner=laboratory.runner(model)
+            laboratory.finding, common.degradations, progress=laboratory.progress, store=laboratory.store
         )
         found |= {each.method: each for each in scored}
     return {name: found[name] for name in LABELS}

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trained networks of an arm in a setting: trained where they are missing, each by one process, and kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
 from filterlens.execution.hardware import resolve_precision
-from filterlens.jobs.processes import wait_until
-from filterlens.jobs.shared_runner import identity_of
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import images_text
@@ -17,6 +15,7 @@ from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.peers.alone import training_alone
 from filterlens.paper.peers.arms import Arm, Setting
 from filterlens.paper.peers.trainings import REMEDY, Training
+from filterlens.work.processes import in_turns
 
 
 def trained(laboratory: Laboratory, arm: Arm, setting: Setting) -> list[TargetModel]:
@@ -42,7 +41,8 @@ def prepare(laboratory: Laboratory, wanted: Sequence[tuple[Arm, Setting]]) -> No
     followers = {training.folder: training for training in every if not training.leads}
     read = cache(laboratory.training_images)
     for wave in (leaders, followers):  # the second starts from the baselines of the first
-        _in_turns(laboratory, list(wave.values()), lambda training: _train(training, read))
+        longest = sorted(wave.values(), key=lambda training: -training.arm.complexity.multiply_adds)
+        in_turns(laboratory.processes, longest, lambda taken: _train_missing(taken, read))
     for training in (*leaders.values(), *followers.values()):
         training.check()
 
@@ -53,19 +53,11 @@ def trainings_of(laboratory: Laboratory, arm: Arm, setting: Setting) -> list[Tra
     return [Training(laboratory, arm, setting, seed) for seed in range(seeds)]
 
 
-def _in_turns(laboratory: Laboratory, trainings: Sequence[Training], do: Callable[[Training], None]) -> None:
-    """Let every process take the next training that nobody took, the longest first, until all are done."""
-    processes = laboratory.processes
-    call = processes.add(f"peers/calls/{processes.rank}", 1)  # the same number in all processes
-    longest = sorted(trainings, key=lambda training: -training.arm.complexity.multiply_adds)
-    try:
-        while (turn := processes.add(f"peers/{call}/next", 1) - 1) < len(longest):
-            if not longest[turn].is_done:
-                laboratory.progress.note(f"{longest[turn].title} is not in '{longest[turn].folder}': training it")
-                do(longest[turn])
-    finally:  # the others do not wait for one that failed: they miss its networks, and say so
-        processes.add(f"peers/{call}/finished", 1)
-    wait_until(lambda: processes.add(f"peers/{call}/finished", 0) >= processes.size, lambda: None)
+def _train_missing(trainings: Iterable[Training], read: Callable[[], list[Tensor]]) -> None:
+    for training in trainings:
+        if not training.is_done:
+            training.laboratory.progress.note(f"{training.title} is not in '{training.folder}': training it")
+            _train(training, read)
 
 
 def _train(training: Training, read: Callable[[], list[Tensor]]) -> None:
@@ -101,4 +93,4 @@ def _model(training: Training) -> TargetModel:
     pair = ModelPair.load(*training.files)
     pair.name = training.title
     moved = pair.to(training.laboratory.device)
-    return TargetModel(f"{training.setting.name}, {training.arm.name}", training.seed, moved, identity_of(pair))
+    return TargetModel(f"{training.setting.name}, {training.arm.name}", training.seed, moved, pair.identity)

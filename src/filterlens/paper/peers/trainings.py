@@ -13,10 +13,10 @@ from filterlens.models.checkpoints import load_network
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.peers.arms import Arm, Setting, settings_of
 from filterlens.paper.peers.settings import PeerSettings
-from filterlens.paper.pieces import digest
 from filterlens.report.figures import safe_name
 from filterlens.training.checkpointing import is_log_line
 from filterlens.training.recipe import Recipe, validated
+from filterlens.work.store import digest
 
 BESIDE = ("name", "checkpoint_every", "validate_every")  # settings that do not decide the weights
 REMEDY = "Move it away, or give another --targets folder."

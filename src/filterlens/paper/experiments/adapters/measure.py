@@ -26,8 +26,8 @@ from filterlens.metrics import psnr
 from filterlens.pair import ModelPair
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.pieces import digest
 from filterlens.paper.settings import Percent, Positive, Settings
+from filterlens.work.store import digest
 
 ADDED, REMOVED, RETRAINED = "added", "removed", "retrained"
 CLEAN = "clean"
@@ -145,7 +145,7 @@ def measure(laboratory: Laboratory, settings: AdapterSettings, name: str) -> Ada
     """Make, weigh and judge all adapters of one pair."""
     judging = evenly(laboratory.judging(name), settings.judge_images)
     benches = [_bench(laboratory, settings, model) for model in laboratory.targets(name)]
-    weighed = laboratory.pieces.of(
+    weighed = laboratory.store.compute(
         "adapter-files", benches, lambda bench: bench.identity, Bench.sizes, title=lambda bench: bench.model.pair.name
     )
     psnr, trained = _judged(laboratory, benches, judging), _retrained(laboratory, settings, benches, judging)
@@ -307,7 +307,7 @@ def _bench(laboratory: Laboratory, settings: AdapterSettings, model: TargetModel
 def _judged(
     laboratory: Laboratory, benches: Sequence[Bench], judging: Sequence[Sample]
 ) -> dict[tuple[Network, str], Array]:
-    values = laboratory.pieces.of(
+    values = laboratory.store.compute(
         "adapters",
         [(bench, sample) for bench in benches for sample in judging],
         lambda item: [item[0].identity, item[1].fingerprint(), _conditions(laboratory)],
@@ -343,7 +343,7 @@ def _retrained(
         return Training(laboratory, bench, place, how, samples, judging)
 
     trainings = [training(place, bench) for place in places for bench in benches]
-    found = laboratory.pieces.of(
+    found = laboratory.store.compute(
         "adapters-retrained",
         trainings,
         lambda training: training.identity,

@@ -13,23 +13,22 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from filterlens.attribution.adaptive import Adaptive
+from filterlens.attribution.quadrature import Adaptive
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
 from filterlens.degradations.randomness import derive_seed
 from filterlens.filters import Selection
-from filterlens.jobs.shared_runner import identity_of
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.images import evenly, squares
 from filterlens.paper.judged import Judged, View, judge
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.pieces import digest
 from filterlens.paper.targets import target_recipe, train_once
 from filterlens.run.tables import Edit
 from filterlens.settings import Percent, Positive, Settings
 from filterlens.training.recipe import Recipe
+from filterlens.work.store import digest
 
 FINE_TUNED, INDEPENDENT, RANDOM, ZERO = "fine-tuned-from", "independent", "random-weights", "zero-weights"
 LABELS = {
@@ -89,9 +88,9 @@ def trials_of(laboratory: Laboratory, settings: BaselineSettings, name: str) -> 
     for model in laboratory.targets(name):
         points = start_points(laboratory, model, independent=independent)
         found = {
-            point: laboratory.attribute(
-                with_limit(start, settings.most_nodes), ["faig"], finding, path_settings={"quadrature": rule}
-            )["faig"]
+            point: laboratory.attribute(with_limit(start, settings.most_nodes), ["faig"], finding, quadrature=rule)[
+                "faig"
+            ]
             for point, start in points.items()
         }
         found[CONTROL] = laboratory.attribute(model, ["random"], laboratory.finding[:1])["random"]
@@ -125,7 +124,7 @@ def start_points(laboratory: Laboratory, model: TargetModel, *, independent: Pat
     points = {FINE_TUNED: model}
     for name, network in networks.items():
         other = ModelPair(network.cpu(), target, scale=pair.scale, name=f"{model.name}, {LABELS[name]}")
-        points[name] = replace(model, pair=other.to(pair.device), identity=identity_of(other))
+        points[name] = replace(model, pair=other.to(pair.device), identity=other.identity)
     return points
 
 

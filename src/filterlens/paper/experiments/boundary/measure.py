@@ -210,7 +210,7 @@ def _measured(
         model = models[item[0]][0]
         return f"{model.name}, {model.seed}, {samples[item[1]].name}, {item[2]}"
 
-    rows = laboratory.pieces.of("boundary", items, identity, compute, title=title)
+    rows = laboratory.store.compute("boundary", items, identity, compute, title=title)
     table = np.array(rows, dtype=np.float64).reshape(len(models), len(samples), len(inputs), -1)
     return Cases(tuple(inputs), table[..., 0], table[..., 1], table[..., 2], table[..., 3:])
 

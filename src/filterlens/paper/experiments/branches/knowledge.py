@@ -90,7 +90,7 @@ def kernel_codes(
     tests = tuple(test for test in setting.tests if Degradation.parse(test).blur is not None)
     trained_on = [text for text, _ in setting.degradations]
     prints = [sample.fingerprint() for sample in samples]
-    results = laboratory.pieces.of(
+    results = laboratory.store.compute(
         "branches-codes",
         models,
         lambda model: [model.identity, tests, trained_on, prints, laboratory.common.seed],
@@ -241,7 +241,7 @@ def probed(
         right = probe.answer(wanted.flatten(0, 2)).view(wanted.shape[:3]) == labels[:1]
         return [float(each) for each in right.double().mean((1, 2))]
 
-    results = laboratory.pieces.of(
+    results = laboratory.store.compute(
         "branches-probe",
         encoders,
         lambda item: [*fixed, _hash(item[1])],

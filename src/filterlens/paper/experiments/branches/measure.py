@@ -243,7 +243,7 @@ def _qualities(
                 found[:, image, number] = [float(psnr(restored, truth, crop=scale, channel=each)) for each in CHANNELS]
         return found.tolist()
 
-    values = laboratory.pieces.of(
+    values = laboratory.store.compute(
         "branches",
         candidates,
         lambda candidate: [candidate.identity, candidate.setting.tests, prints, scale, seed],

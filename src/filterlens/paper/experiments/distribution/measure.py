@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from filterlens.attribution.adaptive import Adaptive
-from filterlens.attribution.discriminate import discriminate
-from filterlens.attribution.faig import FAIG
+from filterlens.attribution.faig import FAIG, discriminate
 from filterlens.degradations import Degradation
 from filterlens.diagnosis.distribution import Uniformity, depth_estimate, uniformity
 from filterlens.evaluation.statistics import LEVEL, Array, Estimate, draw_counts, over_seeds, standard_deviation
@@ -148,12 +146,10 @@ def image_scores(laboratory: Laboratory, model: TargetModel) -> Tensor:
 
     With a single degradation it is discriminated against the clean input, as FAIG does.
     """
-    common, wanted = laboratory.common, laboratory.common.degradations
+    wanted = laboratory.common.degradations
     kinds = [Degradation.parse(name) for name in (wanted if len(wanted) > 1 else (*wanted, "clean"))]
-    method = FAIG(
-        model.pair, quadrature=Adaptive(common.tolerance), seed=common.seed, precision=common.precision
-    )  # as the laboratory attributes, so that the measurements are shared
-    measured = method.measure_images(laboratory.finding, kinds, SILENT, laboratory.runner(model))
+    method = FAIG(model.pair, laboratory.settings())  # as it attributes, so that the measurements are shared
+    measured = method.measure_images(laboratory.finding, kinds, SILENT, laboratory.store)
     rows = [discriminate(torch.stack([each.magnitudes for each in image])) for image in measured]
     return torch.stack(rows)[:, : len(wanted)]
 

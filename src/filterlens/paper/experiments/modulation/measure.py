@@ -20,8 +20,8 @@ from filterlens.evaluation.modulation import (
 )
 from filterlens.evaluation.statistics import Array, Estimate, bootstrap_mean, draw_counts
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.pieces import digest
 from filterlens.paper.settings import Percent, Positive, Settings
+from filterlens.work.store import digest
 
 ALL_WEIGHTS, BLEND = "all weights (DNI)", "output blending"
 QUANTITIES = ("psnr", "to_baseline", "to_target", "scale")  # of a knob on an image
@@ -182,7 +182,7 @@ def dial(
         measured = measure_knobs(model.pair, knobs, sample, kinds, grid, seed=seed, precision=precision)
         return [[getattr(each, quantity) for quantity in QUANTITIES] for each in measured]
 
-    results = laboratory.pieces.of(
+    results = laboratory.store.compute(
         "modulation",
         samples,
         lambda sample: [model.identity, wanted, sample.fingerprint(), grid, precision, seed],

@@ -24,11 +24,11 @@ from filterlens.filters import Selection
 from filterlens.paper.experiment import above
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.pieces import digest
 from filterlens.paper.settings import Percent, Positive, Settings
 from filterlens.report.labels import function_of, method_label
 from filterlens.training.loop import DivergedError
 from filterlens.training.validation import psnr_per_degradation
+from filterlens.work.store import digest
 
 POINTS = 20  # of a loss curve
 WARM_UP = 20  # the first 1/20 of the steps
@@ -214,7 +214,7 @@ class Workshop:
         """
         names = [digest(self._identity(training)) for training in trainings]
         distinct = dict(zip(names, trainings, strict=True))
-        results = self.laboratory.pieces.of(
+        results = self.laboratory.store.compute(
             "retraining",
             list(distinct.values()),
             self._identity,
@@ -229,7 +229,7 @@ class Workshop:
     def references(self) -> list[dict[str, Any]]:
         """Return per seed: ``baseline`` and ``target`` → input → PSNR of every image."""
         models = list(dict.fromkeys(self.models))
-        results = self.laboratory.pieces.of(
+        results = self.laboratory.store.compute(
             "retraining-references",
             models,
             lambda model: [model.identity, self._judged_on],

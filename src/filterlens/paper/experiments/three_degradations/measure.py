@@ -7,9 +7,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from filterlens.attribution.adaptive import Adaptive
-from filterlens.attribution.discriminate import CONTRASTS, discriminate
-from filterlens.attribution.faig import FAIG
+from filterlens.attribution.faig import CONTRASTS, FAIG, discriminate
 from filterlens.attribution.methods import METHODS
 from filterlens.attribution.result import Attribution, as_scores
 from filterlens.data.samples import Sample
@@ -111,14 +109,10 @@ def contrasts(
     laboratory: Laboratory, model: TargetModel, samples: Sequence[Sample], degradations: Sequence[str]
 ) -> Found:
     """Return FAIG with elimination against the mean and against the maximum of the others, from one measurement."""
-    common = laboratory.common
-    method = FAIG(
-        model.pair, quadrature=Adaptive(common.tolerance), seed=common.seed, precision=common.precision
-    )  # the settings of the laboratory, so that the measurements are shared with other pages
+    method = FAIG(model.pair, laboratory.settings())  # so that the measurements are shared with other pages
     inputs = parse_degradations(degradations)
-    runner = laboratory.runner(model)
     totals = {each: torch.zeros(len(inputs), len(model.pair.space), dtype=torch.float64) for each in CONTRASTS}
-    for measured in method.measure_images(samples, list(inputs.values()), laboratory.progress, runner):
+    for measured in method.measure_images(samples, list(inputs.values()), laboratory.progress, laboratory.store):
         magnitudes = torch.stack([each.magnitudes for each in measured])
         for contrast, total in totals.items():
             total += discriminate(magnitudes, contrast) / len(samples)
@@ -127,7 +121,7 @@ def contrasts(
             name,
             model.pair.space,
             {each: as_scores(row, model.pair.dtype) for each, row in zip(inputs, totals[contrast], strict=True)},
-            method.settings() | {"contrast": contrast},
+            method.record() | {"contrast": contrast},
         )
         for name, contrast in ((MEAN, "mean"), (MAX, "max"))
     }

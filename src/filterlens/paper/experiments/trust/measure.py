@@ -19,7 +19,6 @@ from filterlens.evaluation.faithfulness import Curve, Squares, curves_of, measur
 from filterlens.evaluation.stability import Agreement, agreement_of, between_parts, parts_of, spread
 from filterlens.evaluation.statistics import Array, Estimate, bootstrap, over_seeds
 from filterlens.filters import ranking
-from filterlens.jobs.shared_runner import identity_of
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.settings import Percent, Positive, Settings
@@ -187,8 +186,8 @@ def _recomputed(
             each.scores for each in others], 2)))  # fmt: skip
 
     def fixed(nodes: int) -> Scores:
-        rule = {"quadrature": Quadrature("gauss-legendre", nodes)}
-        return laboratory.attribute(model, ["faig"], few, path_settings=rule, precision=precision)["faig"].scores
+        rule = Quadrature("gauss-legendre", nodes)
+        return laboratory.attribute(model, ["faig"], few, quadrature=rule, precision=precision)["faig"].scores
 
     fine, used = fixed(settings.fine), sum(entry.nodes for entry in base.completeness) / len(base.completeness)
     text = f"quadrature: adaptive ({used:.1f} nodes on average) against {settings.fine} Gauss nodes"
@@ -239,10 +238,10 @@ def randomise(laboratory: Laboratory, settings: TrustSettings, name: str) -> lis
     shipped, few = laboratory.target(name), evenly(laboratory.finding, settings.checked)
     used = str(laboratory.attribute(shipped, ["faig"], few)["faig"].settings["precision"])
     methods = tuple(dict.fromkeys(("faig", *settings.randomised_methods)))
-    rule = {"quadrature": Quadrature("gauss-legendre", settings.randomised_nodes)}
+    rule = Quadrature("gauss-legendre", settings.randomised_nodes)
 
     def ranked(model: TargetModel, names: Sequence[str]) -> dict[str, Attribution]:
-        return laboratory.attribute(model, names, few, path_settings=rule, precision=used)
+        return laboratory.attribute(model, names, few, quadrature=rule, precision=used)
 
     def compared(kind: str, layers: Sequence[str], first: Attribution, second: Attribution) -> Cascade:
         left, total = remaining(first.space, layers), len(first.space.layers)
@@ -260,7 +259,7 @@ def randomise(laboratory: Laboratory, settings: TrustSettings, name: str) -> lis
         for layers in depths:
             pair = randomised(shipped.pair, layers, kind=kind, seed=laboratory.common.seed)
             text = f"{name}, {kind} of {len(layers)} layers"
-            after = ranked(TargetModel(text, shipped.seed, pair, identity_of(pair)), methods)
+            after = ranked(TargetModel(text, shipped.seed, pair, pair.identity), methods)
             cascades += [compared(kind, layers, before[method], after[method]) for method in methods]
     return cascades + [compared(CONTROL, layers, before["faig"], before[MATCHED]) for layers in depths]
 
@@ -391,7 +390,7 @@ def _measured(
         return [asdict(each) | {"edit": list(each.edit)} for each in measured]
 
     title = "faithfulness"
-    results = laboratory.pieces.of(
+    results = laboratory.store.compute(
         title, items, identity, compute, title=lambda item: f"{item[0].name}, {item[0].seed}, {kind}, {item[2].name}"
     )
     whole: dict[str, list[Squares]] = {model.identity: [] for model, _ in ranked}

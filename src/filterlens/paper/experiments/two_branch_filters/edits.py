@@ -233,7 +233,7 @@ def mean_answers(
     """Return the answer of each target's degradation branch, averaged over images and inputs, ``(numbers,)``."""
     inputs = {kind: str(degradation) for kind, degradation in laboratory.inputs.items()}
     prints = [sample.fingerprint() for sample in samples]
-    found = laboratory.pieces.of(
+    found = laboratory.store.compute(
         "branch-answers",
         models,
         lambda model: [model.identity, branches.digest, prints, inputs, laboratory.common.seed],
@@ -335,7 +335,7 @@ def effects_of(
         model, _, sample = item
         return [model.identity, digests[model.seed], prints[sample.name], inputs, laboratory.common.seed]
 
-    results = laboratory.pieces.of(
+    results = laboratory.store.compute(
         "branch-swaps",
         [(model, edits, sample) for model, edits in edited for sample in samples],
         identity,

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from filterlens.attribution.adaptive import Adaptive
 from filterlens.attribution.engine import Engine
-from filterlens.attribution.objective import SquaredDistance
+from filterlens.attribution.faig import SquaredDistance
 from filterlens.attribution.path import over_parameters
+from filterlens.attribution.quadrature import Adaptive
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.evaluation.statistics import (
@@ -295,7 +295,7 @@ def contributions_of(laboratory: Laboratory, network: Network, samples: Sequence
         model, sample, kind = item
         return [model.identity, branches.digest, prints[sample.name], kind, common.tolerance, common.seed]
 
-    results = laboratory.pieces.of(
+    results = laboratory.store.compute(
         "branch-contributions",
         [(model, sample, kind) for model in models for sample in samples for kind in kinds],
         identity,

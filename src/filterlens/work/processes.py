@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes of one job, started by ``torchrun`` or ``accelerate launch``: who am I, and what is taken already."""
+"""The processes of one job, started by ``torchrun`` or ``accelerate launch``, and items that they take in turns."""
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+Item = TypeVar("Item")
 
 POLL = 0.2  # seconds
 PATIENCE = timedelta(days=30)  # the launcher ends the others when one process dies
@@ -82,3 +84,38 @@ def wait_until(condition: Callable[[], bool], meanwhile: Callable[[], None]) -> 
     while not condition():
         meanwhile()
         time.sleep(POLL)
+
+
+def shared_key(processes: Processes) -> str:
+    """Return a new prefix of counters: the same in all processes, which run the same program."""
+    return f"call {processes.add(f'calls of {processes.rank}', 1)}"
+
+
+def in_turns(
+    processes: Processes,
+    items: Sequence[Item],
+    work: Callable[[Iterator[Item]], None],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Share items: each process takes the next one that nobody took; all return when every process is through.
+
+    A process that fails is through as well: the others do not wait for it, and miss its results.
+
+    Args:
+        processes: All that call this, each with the same items.
+        items: In the order in which they are taken.
+        work: Works on those that this process is the first to take.
+        meanwhile: Called now and then while this process waits for the others.
+    """
+    key = shared_key(processes)
+
+    def taken() -> Iterator[Item]:
+        while (turn := processes.add(f"{key}/next", 1) - 1) < len(items):
+            yield items[turn]
+
+    try:
+        work(taken())
+    finally:
+        processes.add(f"{key}/finished", 1)
+    wait_until(lambda: processes.add(f"{key}/finished", 0) >= processes.size, meanwhile)
+    meanwhile()

@@ -13,16 +13,14 @@ import pytest
 import torch
 
 from filterlens import FAIG, FilterlensError
-from filterlens.attribution.units import POINTS
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
 from filterlens.jobs.attribute import attribute_to_folder
-from filterlens.jobs.shared_runner import SharedRunner, identity_of
 from filterlens.models.checkpoints import save_network
-from filterlens.models.dan import DAN
 from filterlens.models.one_branch import SRResNet
-from filterlens.pair import ModelPair
 from filterlens.progress import Silent
+from filterlens.work.store import POINTS, Store
 from tests.attribution.small_networks import make_pair, photographs
 
 IMAGES = dict(zip(("one", "two", "three"), photographs(3, 40, 36), strict=True))
@@ -85,7 +83,7 @@ def test_a_job_that_broke_goes_on_where_it_stopped_and_ends_with_the_same_bytes(
             raise KeyboardInterrupt
         return plain(self, contributions)
 
-    monkeypatch.setattr("filterlens.attribution.path_method.PathMethod.magnitudes", count)
+    monkeypatch.setattr("filterlens.attribution.method.GradientMethod.magnitudes", count)
     with pytest.raises(KeyboardInterrupt):
         attribute(pair, tmp_path / "broken")
     assert not (tmp_path / "broken" / "run.json").exists()
@@ -96,12 +94,12 @@ def test_a_job_that_broke_goes_on_where_it_stopped_and_ends_with_the_same_bytes(
     assert not (tmp_path / "broken" / "partial").exists()
     assert [done == total for _, done, total in watched.points] == [True, True]
     if broken_at == 3:
-        assert watched.notes == ["faig: 2 of 6 were measured before and are taken from disk"]
+        assert watched.notes == ["faig: 2 of 6 were computed before and are taken from disk"]
 
 
 def test_a_damaged_measurement_is_measured_again(pair, tmp_path, monkeypatch):
     attribute(pair, tmp_path / "whole")
-    monkeypatch.setattr(SharedRunner, "close", lambda self: None)
+    monkeypatch.setattr(Store, "clear", lambda self: None)
     attribute(pair, tmp_path / "kept")
     parts = sorted((tmp_path / "kept" / "partial").glob("*.safetensors"))
     assert len(parts) == 12
@@ -118,16 +116,17 @@ def test_a_damaged_measurement_is_measured_again(pair, tmp_path, monkeypatch):
     [{"seed": 1}, {"objective": "target"}, {"protocol": "reference"}, {"degradations": ["blur:1.5", "jpeg:30"]}],
 )
 def test_what_other_settings_left_behind_is_not_taken(pair, tmp_path, monkeypatch, change):
-    monkeypatch.setattr(SharedRunner, "close", lambda self: None)
-    run = {"degradations": DEGRADATIONS} | change
-    attribute_to_folder(pair, IMAGES, run.pop("degradations"), tmp_path, **run)
+    monkeypatch.setattr(Store, "clear", lambda self: None)
+    settings = {name: value for name, value in change.items() if name != "degradations"}
+    degradations = change.get("degradations", DEGRADATIONS)
+    attribute_to_folder(pair, IMAGES, degradations, tmp_path, settings=AttributeSettings(**settings))
     watched = Watched()
     attribute_to_folder(pair, IMAGES, DEGRADATIONS, tmp_path, progress=watched, force=True)
     assert watched.notes == []
 
 
 def test_another_pair_or_another_image_of_the_same_name_is_not_taken(pair, tmp_path, monkeypatch):
-    monkeypatch.setattr(SharedRunner, "close", lambda self: None)
+    monkeypatch.setattr(Store, "clear", lambda self: None)
     attribute(pair, tmp_path)
     watched = Watched()
     _, _, other = make_pair(seed=1)
@@ -225,7 +224,7 @@ def test_after_kill_9_of_one_process_the_job_goes_on_and_ends_with_the_same_byte
     kept = len(list(partial.glob("*.safetensors")))
     assert kept >= 2 and not (tmp_path / "killed" / "run.json").exists()
     done = call(ONE, job, tmp_path / "killed")
-    assert "were measured before and are taken from disk" in done.stderr
+    assert "were computed before and are taken from disk" in done.stderr
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
 
 
@@ -241,15 +240,3 @@ def one_worker_of(launcher):
     if not children.exists():
         pytest.skip("children of a process cannot be listed here")
     return int(children.read_text().split()[-1])
-
-
-def test_the_identity_of_a_pair_knows_buffers_and_options_that_no_parameter_shows() -> None:
-    def pair(loops: int = 1, shift: float = 0.0) -> ModelPair:
-        torch.manual_seed(0)
-        size = {"features": 4, "blocks": 1, "estimator_blocks": 1, "code": 2, "kernel": 3}
-        baseline, target = (DAN(loops=loops, **size) for _ in range(2))
-        target.set_basis(target.basis + shift)
-        return ModelPair(baseline, target, facts={"options": {"loops": loops}})
-
-    assert identity_of(pair()) == identity_of(pair())
-    assert len({identity_of(each) for each in (pair(), pair(loops=2), pair(shift=0.5))}) == 3

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random filters: the controls that every ranking must beat."""
+"""Rankings that look at no image: by how much filters changed in fine-tuning, and at random, as controls."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from filterlens.arguments import is_whole
-from filterlens.attribution.method import IN_ORDER, Method
-from filterlens.attribution.result import Attribution
-from filterlens.attribution.units import Runner
+from filterlens.attribution.method import Method
+from filterlens.attribution.result import Attribution, as_scores
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Images
 from filterlens.degradations import parse_degradations
 from filterlens.degradations.pipeline import Degradations
@@ -19,8 +19,51 @@ from filterlens.errors import UsageError, unknown
 from filterlens.filters import ranking
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.work.store import NOTHING_KEPT, Store
 
 MAGNITUDE_BINS = 400
+
+
+class AbsoluteChange(Method):
+    """Σ|θ − θ̄| over the filter's slice."""
+
+    name = "change-absolute"
+    summary = "how much a filter changed in fine-tuning, Σ|θ − θ̄|"
+
+    def attribute(
+        self,
+        images: Images,
+        degradations: Degradations,
+        *,
+        progress: Progress = SILENT,
+        store: Store = NOTHING_KEPT,
+    ) -> Attribution:
+        """Score every filter; ``images`` are not looked at, and all degradations get the same scores."""
+        scores = as_scores(self.pair.pool(self.pair.change.abs()), self.pair.dtype)
+        return _same_for_all(self, scores, degradations)
+
+
+class RelativeChange(Method):
+    """Σ|θ − θ̄| / Σ|θ̄| over the filter's slice: what the reference implementation calls absolute filter change."""
+
+    name = "change-relative"
+    summary = "the same relative to the baseline, Σ|θ − θ̄| / Σ|θ̄| (the reference's 'absolute filter change')"
+
+    def attribute(
+        self,
+        images: Images,
+        degradations: Degradations,
+        *,
+        progress: Progress = SILENT,
+        store: Store = NOTHING_KEPT,
+    ) -> Attribution:
+        """Score every filter; ``images`` are not looked at, and all degradations get the same scores.
+
+        A filter that is all zeros in the baseline scores the largest finite number if it changed, else 0.
+        """
+        changed, before = (self.pair.pool(vector.abs()) for vector in (self.pair.change, self.pair.baseline))
+        ratio = torch.where(changed > 0, changed / before, 0.0).nan_to_num(posinf=torch.finfo(changed.dtype).max)
+        return _same_for_all(self, as_scores(ratio, self.pair.dtype), degradations)
 
 
 class Random(Method):
@@ -35,14 +78,14 @@ class Random(Method):
         degradations: Degradations,
         *,
         progress: Progress = SILENT,
-        runner: Runner = IN_ORDER,
+        store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter at random; ``images`` are not looked at."""
         scores = {name: self._draw(name) for name in parse_degradations(degradations)}
-        return Attribution(self.name, self.pair.space, scores, self.settings())
+        return Attribution(self.name, self.pair.space, scores, self.record())
 
     def _draw(self, degradation: str) -> Tensor:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.name, degradation))
+        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, self.name, degradation))
         return torch.rand(len(self.pair.space), generator=generator, dtype=torch.float32)
 
 
@@ -52,16 +95,19 @@ class LayerMatchedRandom(Method):
     The scores of the other ranking are shuffled within each layer: what remains of it is only *where* it looks.
 
     Args:
-        pair: The pair.
+        pair: Baseline and target.
+        settings: All settings in one value; None takes ``given``.
         like: The attribution to match; its degradations are the ones available.
-        **conditions: ``seed`` decides the shuffle.
+        **given: Settings as keywords; ``seed`` decides the shuffle.
     """
 
     name = "random-layer-matched"
     summary = "random filters, in each layer as many as the first method selects there"
 
-    def __init__(self, pair: ModelPair, *, like: Attribution, **conditions: Any) -> None:
-        super().__init__(pair, **conditions)
+    def __init__(
+        self, pair: ModelPair, settings: AttributeSettings | None = None, *, like: Attribution, **given: Any
+    ) -> None:
+        super().__init__(pair, settings, **given)
         self.like = like
 
     def attribute(
@@ -70,15 +116,15 @@ class LayerMatchedRandom(Method):
         degradations: Degradations,
         *,
         progress: Progress = SILENT,
-        runner: Runner = IN_ORDER,
+        store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter; ``images`` are not looked at."""
         scores = {name: self._shuffle(name) for name in parse_degradations(degradations)}
-        return Attribution(self.name, self.pair.space, scores, self.settings(like=self.like.method))
+        return Attribution(self.name, self.pair.space, scores, self.record(like=self.like.method))
 
     def _shuffle(self, degradation: str) -> Tensor:
         original = _scores_to_match(self.like, degradation)
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.name, degradation))
+        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, self.name, degradation))
         pieces = [
             original[layer.offset : layer.offset + layer.count][torch.randperm(layer.count, generator=generator)]
             for layer in self.pair.space.layers
@@ -93,10 +139,11 @@ class MagnitudeMatchedRandom(Method):
     ranking are shuffled within each bin: what remains of it is only *how much* its filters changed.
 
     Args:
-        pair: The pair.
+        pair: Baseline and target.
+        settings: All settings in one value; None takes ``given``.
         like: The attribution to match; its degradations are the ones available.
         bins: How many bins; fewer where a bin would hold less than 10 filters, for then hardly anything is shuffled.
-        **conditions: ``seed`` decides the shuffle.
+        **given: Settings as keywords; ``seed`` decides the shuffle.
 
     Raises:
         UsageError: There is no bin.
@@ -105,8 +152,16 @@ class MagnitudeMatchedRandom(Method):
     name = "random-magnitude-matched"
     summary = "random filters that changed in fine-tuning as much as those that the first method selects"
 
-    def __init__(self, pair: ModelPair, *, like: Attribution, bins: int = MAGNITUDE_BINS, **conditions: Any) -> None:
-        super().__init__(pair, **conditions)
+    def __init__(
+        self,
+        pair: ModelPair,
+        settings: AttributeSettings | None = None,
+        *,
+        like: Attribution,
+        bins: int = MAGNITUDE_BINS,
+        **given: Any,
+    ) -> None:
+        super().__init__(pair, settings, **given)
         if not is_whole(bins) or bins < 1:
             raise UsageError(f"{bins} bins of magnitude are not legal: 1 at least.")
         self.like = like
@@ -118,12 +173,12 @@ class MagnitudeMatchedRandom(Method):
         degradations: Degradations,
         *,
         progress: Progress = SILENT,
-        runner: Runner = IN_ORDER,
+        store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter; ``images`` are not looked at."""
         bins = self.filters_by_change()
         scores = {name: self._shuffle(name, bins) for name in parse_degradations(degradations)}
-        return Attribution(self.name, self.pair.space, scores, self.settings(like=self.like.method, bins=self.bins))
+        return Attribution(self.name, self.pair.space, scores, self.record(like=self.like.method, bins=self.bins))
 
     def filters_by_change(self) -> list[Tensor]:
         """Return the flat indices of every bin, the most changed filters first."""
@@ -132,7 +187,7 @@ class MagnitudeMatchedRandom(Method):
 
     def _shuffle(self, degradation: str, bins: Sequence[Tensor]) -> Tensor:
         original = _scores_to_match(self.like, degradation)
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.name, degradation))
+        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, self.name, degradation))
         shuffled = torch.empty_like(original)
         for members in bins:
             shuffled[members] = original[members[torch.randperm(len(members), generator=generator)]]
@@ -143,3 +198,8 @@ def _scores_to_match(like: Attribution, degradation: str) -> Tensor:
     if degradation not in like.scores:
         raise unknown("degradation of the matched attribution", degradation, like.scores)
     return like.scores[degradation]
+
+
+def _same_for_all(method: Method, scores: Tensor, degradations: Degradations) -> Attribution:
+    names = parse_degradations(degradations)
+    return Attribution(method.name, method.pair.space, {name: scores.clone() for name in names}, method.record())

@@ -3,7 +3,7 @@
 
 import pytest
 
-from filterlens.ahead import ahead
+from filterlens.work.ahead import ahead
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])

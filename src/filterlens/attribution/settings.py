@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user may set of an attribution: one class for Python's keywords, the command's options and the record."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, model_validator
+
+from filterlens.arguments import real_number, seed_number
+from filterlens.attribution.quadrature import RULES, Adaptive, Quadrature
+from filterlens.errors import UsageError, unknown
+from filterlens.settings import Real, Settings, Shown, Whole
+
+Rule = Quadrature | Adaptive
+RULE_NAMES = (Adaptive.rule, *RULES)
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """A bundle of choices that decide the numbers: how inputs are made and integrals taken.
+
+    Attributes:
+        name: ``default``, or ``reference`` for the reference implementation's choices.
+        resampler: Filter of the down-sampling.
+        multiple: HR images are cut to multiples of the scale and of this.
+        parameter_rule: Rule of integrals on the parameter path (FAIG).
+        input_rule: Rule of integrals on the input path (IG).
+        precision: What ``auto`` means; None leaves it to the hardware.
+    """
+
+    name: str
+    resampler: str = "bicubic"
+    multiple: int = 1
+    parameter_rule: Rule = field(default_factory=Adaptive)
+    input_rule: Quadrature = field(default_factory=lambda: Quadrature("gauss-legendre", 8))
+    precision: str | None = None
+
+
+CONVENTIONS = {
+    "default": Conventions("default"),
+    # Bilinear although called bicubic; 100 nodes counted from the target; images cut to multiples of 12; float32.
+    "reference": Conventions("reference", "bilinear", 12, Quadrature("right", 100), Quadrature("left", 100), "fp32"),
+}
+
+
+def _memory(value: Any) -> float | None:
+    return None if value is None else real_number(value, "memory in GiB", above=0)
+
+
+class AttributeSettings(Settings):
+    """How filters are ranked.
+
+    Attributes:
+        protocol: default, or reference: the reference implementation's choices exactly.
+        objective: Distance to what is attributed: truth (the paper), target or baseline.
+        contrast: With three or more degradations: against the mean or the max of the others.
+        quadrature: adaptive (as many nodes as each image needs), gauss-legendre, midpoint, trapezoid, left or right.
+        nodes: A fixed number of gradients per image and degradation.
+        tolerance: Add nodes until errors are below this share of the change.
+        precision: auto (bf16 where the hardware is good at it), fp32 or bf16.
+        seed: Decides noise and random choices; same seed, same result.
+        memory: GiB that activations may take; larger images go in exact tiles.
+    """
+
+    protocol: Literal["default", "reference"] = "default"
+    objective: Literal["truth", "target", "baseline"] = "truth"
+    contrast: Literal["mean", "max"] = "mean"
+    quadrature: Annotated[str | Rule | None, Shown("adaptive")] = None
+    nodes: Whole | None = None
+    tolerance: Annotated[Real | None, Shown("0.01")] = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: Annotated[int, BeforeValidator(seed_number)] = 0
+    memory: Annotated[float | None, BeforeValidator(_memory), Shown("half of what is free, at most 4")] = None
+
+    @model_validator(mode="after")
+    def _rule_is_one(self) -> Self:
+        self.rule(self.conventions.parameter_rule)
+        return self
+
+    @property
+    def conventions(self) -> Conventions:
+        """The protocol's choices."""
+        return CONVENTIONS[self.protocol]
+
+    def rule(self, usual: Rule) -> Rule:
+        """Return the rule of an integral.
+
+        Args:
+            usual: What is taken where nothing is set; with ``nodes`` alone its fixed rule, else Gauss-Legendre.
+
+        Raises:
+            UsageError: The three settings do not go together, or the nodes or the tolerance are not legal.
+        """
+        if isinstance(self.quadrature, Rule):
+            if self.nodes is not None or self.tolerance is not None:
+                raise UsageError(f"The rule '{self.quadrature}' has its own nodes: leave out nodes and tolerance.")
+            return self.quadrature
+        if self.quadrature is not None and self.quadrature not in RULE_NAMES:
+            raise unknown("quadrature", self.quadrature, RULE_NAMES)
+        fixed = self.nodes is not None or self.quadrature not in (None, Adaptive.rule)
+        if fixed and self.tolerance is not None:
+            raise UsageError("--tolerance is for adaptive nodes; with a fixed rule or --nodes it has no meaning.")
+        if self.nodes is not None and self.quadrature == Adaptive.rule:
+            raise UsageError("--nodes is for fixed rules; adaptive ones take --tolerance.")
+        if fixed:
+            like = usual if isinstance(usual, Quadrature) else Quadrature()
+            return Quadrature(self.quadrature or like.rule, like.nodes if self.nodes is None else self.nodes)
+        if self.tolerance is not None:
+            return Adaptive(self.tolerance)
+        return Adaptive() if self.quadrature else usual
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether adaptive nodes are asked for."""
+        return self.quadrature == Adaptive.rule or isinstance(self.quadrature, Adaptive) or self.tolerance is not None
+
+    def changed(self) -> set[str]:
+        """Return the names of the settings that are not at their defaults."""
+        return {name for name, each in type(self).model_fields.items() if getattr(self, name) != each.default}
+
+    def only(self, names: Collection[str]) -> Self:
+        """Return the settings with all but the named ones at their defaults."""
+        return type(self)(**{name: getattr(self, name) for name in self.changed() & set(names)})
