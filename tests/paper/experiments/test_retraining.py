@@ -100,7 +100,7 @@ def test_locations_found_by_the_change_are_trained_once_for_both_degradations(la
         cells = dict(zip(table.columns, row, strict=True))
         assert cells["relative change, deblurring locations"] == cells["relative change, denoising locations"]
         assert cells["FAIG, deblurring locations"] != cells["FAIG, denoising locations"]
-    trained = list((laboratory.folder / "pieces").glob("retraining-[0-9a-f]*.json"))
+    trained = list((laboratory.folder / "results").glob("retraining-[0-9a-f]*.safetensors"))
     assert len(trained) == 2 * 2 * (2 + 1 + 2 + 3)  # seeds x degradations x (FAIG, change, random, others)
 
 

@@ -9,12 +9,12 @@ from filterlens.errors import FilterlensError
 from filterlens.execution.hardware import resolve_precision
 from filterlens.models.checkpoints import load_network
 from filterlens.paper.peers import networks
-from filterlens.paper.peers.alone import training_alone
 from filterlens.paper.peers.arms import arms_of, settings_of
 from filterlens.paper.peers.networks import prepare, trained, trainings_of
 from filterlens.paper.settings import ImageChoice
 from filterlens.training import trainer
 from filterlens.training.batches import Batches
+from filterlens.training.processes import OneProcess
 from filterlens.training.trainer import train
 from filterlens.work.processes import Alone
 from tests.paper.peers.small import SMALL
@@ -158,16 +158,20 @@ def test_the_beginning_of_another_training_is_not_gone_on_with(make, monkeypatch
         trained(make(), arm, task)
 
 
-def test_a_launched_process_trains_alone_and_is_launched_again_afterwards(monkeypatch):
-    from accelerate import Accelerator
-
+def test_a_launched_process_trains_alone_and_stays_launched(make, monkeypatch):
     launched = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "nowhere", "MASTER_PORT": "1"}
+    seen = []
+
+    def spied(*arguments, processes, device, **more):
+        seen.append((processes, device, {name: os.environ[name] for name in launched}))
+
     for name, value in launched.items():
         monkeypatch.setenv(name, value)
-    with training_alone(CPU):
-        assert not set(launched) & set(os.environ)
-        assert Accelerator(cpu=True).num_processes == 1
-    assert {name: os.environ[name] for name in launched} == launched
+    monkeypatch.setattr(trainer, "train", spied)
+    networks._train(trainings_of(make(), ARMS["dan"], TASKS["DAN blur"])[0], list)
+    ((processes, device, environment),) = seen
+    assert isinstance(processes, OneProcess) and processes.device == device and environment == launched
+    assert processes.num_processes == 1 and processes.is_main_process
 
 
 def test_one_process_is_no_special_case(make):

@@ -12,7 +12,6 @@ from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import images_text
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.peers.alone import training_alone
 from filterlens.paper.peers.arms import Arm, Setting
 from filterlens.paper.peers.trainings import REMEDY, Training
 from filterlens.work.processes import in_turns
@@ -61,6 +60,8 @@ def _train_missing(trainings: Iterable[Training], read: Callable[[], list[Tensor
 
 
 def _train(training: Training, read: Callable[[], list[Tensor]]) -> None:
+    from filterlens.training.checkpointing import AnotherTrainingError
+    from filterlens.training.processes import OneProcess
     from filterlens.training.trainer import train
 
     laboratory = training.laboratory
@@ -70,20 +71,18 @@ def _train(training: Training, read: Callable[[], list[Tensor]]) -> None:
     except FilterlensError as error:
         raise FilterlensError(f"{training.title} is not trained yet, and it cannot be: {error}") from error
     try:
-        with training_alone(laboratory.device):
-            train(
-                training.recipe,
-                images,
-                training.folder,
-                device=laboratory.device,
-                precision=resolve_precision("auto", laboratory.device),
-                baseline=given,
-                data="; ".join(images_text(wanted) for wanted in laboratory.common.train),
-                progress=laboratory.progress,
-            )
-    except FilterlensError as error:
-        if "holds a training with another recipe" not in str(error):
-            raise
+        train(
+            training.recipe,
+            images,
+            training.folder,
+            device=laboratory.device,
+            processes=OneProcess(laboratory.device),  # the job's other processes train other networks
+            precision=resolve_precision("auto", laboratory.device),
+            baseline=given,
+            data="; ".join(images_text(wanted) for wanted in laboratory.common.train),
+            progress=laboratory.progress,
+        )
+    except AnotherTrainingError as error:
         raise FilterlensError(
             f"'{training.folder}' holds the beginning of a training on other images or in another precision. {REMEDY}"
         ) from error
