@@ -4,7 +4,7 @@
 The networks themselves are chosen in ``common.peers``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -184,43 +184,6 @@ def measure(laboratory: Laboratory, settings: BranchesSettings) -> Study:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """Something that enlarges images, to be judged in a setting.
-
-    Attributes:
-        name: Name in progress bars.
-        identity: Hash of the network, and its precision.
-        enlarge: LR ``(1, 3, H, W)`` → HR.
-        setting: The setting on whose tests it is judged.
-        who: ``two branches``, ``one branch`` or ``bicubic``.
-    """
-
-    name: str
-    identity: str
-    enlarge: Callable[[Tensor], Tensor]
-    setting: Setting
-    who: str
-
-
-def _candidates(task: Setting, models: Mapping[tuple[str, str], Sequence[TargetModel]], scale: int) -> list[Candidate]:
-    """Return the target networks of a setting, and cubic convolution with a = -0.5, as MATLAB enlarges."""
-
-    def target_of(model: TargetModel) -> Callable[[Tensor], Tensor]:
-        return lambda lowered: model.pair.run(model.pair.target, lowered, PRECISION)
-
-    networks = [
-        Candidate(model.pair.name, f"{model.identity}, {PRECISION}", target_of(model), task, who)
-        for who in (TWO, ONE)
-        for model in models[task.name, who]
-    ]
-
-    def bicubic(lowered: Tensor) -> Tensor:
-        return F.interpolate(lowered, scale_factor=scale, mode="bicubic", antialias=True)
-
-    return [*networks, Candidate(f"bicubic, {task.name}", f"bicubic x{scale}", bicubic, task, FLOOR)]
-
-
 def _qualities(
     laboratory: Laboratory,
     tasks: Sequence[Setting],
@@ -229,29 +192,52 @@ def _qualities(
 ) -> dict[str, dict[tuple[str, str], Array]]:
     """Return setting → (arm or bicubic, channel) → PSNR ``(seeds, images, tests)``, without a border of ``scale``."""
     scale, seed = laboratory.common.peers.scale, laboratory.common.seed
-    candidates = [each for task in tasks for each in _candidates(task, models, scale)]
     prints = [sample.fingerprint() for sample in samples]
+    items: list[tuple[Setting, str, TargetModel | None]] = []  # setting, arm, network; none for bicubic
+    for task in tasks:
+        items += [(task, who, model) for who in (TWO, ONE) for model in models[task.name, who]]
+        items.append((task, FLOOR, None))
 
     @torch.no_grad()
-    def compute(candidate: Candidate) -> Any:
-        tests = [Degradation.parse(test) for test in candidate.setting.tests]
-        found = np.empty((len(CHANNELS), len(samples), len(tests)))
+    def compute(item: tuple[Setting, str, TargetModel | None]) -> Any:
+        task, _, model = item
+        found = np.empty((len(CHANNELS), len(samples), len(task.tests)))
         for image, sample in enumerate(samples):
             truth = sample.truth(scale).to(laboratory.device)
-            for number, test in enumerate(tests):
-                restored = candidate.enlarge(test.apply(truth, scale, seed=seed))
+            for number, test in enumerate(task.tests):
+                restored = _enlarged(model, Degradation.parse(test).apply(truth, scale, seed=seed), scale)
                 found[:, image, number] = [float(psnr(restored, truth, crop=scale, channel=each)) for each in CHANNELS]
         return found.tolist()
 
+    def identity(item: tuple[Setting, str, TargetModel | None]) -> Any:
+        task, _, model = item
+        network = f"bicubic x{scale}" if model is None else f"{model.identity}, {PRECISION}"
+        return [network, task.tests, prints, scale, seed]
+
     values = laboratory.store.compute(
         "branches",
-        candidates,
-        lambda candidate: [candidate.identity, candidate.setting.tests, prints, scale, seed],
+        items,
+        identity,
         compute,
-        title=lambda candidate: candidate.name,
+        title=lambda item: f"bicubic, {item[0].name}" if item[2] is None else item[2].pair.name,
     )
-    judged: dict[str, dict[tuple[str, str], list[Any]]] = {task.name: {} for task in tasks}
-    for candidate, found in zip(candidates, values, strict=True):
-        for channel, table in zip(CHANNELS, found, strict=True):
-            judged[candidate.setting.name].setdefault((candidate.who, channel), []).append(table)
-    return {name: {place: np.array(tables) for place, tables in each.items()} for name, each in judged.items()}
+
+    def table(task: Setting, who: str) -> Array:
+        """Return ``(seeds, channels, images, tests)``."""
+        return np.array([value for item, value in zip(items, values, strict=True) if item[:2] == (task, who)])
+
+    return {
+        task.name: {
+            (who, channel): table(task, who)[:, place]
+            for who in (TWO, ONE, FLOOR)
+            for place, channel in enumerate(CHANNELS)
+        }
+        for task in tasks
+    }
+
+
+def _enlarged(model: TargetModel | None, lowered: Tensor, scale: int) -> Tensor:
+    """Return the output of a target network, or of cubic convolution with a = -0.5, as MATLAB enlarges."""
+    if model is None:
+        return F.interpolate(lowered, scale_factor=scale, mode="bicubic", antialias=True)
+    return model.pair.run(model.pair.target, lowered, PRECISION)
