@@ -6,9 +6,9 @@ import shutil
 import pytest
 import torch
 
+from filterlens.app.studio import Studio
 from filterlens.diagnosis.found_filters import FoundFilters
 from filterlens.filters import ranking
-from filterlens.jobs.studio.studio import Studio
 from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 

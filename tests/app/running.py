@@ -72,10 +72,11 @@ def _serve(kind: str, calls: Path) -> None:
     import torch
 
     from filterlens.app import serve
-    from filterlens.jobs.studio.opening import open_studio
+    from filterlens.app.scratch import scratch_folder
+    from filterlens.app.studio import open_studio
     from tests.app.conftest import small_studio
 
-    with serve.scratch_folder() as scratch:
+    with scratch_folder() as scratch:
         studio = small_studio() if kind == "small" else open_studio(scratch=scratch, device=torch.device("cpu"))
         note = lambda text: print(text, flush=True)  # noqa: E731
         serve.serve(studio, scratch, host="127.0.0.1", port=None, browser=False, note=note)

@@ -2,26 +2,26 @@
 """What the page's events do, without a browser."""
 
 import base64
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from filterlens.app.scene import Scene
 from filterlens.data.images import read_image
 from filterlens.data.photographs import photograph, square
 from filterlens.errors import FilterlensError
 from filterlens.filters import ranking
-from filterlens.jobs.studio import restoration
-from filterlens.jobs.studio.scene import Scene
 
 gr = pytest.importorskip("gradio", reason="the extra 'app' is not installed", exc_type=ImportError)
 
 from filterlens.app import handlers as module  # noqa: E402
-from filterlens.app.filter_map import map_value, packed  # noqa: E402
+from filterlens.app.components import map_value, packed  # noqa: E402
 from filterlens.app.handlers import Handlers  # noqa: E402
+from filterlens.app.scratch import ROUTE, Shelf  # noqa: E402
 from filterlens.app.session import Session  # noqa: E402
-from filterlens.app.shelf import ROUTE, Shelf  # noqa: E402
 
 SKIPPED = gr.skip()  # what leaves a part of the page as it is
 NOTHING = (SKIPPED,) * 4
@@ -80,7 +80,7 @@ def test_the_page_opens_with_what_its_controls_say(handlers):
 
 
 def test_a_large_picture_tells_its_tiles_and_stops_when_nobody_wants_it(handlers, studio, monkeypatch):
-    monkeypatch.setattr(restoration.restoring, "__kwdefaults__", {"precision": "fp32", "tile": 1})
+    handlers.studio = replace(studio, tile=1)
     monkeypatch.setattr(module, "_photograph", lambda name: photograph(name)[:, :64, :100].contiguous())
     session = Session()
     steps = [view for view, _ in handlers.render(session, *FIRST, 1.0)]
@@ -183,7 +183,7 @@ def test_errors_are_shown_on_the_page_and_not_swallowed(handlers):
     with pytest.raises(gr.Error) as caught:
         list(handlers.render(Session(), *with_(source="upload:1"), 1.0))
     assert "Send it again" in str(caught.value)
-    with pytest.raises(gr.Error, match="200 % of the filters is not possible"):
+    with pytest.raises(gr.Error, match=r"200\.0 is not a percentage of filters"):
         list(handlers.render(Session(), *with_(percent=200.0), 1.0))
     assert caught.value.duration is None  # stays until it is closed, or something else is asked
     assert caught.value.print_exception is False

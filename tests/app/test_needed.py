@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("gradio", reason="the extra 'app' is not installed", exc_type=ImportError)
 
-from filterlens.app.addresses import Addresses
 from filterlens.app.assembled import assembled
 from filterlens.app.needed import OnlyNeeded
+from filterlens.app.only_local import Addresses
 from filterlens.app.uploads import MOST_BYTES, MOST_FILES, MOST_WAITING
 from tests.app.asking import FORM, JSON, PORT, ask, part
 from tests.app.conftest import small_studio

@@ -8,7 +8,8 @@ import socket
 import pytest
 
 from filterlens.app import serve
-from filterlens.app.serve import check_gradio, free_port, listening, scratch_folder
+from filterlens.app.scratch import scratch_folder
+from filterlens.app.serve import check_gradio, free_port, listening
 from filterlens.errors import FilterlensError, UsageError
 
 

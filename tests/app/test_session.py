@@ -6,12 +6,11 @@ import errno
 import pytest
 import torch
 
-from filterlens.app import shelf as module
-from filterlens.app.controls import Controls, first_handling
-from filterlens.app.session import Session
-from filterlens.app.shelf import KEPT, ROUTE, Shelf, safe_name
+from filterlens.app import scratch as module
+from filterlens.app.scene import Handling
+from filterlens.app.scratch import KEPT, ROUTE, Shelf, safe_name
+from filterlens.app.session import Controls, Session, first_handling
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.jobs.studio.scene import Handling
 
 
 def test_work_is_outdated_when_the_page_asked_for_something_else_later():
@@ -95,7 +94,7 @@ def test_the_oldest_picture_of_a_page_goes_when_there_are_many(shelf):
     assert left == [f"result-{index}.png" for index in range(2, KEPT + 2)]
     assert addresses[-1] == f"{ROUTE}{session.results[-1]}"
     shelf.put(session.inputs, "input", pixels)
-    shelf.clear(session)
+    shelf.clear(session.pictures)
     assert list(shelf.folder.iterdir()) == []
 
 
@@ -117,7 +116,7 @@ def test_the_oldest_pictures_go_when_many_pages_are_open(shelf, monkeypatch):
         shelf.put(page.results, f"page {number}", torch.zeros(3, 4, 5, dtype=torch.uint8))
     assert sorted(path.name for path in shelf.folder.glob("*/*")) == ["page-2.png", "page-3.png", "page-4.png"]
     for page in pages:  # also of those whose pictures went already
-        shelf.clear(page)
+        shelf.clear(page.pictures)
     assert list(shelf.folder.iterdir()) == []
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from filterlens.app import words
-from filterlens.app.colours import colours
-from filterlens.app.verdict import verdict_html
+from filterlens.app.look import colours
+from filterlens.app.studio import Explanation
+from filterlens.app.words import verdict_html
 from filterlens.diagnosis.classify import Verdict
-from filterlens.jobs.studio.explanation import Explanation
 
 
 def test_sliders_are_called_by_what_they_do():

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filterlens.app.addresses import Addresses
-from filterlens.app.only_local import Application, Message, OnlyLocal, Receive, Send
-from filterlens.jobs.studio.studio import Studio
+from filterlens.app.asgi import Application, Message, Receive, Send
+from filterlens.app.only_local import Addresses, OnlyLocal
+from filterlens.app.studio import Studio
 
 MOST_SESSIONS, MOST_WAITING = 64, 200  # pages whose state is kept, calls in line
 _SETTINGS = "GRADIO_"
@@ -53,16 +53,13 @@ def assembled(studio: Studio, scratch: Path, addresses: Addresses) -> Iterator[A
         import fastapi
         import gradio as gr
 
-        from filterlens.app.assets import asset, asset_path
         from filterlens.app.calls import Calls
-        from filterlens.app.colours import colours
         from filterlens.app.handlers import Handlers
-        from filterlens.app.needed import OnlyNeeded
-        from filterlens.app.page import build_page
-        from filterlens.app.shelf import Shelf
-        from filterlens.app.theme import style, theme
+        from filterlens.app.look import asset, asset_path, colours, style
+        from filterlens.app.needed import OnlyNeeded, Visitors
+        from filterlens.app.page import build_page, theme
+        from filterlens.app.scratch import Shelf
         from filterlens.app.uploads import Uploads
-        from filterlens.app.visitors import Visitors
 
         pictures, cache = scratch / "pictures", scratch / "gradio"
         for folder in (pictures, cache):

@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypeVar
 import gradio as gr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from filterlens.app.bodies import RequestError
-from filterlens.app.shelf import is_file_in
+from filterlens.app.asgi import RequestError
+from filterlens.app.scratch import is_file_in
 
 _Text = Annotated[str, Field(max_length=4096)]
 _Scalar = None | bool | int | float | _Text

@@ -10,18 +10,15 @@ import gradio as gr
 from torch import Tensor
 
 from filterlens.app import words
-from filterlens.app.controls import UPLOAD, Controls
-from filterlens.app.filter_map import map_value
-from filterlens.app.session import Session
-from filterlens.app.shelf import Shelf, remove_upload, safe_name
-from filterlens.app.verdict import unknown_html, verdict_html
-from filterlens.app.viewer import failed, progress, view
-from filterlens.app.words import plain_text
+from filterlens.app.components import failed, map_value, progress, view
+from filterlens.app.scene import Scene, make_scene, read_upload
+from filterlens.app.scratch import Shelf, remove_upload, safe_name
+from filterlens.app.session import UPLOAD, Controls, Session
+from filterlens.app.studio import Studio
+from filterlens.app.words import plain_text, unknown_html, verdict_html
 from filterlens.data.images import to_uint8
 from filterlens.data.photographs import photograph
 from filterlens.errors import FilterlensError
-from filterlens.jobs.studio.scene import Scene, make_scene, read_upload
-from filterlens.jobs.studio.studio import Studio
 
 _photograph = cache(photograph)
 
@@ -63,14 +60,14 @@ class Handlers:
     def _rendered(self, session: Session, moment: float, chosen: Sequence[Any]) -> Iterator[Any]:
         controls = Controls.of(chosen, self.studio.degradations)
         scene = self._scene(session, controls)
-        for step in self.studio.restoring(scene, controls.strengths, controls.percent):
+        for so_far in self.studio.restoring(scene, controls.strengths, controls.percent):
             if session.is_outdated(moment, chosen):
                 yield gr.skip()  # without a last word the page would show nothing
                 return
-            if step.picture is None:
-                yield progress(step, chosen)
+            if so_far.picture is None:
+                yield progress(so_far, chosen)
             else:
-                shown = self._view(session, controls, step.picture, chosen)
+                shown = self._view(session, controls, so_far.picture, chosen)
                 session.shown = tuple(chosen)
                 yield shown
 

@@ -1,18 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be asked: the few routes that the page needs of gradio's many, with bounded and checked bodies."""
+"""What may be asked: the few routes that the page needs of gradio's many, by the browser whose page it is."""
 
 import logging
 import re
+import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from filterlens.app.bodies import RequestError, replayed, whole, with_length
+from filterlens.app.asgi import (
+    Application,
+    Message,
+    Receive,
+    RequestError,
+    Send,
+    answer,
+    replayed,
+    values,
+    whole,
+    with_length,
+)
 from filterlens.app.calls import Calls
-from filterlens.app.only_local import Application, Message, Receive, Send, answer, values
-from filterlens.app.shelf import is_file_in
+from filterlens.app.only_local import is_visit
+from filterlens.app.scratch import is_file_in
 from filterlens.app.uploads import Uploads
-from filterlens.app.visitors import Visitors
 
 MOST_JSON = 64 * 2**10  # bytes; the page's own calls have a few hundred
 LONGEST_PATH = 2000
@@ -25,7 +38,68 @@ _PAGES = ("/", "/config", "/config/", "/theme.css", "/favicon.ico", "/robots.txt
 _PARTS = re.compile(r"/(?:assets|static)(?:/[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]*)+")
 _HEARTBEAT = re.compile(r"/gradio_api/heartbeat/([A-Za-z0-9_-]{1,64})")
 _RANGE = re.compile(r"bytes=(\d{1,15}-\d{0,15}|-\d{1,15})")
+MOST_SESSIONS = 1000
+_SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TOKEN = re.compile(r"[0-9a-f]{32}")
 _log = logging.getLogger(__name__)
+
+
+class Visitors:
+    """Browsers by a cookie, and the sessions that each began: nobody reads or steers the page of another browser.
+
+    Args:
+        port: Of the app: cookies of one machine are shared by its ports.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._cookie = f"filterlens-{port}"
+        self._owners: OrderedDict[str, str] = OrderedDict()
+
+    def check(self, scope: Message, session: str, known: bool = False) -> None:
+        """Check that a session is the visitor's own; a new one becomes it.
+
+        Args:
+            scope: The request.
+            session: What it names.
+            known: Whether it must have begun.
+
+        Raises:
+            RequestError: It is somebody else's, or none.
+        """
+        if not _SESSION.fullmatch(session):
+            raise RequestError(400, "A session is named by letters and digits.")
+        visitor = self._visitor(scope)
+        if session not in self._owners and known:
+            raise RequestError(404, "There is no such session. Reload the page.")
+        if self._owners.setdefault(session, visitor) != visitor:
+            raise RequestError(403, "This session is the page of another browser. Reload the page.")
+        self._owners.move_to_end(session)
+        if len(self._owners) > MOST_SESSIONS:
+            self._owners.popitem(last=False)
+
+    def greeted(self, scope: Message, send: Send) -> Send:
+        """Wrap ``send`` so that a browser without a cookie gets one with the page."""
+        if not is_visit(scope) or self._visitor(scope):
+            return send
+        cookie = f"{self._cookie}={secrets.token_hex(16)}; Path=/; HttpOnly; SameSite=Lax".encode()
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), (b"set-cookie", cookie)]}
+            await send(message)
+
+        return sent
+
+    def _visitor(self, scope: Message) -> str:
+        """Return the token in the visitor's cookie; empty without one."""
+        for header in values(scope, b"cookie"):
+            try:
+                morsel = SimpleCookie(header).get(self._cookie)
+            except CookieError:
+                continue
+            if morsel is not None and _TOKEN.fullmatch(morsel.value):
+                return morsel.value
+        return ""
 
 
 class OnlyNeeded:

@@ -1,30 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may ask: only the app's own page, at the app's own address. Stands in front of everything else that is served."""
+"""Who may ask: only the app's own page, at the app's own address. Stands in front of everything else that is served.
 
-import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+A page of another site can let its name point to this machine (DNS rebinding); then the browser takes the app for a
+part of that site. The name still stands in the request, and there it is refused.
+"""
+
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from filterlens.app.addresses import Addresses
+from filterlens.app.asgi import PROTECTION, Application, Message, Receive, Send, answer, values
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_NAME = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
+_PLACE = re.compile(rf"(?:\[(?P<six>[0-9a-f:.]{{2,45}})\]|(?P<name>{_NAME}))(?::(?P<port>[0-9]{{1,5}}))?")
+_HTTP = "http://"
+_HTTP_PORT = 80
 
+Place = tuple[str, int]
 _CLAIMS = (b"x-forwarded-", b"x-gradio-", b"x-real-", b"x-original-")  # of a proxy, which there is none
 _SHARED = b"access-control-"
-_MOST_HEARD, _PATIENCE = 512 * 2**20, 20.0  # bytes and seconds for what is thrown away
-_PROTECTION: Headers = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"referrer-policy", b"same-origin"),
-]
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where an app is reached.
+
+    Attributes:
+        names: Host names and IP addresses, lower case, IPv6 without brackets.
+        port: The port.
+        by_number: Whether every IP address counts: nobody can let a number point elsewhere.
+    """
+
+    names: frozenset[str]
+    port: int
+    by_number: bool = False
+
+    @classmethod
+    def of(cls, host: str, bound: str, port: int) -> "Addresses":
+        """Return the addresses of an app.
+
+        Args:
+            host: What it was told to listen on.
+            bound: The IP address that this is.
+            port: The port.
+        """
+        number = ipaddress.ip_address(bound.partition("%")[0])
+        names = {host.lower(), str(number)}
+        if number.is_unspecified:
+            machine = {socket.gethostname().lower(), socket.getfqdn().lower()}
+            return cls(frozenset(names | LOOPBACK | machine), port, by_number=True)
+        return cls(frozenset(names | LOOPBACK if number.is_loopback else names), port)
+
+    def are(self, host: str) -> bool:
+        """Whether a ``Host`` header names this app."""
+        place = _place(host)
+        return place is not None and self._has(place)
+
+    def sent(self, origin: str, host: str) -> bool:
+        """Whether an ``Origin`` header is that of this app's own page, as the host of the same request says."""
+        page, place = _place(origin.removeprefix(_HTTP)), _place(host)
+        if not origin.lower().startswith(_HTTP) or page is None or place is None or not self._has(page):
+            return False
+        return page == place or {page[0], place[0]} <= LOOPBACK
+
+    def _has(self, place: Place) -> bool:
+        name, port = place
+        return port == self.port and (name in self.names or (self.by_number and _number(name) is not None))
 
 
 class OnlyLocal:
@@ -78,47 +122,13 @@ def is_visit(scope: Message) -> bool:
     return scope["method"] in ("GET", "HEAD") and scope["path"] == "/" and not inside
 
 
-def values(scope: Message, name: bytes) -> list[str]:
-    """Return all values of a header."""
-    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
-
-
-async def answer(scope: Message, receive: Receive | None, send: Send, status: int, text: str) -> None:
-    """Answer with one line, at once; then hear out who still sends, as many read nothing before they have sent all.
-
-    Args:
-        scope: The request.
-        receive: Gives what is left of it; None where it has ended.
-        send: Takes the answer.
-        status: Of HTTP.
-        text: The line.
-    """
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text.encode()))]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *_PROTECTION]})
-    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-    if receive is not None and not values(scope, b"expect"):  # else it waits for a word before it sends
-        await _heard_out(receive)
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _heard_out(receive: Receive) -> None:
-    """Throw away what is left of a body, within bounds."""
-    heard, more = 0, True
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE):
-            while more and heard < _MOST_HEARD:
-                message = await receive()
-                heard += len(message.get("body", b""))
-                more = bool(message.get("more_body", False))
-
-
 def protected(send: Send) -> Send:
     """Wrap ``send`` so that answers are for the app's own page: no other may read or frame them."""
 
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
             kept = [(name, value) for name, value in message.get("headers", []) if not name.lower().startswith(_SHARED)]
-            message = {**message, "headers": [*kept, *_PROTECTION]}
+            message = {**message, "headers": [*kept, *PROTECTION]}
         await send(message)
 
     return sent
@@ -134,3 +144,22 @@ def _origin(referer: str) -> str:
     except ValueError:
         return ""
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _place(text: str) -> Place | None:
+    """Read ``name:port``; None for what is none, such as one with a user name or a dot at its end."""
+    found = _PLACE.fullmatch(text.lower())
+    if found is None:
+        return None
+    port = int(found["port"] or _HTTP_PORT)
+    if found["name"]:
+        return found["name"], port
+    six = _number(found["six"])
+    return None if six is None else (six, port)
+
+
+def _number(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None

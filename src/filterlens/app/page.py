@@ -8,20 +8,33 @@ import gradio as gr
 from markupsafe import Markup, escape
 
 from filterlens.app import words
-from filterlens.app.controls import LEAST_QUALITY, MOST_BLUR, MOST_NOISE, first_handling
-from filterlens.app.filter_map import filter_map
+from filterlens.app.components import filter_map, photographs, verdict, viewer
 from filterlens.app.handlers import Handlers
-from filterlens.app.photographs import photographs
-from filterlens.app.seen import seen
-from filterlens.app.session import Session
-from filterlens.app.viewer import viewer
-from filterlens.jobs.studio.scene import NO_JPEG, Handling
+from filterlens.app.scene import NO_JPEG, Handling
+from filterlens.app.session import LEAST_QUALITY, MOST_BLUR, MOST_NOISE, Session, first_handling
 from filterlens.report.labels import percent_text
 
 FIRST = "chelsea"
 MOST_STRENGTH = 1.5
 HOUR = 3600
+FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+MONOSPACED = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 _STAMP = "(...all) => window.filterlens.note(all)"
+
+
+def theme() -> gr.themes.ThemeClass:
+    """Return the theme, light and dark."""
+    return gr.themes.Base(
+        primary_hue="blue", neutral_hue="slate", radius_size="md", font=list(FONT), font_mono=list(MONOSPACED)
+    ).set(
+        body_background_fill="#f6f7f9",
+        body_background_fill_dark="#12161c",
+        block_background_fill="#ffffff",
+        block_background_fill_dark="#1a1f27",
+        block_border_width="1px",
+        block_label_text_size="13px",
+        block_shadow="none",
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +55,7 @@ class _Parts:
 
     @property
     def controls(self) -> list[Any]:
-        """In the order that :class:`filterlens.app.controls.Controls` reads."""
+        """In the order that :class:`filterlens.app.session.Controls` reads."""
         return [self.shipped, self.lowered, *self.degrading, self.percent, *self.strengths]
 
 
@@ -55,7 +68,7 @@ def build_page(handlers: Handlers) -> gr.Blocks:
 
 def _lay_out(handlers: Handlers) -> _Parts:
     studio = handlers.studio
-    session = gr.State(Session(), delete_callback=handlers.shelf.clear)
+    session = gr.State(Session(), delete_callback=lambda session: handlers.shelf.clear(session.pictures))
     moment = gr.Number(0, visible=False)
     head = Markup('<p class="kicker">filterlens · {}</p><h1>{}</h1><p>{}</p>').format(
         studio.pair.name or "your pair", words.HEADLINE, words.lead(studio.degradations, studio.pair.scale)
@@ -64,7 +77,7 @@ def _lay_out(handlers: Handlers) -> _Parts:
     with gr.Row(equal_height=False, elem_id="main"):
         with gr.Column(scale=7, min_width=320):
             shown = viewer(_first_view(handlers))
-            verdict = _verdict()
+            seen = _verdict()
             adapters = _adapters(handlers)
         with gr.Column(scale=5, min_width=320):
             strengths, percent = _strengths(handlers)
@@ -84,7 +97,7 @@ def _lay_out(handlers: Handlers) -> _Parts:
         shipped,
         lowered,
         degrading,
-        verdict,
+        seen,
         layers,
         adapters,
         moment,
@@ -129,7 +142,7 @@ def _strengths(handlers: Handlers) -> tuple[list[Any], Any]:
 def _verdict() -> Any:
     with gr.Column(elem_classes="card", elem_id="seen"):
         _title("What the network sees in the input")
-        return seen()
+        return verdict()
 
 
 def _picture(first: Handling) -> tuple[Any, Any, list[Any]]:

@@ -2,21 +2,20 @@
 """Serving the page on this machine, and on nothing else unless told so."""
 
 import contextlib
+import errno
 import importlib.util
 import ipaddress
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filterlens.app.addresses import Addresses
-from filterlens.app.listener import bound
-from filterlens.app.scratch import scratch_folder
+from filterlens.app.asgi import Application
+from filterlens.app.only_local import Addresses
+from filterlens.app.studio import Studio
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.jobs.studio.studio import Studio
-
-__all__ = ["check_gradio", "free_port", "listening", "scratch_folder", "serve", "served"]
 
 LOCALHOST = "127.0.0.1"
 FIRST_PORT, PORTS = 7860, 20
@@ -48,12 +47,69 @@ def listening(host: str, port: int | None) -> socket.socket:
     if port is not None and not 1 <= port <= 65535:
         raise UsageError(f"Port {port} is not legal: 1 to 65535.")
     for candidate in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + PORTS):
-        listener = bound(_bare(host), candidate)
+        listener = _bound(_bare(host), candidate)
         if listener is not None:
             return listener
     if port is None:
         raise FilterlensError(f"Ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1} on {host} are all in use. Use --port.")
     raise FilterlensError(f"Port {port} on {host} is in use. Choose another with --port, or leave --port out.")
+
+
+def _bound(host: str, port: int) -> socket.socket | None:
+    """Return a socket that listens there, or None where the port is taken.
+
+    Raises:
+        FilterlensError: The host is not an address of this machine, or the port is not allowed.
+    """
+    listener: socket.socket | None = None
+    try:
+        ((family, kind, protocol, _, address), *_) = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except (OSError, UnicodeError) as error:
+        if listener is not None:
+            listener.close()
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            return None
+        reason = getattr(error, "strerror", None) or error
+        raise FilterlensError(f"Cannot listen on {host}, port {port}: {reason}. Change --host or --port.") from error
+    return listener
+
+
+class Server:
+    """A web server in a thread, on a socket that is bound already, so that nobody takes the port in between.
+
+    Args:
+        app: What is served.
+        listener: Where; it is closed with the server.
+
+    Raises:
+        FilterlensError: The application does not start.
+    """
+
+    def __init__(self, app: Application, listener: socket.socket) -> None:
+        import uvicorn
+
+        config = uvicorn.Config(
+            app, http="h11", ws="none", lifespan="on", log_level="error", access_log=False, server_header=False,
+            proxy_headers=False, timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise FilterlensError("The app's server does not start. Reinstall it: pip install 'filterlens[app]'")
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """End the answers that are on their way, and free the port."""
+        self._server.should_exit = True
+        self._thread.join()
 
 
 @contextlib.contextmanager
@@ -70,7 +126,6 @@ def served(studio: Studio, scratch: Path, listener: socket.socket, *, host: str 
         FilterlensError: The server does not start, or the network makes no picture.
     """
     from filterlens.app.assembled import assembled
-    from filterlens.app.server import Server
 
     name, port = listener.getsockname()[:2]
     with listener, assembled(studio, scratch, Addresses.of(_bare(host), name, port)) as app:

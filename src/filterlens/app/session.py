@@ -1,20 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server keeps for one open page."""
+"""One visitor's page: what it chose, as values instead of a list of component contents, and what is kept for it."""
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from filterlens.jobs.studio.explanation import Explanation
-from filterlens.jobs.studio.scene import Handling, Scene
+from filterlens.app.scene import NO_JPEG, Handling, Scene
+from filterlens.app.studio import Explanation
+from filterlens.data.photographs import PHOTOGRAPHS
+from filterlens.degradations import Degradation
+from filterlens.degradations.blur import GaussianBlur
+from filterlens.degradations.noise import GaussianNoise
+from filterlens.errors import UsageError, unknown
+
+UPLOAD = "upload:"
+_SENT = re.compile(rf"{UPLOAD}[0-9]{{1,9}}")
+MOST_BLUR, MOST_NOISE, LEAST_QUALITY = 4.0, 0.2, 5
+
+
+@dataclass(frozen=True)
+class Controls:
+    """All controls of the page.
+
+    Attributes:
+        source: Name of a photograph, or ``upload:N``.
+        handling: What happens to it before the network sees it.
+        percent: Share of the filters that belong to each function.
+        strengths: Degradation → λ.
+    """
+
+    source: str
+    handling: Handling
+    percent: float
+    strengths: Mapping[str, float]
+
+    @classmethod
+    def of(cls, values: Sequence[Any], degradations: Sequence[str]) -> "Controls":
+        """Read the contents of the components, in their order on the page.
+
+        Raises:
+            UsageError: They are none that the page can have: calls could be forged.
+        """
+        if len(values) != 6 + len(degradations):
+            raise UsageError(f"The page has {6 + len(degradations)} controls, not {len(values)}.")
+        source, lowered, *numbers = values
+        if not isinstance(source, str) or (source not in PHOTOGRAPHS and not _SENT.fullmatch(source)):
+            raise unknown("photograph", str(source)[:40], PHOTOGRAPHS)
+        if not isinstance(lowered, bool) or not all(map(_is_number, numbers)):
+            raise UsageError("A control of the page has a value that is no number.")
+        blur, noise, quality, percent, *strengths = numbers
+        _check_range("blur", blur, 0, MOST_BLUR)
+        _check_range("noise", noise, 0, MOST_NOISE)
+        _check_range("JPEG quality", quality, LEAST_QUALITY, NO_JPEG)
+        handling = Handling(True) if lowered else Handling(False, float(blur), float(noise), int(quality))
+        return cls(source, handling, float(percent), dict(zip(degradations, map(float, strengths), strict=True)))
+
+    @property
+    def scene(self) -> tuple[str, Handling]:
+        """What decides the network's input; the rest decides the network."""
+        return self.source, self.handling
 
 
 @dataclass(eq=False)
 class Session:
-    """One visitor's page.
+    """What the server keeps for one open page.
 
     Attributes:
         uploads: How many pictures were sent; numbers the latest.
@@ -45,6 +99,11 @@ class Session:
     results: list[Path] = field(default_factory=list)
     _latest: tuple[float, tuple[Any, ...]] = (0.0, ())
 
+    @property
+    def pictures(self) -> list[Path]:
+        """All pictures of the page on disk."""
+        return [*self.inputs, *self.results]
+
     def want(self, moment: float, values: Sequence[Any]) -> None:
         """Note what the page shows now; ``moment`` is the page's own clock, as requests may overtake each other."""
         if moment >= self._latest[0]:
@@ -53,3 +112,29 @@ class Session:
     def is_outdated(self, moment: float, values: Sequence[Any]) -> bool:
         """Say whether the page has asked for something else since."""
         return self._latest[0] > moment and self._latest[1] != tuple(values)
+
+
+def first_handling(degradations: Sequence[str]) -> Handling:
+    """Return what the page does to a picture at first: the degradation of the first function that sliders can make.
+
+    Blur with σ = 2 where there is none.
+    """
+    for name in degradations:
+        degradation = Degradation.parse(name)
+        blur, noise, jpeg = degradation.blur, degradation.noise, degradation.jpeg
+        if isinstance(blur, GaussianBlur) and blur.is_isotropic and blur.kernel == GaussianBlur(1).kernel:
+            return Handling(blur=min(MOST_BLUR, blur.sigma))
+        if isinstance(noise, GaussianNoise):
+            return Handling(noise=min(MOST_NOISE, noise.sigma))
+        if jpeg is not None:
+            return Handling(quality=max(LEAST_QUALITY, jpeg.quality))
+    return Handling(blur=2.0)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_range(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise UsageError(f"The page's {name} is {least:g} to {most:g}, not {value:g}.")

@@ -13,9 +13,8 @@ from typing import BinaryIO
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from filterlens.app.bodies import RequestError, bounded
-from filterlens.app.only_local import Message, Receive, Send, values
-from filterlens.app.shelf import remove_upload, safe_name
+from filterlens.app.asgi import Message, Receive, RequestError, Send, bounded, values
+from filterlens.app.scratch import remove_upload, safe_name
 
 MOST_BYTES = 64 * 2**20  # of all files of a request together
 MOST_WAITING = 2 * MOST_BYTES  # of files that no page has read yet

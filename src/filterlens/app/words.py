@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page says."""
+"""What the page says: labels, sentences, and the verdict on an input as bars."""
 
 from collections.abc import Mapping, Sequence
 
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
+from filterlens.app.look import asset, colours
+from filterlens.app.studio import Explanation
 from filterlens.diagnosis.classify import Verdict
-from filterlens.report.labels import function_of, listed
+from filterlens.report.labels import function_of, listed, percent_text, whole_percent
 
 HEADLINE = "Each slider moves 1 % of a restoration network, and one of its abilities with it."
 _VERBS = {"blur": "Deblur", "motion": "Deblur motion", "noise": "Denoise", "poisson": "Denoise", "jpeg": "Repair JPEG"}
@@ -55,6 +58,46 @@ def unseen_sentence(verdict: Verdict) -> str:
         return ""
     beneath = listed([plain(each) for each in verdict.present])
     return f"Beneath {beneath}, {listed([plain(each) for each in verdict.unseen])} cannot be seen."
+
+
+def unknown_html(reason: str = "") -> str:
+    """Return what stands there for an input of which nothing can be said."""
+    return _render(sentence=f"Nothing can be said of this input. {reason}".strip(), bars=[], unseen="", reason="")
+
+
+def verdict_html(explanation: Explanation) -> str:
+    """Return the verdict: a sentence, one bar per degradation with its threshold, and what a bar means."""
+    verdict = explanation.verdict
+    colour = colours(list(verdict.scores))
+    bars = [
+        {
+            "name": plain(name),
+            "degradation": name,
+            "colour": colour[name],
+            "score": round(100 * score, 1),
+            "text": whole_percent(score),
+            "threshold": round(100 * explanation.thresholds[name], 1),
+            "limit": whole_percent(explanation.thresholds[name]),
+            "present": name in verdict.present,
+        }
+        for name, score in verdict.scores.items()
+    ]
+    reason = (
+        f"Fine-tuning changed what the network does to this input. Take the {percent_text(explanation.percent)} of the "
+        "filters that carry most of that change: each bar is the share of them that is among the filters found for a "
+        "degradation. From the mark on, the input is said to have it. No ground truth is needed."
+    )
+    return _render(
+        sentence=verdict_sentence(verdict),
+        bars=bars,
+        unseen=unseen_sentence(verdict),
+        reason=reason,
+    )
+
+
+def _render(**values: object) -> str:
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(asset("verdict.html.j2"))
+    return template.render(**values)
 
 
 def plain(degradation: str) -> str:

@@ -43,9 +43,10 @@ def app(
     With --baseline and --target the filters are found first, on photographs that ship (a minute or more). Nothing
     leaves this machine; what is written lies in a temporary folder and goes when the app ends. Needs the extra `app`.
     """
-    from filterlens.app.serve import check_gradio, free_port, scratch_folder, serve
+    from filterlens.app.scratch import scratch_folder
+    from filterlens.app.serve import check_gradio, free_port, serve
+    from filterlens.app.studio import open_studio
     from filterlens.execution.hardware import resolve_device
-    from filterlens.jobs.studio.opening import open_studio
 
     check_gradio()
     free_port(host, port)  # before a ranking takes minutes

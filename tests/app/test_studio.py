@@ -1,21 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures in steps, verdicts patch by patch, adapters as files: the same as the jobs that do it at once."""
+"""What the app computes: pictures, verdicts and adapters, the same as the jobs that do it at once; and opening."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from filterlens.app import studio as module
+from filterlens.app.scene import Handling, make_scene
+from filterlens.app.studio import Studio, explaining, open_studio
 from filterlens.diagnosis.classify import Classifier
 from filterlens.editing.adapter import Adapter
-from filterlens.editing.dial import dialled, modulate
+from filterlens.editing.dial import modulate
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.tiled_network import TiledNetwork
-from filterlens.jobs.studio.explanation import explaining
-from filterlens.jobs.studio.opening import open_studio
-from filterlens.jobs.studio.restoration import restoring
-from filterlens.jobs.studio.scene import Handling, make_scene
-from filterlens.jobs.studio.studio import Studio
+from filterlens.models.checkpoints import save_network
+from filterlens.models.one_branch import SRResNet
+from filterlens.pair import ModelPair
+from tests.app.conftest import small_studio
+
+
+@pytest.fixture(scope="module")
+def studio():
+    small = small_studio()
+    return Studio(
+        ModelPair(*(small.pair.network(end) for end in (small.pair.baseline, small.pair.target))), small.found
+    )
+
+
+@pytest.fixture(scope="module")
+def pair(studio):
+    return studio.pair
 
 
 @pytest.fixture
@@ -31,20 +47,16 @@ def test_a_picture_is_that_of_the_edited_network(studio, scene):
     torch.testing.assert_close(step.picture, expected, rtol=0, atol=1e-6)
 
 
-def test_tiles_come_one_by_one_and_join_to_the_whole_picture(pair, scene):
-    vector = dialled(pair, [])
-    (whole,) = restoring(pair, vector, scene.image, lambda: pair.tiling, tile=1000)
-    steps = list(restoring(pair, vector, scene.image, lambda: pair.tiling, tile=pair.tiling.least + 12))
+def test_tiles_come_one_by_one_and_join_to_the_whole_picture(studio, pair, scene):
+    (whole,) = replace(studio, tile=1000).restoring(scene, {}, 1.0)
+    steps = list(replace(studio, tile=pair.tiling.least + 12).restoring(scene, {}, 1.0))
     assert len(steps) == steps[-1].total > 1
     assert [step.picture is None for step in steps] == [True] * (len(steps) - 1) + [False]
     torch.testing.assert_close(steps[-1].picture, whole.picture, rtol=0, atol=1e-5)
 
 
-def test_a_tile_below_the_least_is_taken_as_the_least(pair, scene):
-    least, tiny = (
-        restoring(pair, dialled(pair, []), scene.image, lambda: pair.tiling, tile=tile)
-        for tile in (pair.tiling.least, 4)
-    )
+def test_a_tile_below_the_least_is_taken_as_the_least(studio, pair, scene):
+    least, tiny = (replace(studio, tile=tile).restoring(scene, {}, 1.0) for tile in (pair.tiling.least, 4))
     assert next(tiny).total == next(least).total
 
 
@@ -126,3 +138,31 @@ def test_an_adapter_holds_the_filters_of_one_function(tmp_path):
 def test_contradictions_are_told(tmp_path, choices, message):
     with pytest.raises(UsageError, match=message):
         open_studio(scratch=tmp_path, device=torch.device("cpu"), **choices)
+
+
+@pytest.fixture
+def checkpoints(pair, tmp_path):
+    options = {"scale": 2, "features": 8, "blocks": 2}
+    paths = {role: tmp_path / f"{role}.safetensors" for role in ("baseline", "target")}
+    for role, path in paths.items():
+        network = pair.network(getattr(pair, role))
+        assert isinstance(network, SRResNet)
+        save_network(path, network, "srresnet", options, {"role": role})
+    return paths
+
+
+def test_filters_of_a_users_pair_are_found_first(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SIDE", 64)
+    scratch = tmp_path / "scratch"
+    studio = open_studio(**checkpoints, degradations=["noise:0.2"], scratch=scratch, device=torch.device("cpu"))
+    assert studio.degradations == ("noise:0.2",)
+    assert studio.percents == (0.5, 1.0, 3.0, 5.0)
+    assert len(studio.found.rankings["noise:0.2"]) == len(studio.pair.space)
+    adapter = Adapter.load(studio.save_adapter(tmp_path, "noise:0.2", 5.0))
+    assert adapter.selection(studio.pair.space).mask.equal(studio.selections(5.0)["noise:0.2"].mask)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "baseline.safetensors", "pair-noise-0.2-5-percent.safetensors", "scratch", "target.safetensors",
+    ]  # fmt: skip
+
+    again = open_studio(run=scratch / "run", scratch=scratch, device=torch.device("cpu"))
+    assert torch.equal(again.found.rankings["noise:0.2"], studio.found.rankings["noise:0.2"])

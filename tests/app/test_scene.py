@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from filterlens.app.scene import Handling, make_scene, read_upload
 from filterlens.degradations import Degradation
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.jobs.studio.scene import Handling, make_scene, read_upload
 
 
 @pytest.fixture

@@ -1,7 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bodies of requests: counted while they arrive, and cut off where they become too large."""
+"""Requests and answers as ASGI passes them: headers, bodies that are cut off where they become too large, refusals."""
 
-from filterlens.app.only_local import Message, Receive, values
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_MOST_HEARD, _PATIENCE = 512 * 2**20, 20.0  # bytes and seconds for what is thrown away
+PROTECTION: Headers = [  # of every answer: no other page may read or frame it
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"referrer-policy", b"same-origin"),
+]
 
 
 class RequestError(Exception):
@@ -15,6 +33,40 @@ class RequestError(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+def values(scope: Message, name: bytes) -> list[str]:
+    """Return all values of a header."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+async def answer(scope: Message, receive: Receive | None, send: Send, status: int, text: str) -> None:
+    """Answer with one line, at once; then hear out who still sends, as many read nothing before they have sent all.
+
+    Args:
+        scope: The request.
+        receive: Gives what is left of it; None where it has ended.
+        send: Takes the answer.
+        status: Of HTTP.
+        text: The line.
+    """
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text.encode()))]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *PROTECTION]})
+    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+    if receive is not None and not values(scope, b"expect"):  # else it waits for a word before it sends
+        await _heard_out(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _heard_out(receive: Receive) -> None:
+    """Throw away what is left of a body, within bounds."""
+    heard, more = 0, True
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while more and heard < _MOST_HEARD:
+                message = await receive()
+                heard += len(message.get("body", b""))
+                more = bool(message.get("more_body", False))
 
 
 def bounded(scope: Message, receive: Receive, most: int) -> Receive:

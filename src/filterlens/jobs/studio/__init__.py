@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""What the live app computes: degraded inputs, dialled networks, restored pictures, and what an input has."""
