@@ -52,7 +52,7 @@ def test_a_patch_has_the_share_of_its_top_filters_that_are_among_those_found(sam
         inputs = lowered[..., top : top + 64, left : left + 64]
         truths = truth[..., 2 * top : 2 * top + 128, 2 * left : 2 * left + 128]
         magnitudes = input_magnitudes(reader.model.pair, inputs, truths, READING)
-        for (percent, name), selection in reader.filters.items():
+        for (percent, name), selection in reader.sets.items():
             expected = share_of_common_filters(magnitudes, selection, percent)
             assert scored.scores[percent, name] == pytest.approx(expected)
 
@@ -63,7 +63,7 @@ def test_an_image_is_read_as_the_classifier_reads_it(sample, reader, read):
         lowered = degradation.apply(truth, 2, seed=0)
         magnitudes = input_magnitudes(reader.model.pair, lowered, truth, READING)
         (scored,) = [each for each in read[1].inputs if each.label == str(degradation)]
-        expected = share_of_common_filters(magnitudes, reader.filters[5.0, "blur:1"], 5.0)
+        expected = share_of_common_filters(magnitudes, reader.sets[5.0, "blur:1"], 5.0)
         assert scored.scores[5.0, "blur:1"] == pytest.approx(expected)
 
 
@@ -72,14 +72,14 @@ def test_a_whole_image_has_no_patches(laboratory, reader, sample):
     patches, images = read_overlaps(laboratory, [reader], [sample], KINDS[:1], reading)
     assert not patches.inputs
     magnitudes = input_magnitudes(reader.model.pair, Degradation().apply(sample.truth(2), 2), None, reading)
-    expected = share_of_common_filters(magnitudes, reader.filters[10.0, "blur:1"], 10.0)
+    expected = share_of_common_filters(magnitudes, reader.sets[10.0, "blur:1"], 10.0)
     assert images.inputs[0].scores[10.0, "blur:1"] == pytest.approx(expected)
 
 
 def test_what_was_read_is_not_read_again_but_other_filters_are(laboratory, reader, sample, read, monkeypatch):
     monkeypatch.setattr("filterlens.paper.overlaps.input_magnitudes", None)
     assert read_overlaps(laboratory, [reader], [sample], KINDS, READING) == read
-    other = Reader(reader.model, dict.fromkeys(((5.0, "blur:1"), (5.0, "noise:0.1")), reader.filters[5.0, "blur:1"]))
+    other = Reader(reader.model, dict.fromkeys(((5.0, "blur:1"), (5.0, "noise:0.1")), reader.sets[5.0, "blur:1"]))
     with pytest.raises(TypeError):
         read_overlaps(laboratory, [other], [sample], KINDS, READING)
 

@@ -13,7 +13,7 @@ from filterlens.paper.experiment import Claim, Experiment, Outcome, Table, Verdi
 from filterlens.paper.page import cell_text
 from filterlens.paper.recipe import PaperRecipe
 from filterlens.paper.run import chosen, run_experiments
-from filterlens.paper.settings import Settings
+from filterlens.settings import Settings
 
 ESTIMATE = Estimate(1.23456, 1.0, 1.5, 0.1, 3)
 

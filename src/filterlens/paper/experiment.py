@@ -13,8 +13,9 @@ from typing import Any
 
 from filterlens.evaluation.statistics import Estimate
 from filterlens.paper.laboratory import Laboratory
-from filterlens.paper.settings import Common, ImageChoice, Settings
+from filterlens.paper.settings import Common, ImageChoice
 from filterlens.report.figures import Panel
+from filterlens.settings import Settings
 
 ROUNDING = 1e-12  # equal numbers, summed in another order, do not differ
 

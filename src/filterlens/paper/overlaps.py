@@ -4,7 +4,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -28,51 +28,47 @@ from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 
 Key = tuple[float, str]
+PLAIN = ", nothing eliminated"
 
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """A target model and the filters found for its degradations.
+    """A target model and the sets of filters with which inputs are compared.
 
     Attributes:
         model: The networks.
-        filters: (percent, degradation) → filter^D.
-        beside: (percent, degradation) → other filters, whose overlaps explain those of filter^D; may be empty.
+        sets: (percent, degradation) → filter^D. Sets found without elimination, whose overlaps explain those of
+            filter^D, are named by :func:`plain`.
     """
 
     model: TargetModel
-    filters: Mapping[Key, Selection]
-    beside: Mapping[Key, Selection] = field(default_factory=dict)
+    sets: Mapping[Key, Selection]
 
     @classmethod
     def of(
-        cls, model: TargetModel, found: Attribution, percents: Sequence[float], plain: Attribution | None = None
+        cls, model: TargetModel, found: Attribution, percents: Sequence[float], without: Attribution | None = None
     ) -> "Reader":
-        """Take the top filters of a ranking, and beside them those of one without elimination at the first percentage.
+        """Take the top filters of a ranking, and at the first percentage those of one without elimination.
 
         Args:
             model: The networks.
             found: The ranking.
             percents: Shares of the filters.
-            plain: The ranking without elimination.
+            without: The ranking without elimination.
         """
-        wanted = [(percent, name) for percent in percents for name in found.degradations]
-        beside = {} if plain is None else {key: plain.select(key[1], key[0]) for key in wanted if key[0] == percents[0]}
-        return cls(model, {(percent, name): found.select(name, percent) for percent, name in wanted}, beside)
+        sets = {(percent, name): found.select(name, percent) for percent in percents for name in found.degradations}
+        if without is not None:
+            sets |= {(percents[0], plain(name)): without.select(name, percents[0]) for name in found.degradations}
+        return cls(model, sets)
 
     def at(self, percent: float) -> dict[str, Selection]:
         """Return degradation → filter^D at one percentage."""
-        return {name: selection for (each, name), selection in self.filters.items() if each == percent}
-
-    @property
-    def sets(self) -> dict[Key, Selection]:
-        """All sets with which inputs are compared; those beside have names of their own."""
-        return {**self.filters, **{(percent, plain(name)): each for (percent, name), each in self.beside.items()}}
+        return {name: each for (share, name), each in self.sets.items() if share == percent and PLAIN not in name}
 
 
 def plain(degradation: str) -> str:
     """Return the name under which the filters of a degradation without elimination are kept."""
-    return f"{degradation}, nothing eliminated"
+    return f"{degradation}{PLAIN}"
 
 
 @dataclass(frozen=True)
@@ -80,11 +76,11 @@ class Scored:
     """One input and its overlap scores.
 
     Attributes:
-        seed: Of the target model.
+        seed: Seed of the target model.
         image: Name of the image that it comes from.
         kind: Its degradations.
         label: The same in written form; ``clean`` for none.
-        scores: (percent, degradation) → OS(x, D); also for the sets beside, named by :func:`plain`.
+        scores: (percent, degradation) → OS(x, D); also for the sets named by :func:`plain`.
     """
 
     seed: int
@@ -147,21 +143,18 @@ class Overlaps:
 
 def whole_images(laboratory: Laboratory, name: str, most: int | None) -> list[Sample]:
     """Return the images on which a pair is judged, not cut into squares."""
-    wanted = laboratory.common.judged_on(name).model_copy(update={"crop": None, "squares": 1})
-    return evenly(laboratory.samples(wanted), most)
+    return evenly(laboratory.samples(laboratory.common.judged_on(name).whole), most)
 
 
 def calibration_samples(laboratory: Laboratory, most: int) -> list[Sample]:
     """Return some training images, whole."""
-    wanted = [each.model_copy(update={"crop": None, "squares": 1}) for each in laboratory.common.train]
-    return evenly([sample for each in wanted for sample in laboratory.samples(each)], most)
+    return evenly([sample for each in laboratory.common.train for sample in laboratory.samples(each.whole)], most)
 
 
 def calibration_text(laboratory: Laboratory, most: int) -> str:
     """Say on which images thresholds are calibrated, and on how many of them the filters were found."""
     used = calibration_samples(laboratory, most)
-    whole = laboratory.common.find.model_copy(update={"crop": None, "squares": 1})
-    found = {sample.fingerprint() for sample in laboratory.samples(whole)}
+    found = {sample.fingerprint() for sample in laboratory.samples(laboratory.common.find.whole)}
     seen = sum(sample.fingerprint() in found for sample in used)
     sets = "; ".join(each.set for each in laboratory.common.train)
     note = "" if not seen else ", where own overlaps may be higher than on unseen ones"

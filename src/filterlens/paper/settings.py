@@ -4,9 +4,7 @@
 from typing import Literal
 
 from filterlens.paper.peers.settings import PeerSettings
-from filterlens.settings import Percent, Positive, Seed, Settings, Share
-
-__all__ = ["Common", "ImageChoice", "Percent", "Positive", "Settings"]
+from filterlens.settings import Positive, Seed, Settings, Share
 
 
 class ImageChoice(Settings):
@@ -26,6 +24,11 @@ class ImageChoice(Settings):
     crop: Positive | None = None
     squares: Positive = 1
 
+    @property
+    def whole(self) -> "ImageChoice":
+        """The same images, not cut into squares."""
+        return self.model_copy(update={"crop": None, "squares": 1})
+
 
 class Common(Settings):
     """What all experiments share.
@@ -39,12 +42,12 @@ class Common(Settings):
         find: Images on which filters are found.
         judge: Images on which they are judged: pair → images; ``*`` is any other pair.
         degradations: What the pairs were fine-tuned for.
-        precision: Of attributions.
-        judge_precision: Of the judged networks.
-        tolerance: Of the integrals on the parameter path.
-        seed: Of noise and random methods.
-        resamples: Of every bootstrap.
-        peers: The two-branch networks and the one-branch network beside each of them.
+        precision: Precision of attributions.
+        judge_precision: Precision of the judged networks.
+        tolerance: Tolerance of the integrals on the parameter path.
+        seed: Seed of noise and random methods.
+        resamples: Draws of every bootstrap.
+        peers: The two-branch networks, and the one-branch network that each is compared with.
     """
 
     pairs: tuple[str, ...] = ("srresnet-x2", "srcnn-style-x2")

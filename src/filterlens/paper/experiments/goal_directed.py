@@ -19,9 +19,9 @@ from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table,
 from filterlens.paper.images import evenly
 from filterlens.paper.judged import INTERVALS, View, view_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.settings import Percent, Positive, Settings
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import function_of, method_label, unrounded
+from filterlens.settings import Percent, Positive, Settings
 
 FAIG, GOAL, ONE_SHOT, CLEAN = "faig", "goal-directed", "goal-one-shot", "clean"
 LABELS = {ONE_SHOT: "goal-directed, one shot"}

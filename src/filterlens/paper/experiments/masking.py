@@ -13,10 +13,10 @@ from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table,
 from filterlens.paper.judged import View, view_of
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.published import MASKING, TEST_SETS
-from filterlens.paper.settings import Percent, Settings
 from filterlens.report.figures import Panel, safe_name
 from filterlens.report.labels import function_of, method_label
 from filterlens.run.tables import Edit
+from filterlens.settings import Percent, Settings
 
 ORDER = ("faig", "ig", "change-relative", "random")  # as the paper ranks them, best first
 HELD_OUT, SAME = "held-out", "same"

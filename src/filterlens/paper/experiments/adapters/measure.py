@@ -26,7 +26,7 @@ from filterlens.metrics import psnr
 from filterlens.pair import ModelPair
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.settings import Percent, Positive, Settings
+from filterlens.settings import Percent, Positive, Settings
 from filterlens.work.store import digest
 
 ADDED, REMOVED, RETRAINED = "added", "removed", "retrained"

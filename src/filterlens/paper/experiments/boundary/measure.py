@@ -20,7 +20,8 @@ from filterlens.evaluation.statistics import Estimate, over_seeds, rank_correlat
 from filterlens.filters import Selection
 from filterlens.metrics import psnr
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.settings import ImageChoice, Percent, Positive, Settings
+from filterlens.paper.settings import ImageChoice
+from filterlens.settings import Percent, Positive, Settings
 
 HIGHEST_PSNR = 100.0  # dB; equal images would be infinitely good, and two of them gain nothing
 LEAST_CHANGE = 1e-12

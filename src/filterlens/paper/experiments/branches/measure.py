@@ -24,7 +24,7 @@ from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.peers.arms import Arm, Setting, arms_of, settings_of
 from filterlens.paper.peers.networks import prepare, trained, trainings_of
-from filterlens.paper.settings import Positive, Settings
+from filterlens.settings import Positive, Settings
 
 TWO, ONE, FLOOR = "two branches", "one branch", "bicubic"
 PRECISION = "fp32"  # bfloat16 would round more where no skip carries the image

@@ -18,7 +18,7 @@ from filterlens.diagnosis.overlap import Reading
 from filterlens.evaluation.statistics import Estimate, over_seeds, two_level_ratio
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.overlaps import Overlaps, Reader, Scored, calibration_samples, plain, read_overlaps, whole_images
-from filterlens.paper.settings import Percent, Positive, Settings
+from filterlens.settings import Percent, Positive, Settings
 
 TARGET = "target"
 WORDS = {TARGET: "without ground truth", "truth": "with ground truth"}

@@ -20,7 +20,7 @@ from filterlens.evaluation.modulation import (
 )
 from filterlens.evaluation.statistics import Array, Estimate, bootstrap_mean, draw_counts
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.settings import Percent, Positive, Settings
+from filterlens.settings import Percent, Positive, Settings
 from filterlens.work.store import digest
 
 ALL_WEIGHTS, BLEND = "all weights (DNI)", "output blending"

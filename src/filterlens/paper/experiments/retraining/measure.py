@@ -24,8 +24,8 @@ from filterlens.filters import Selection
 from filterlens.paper.experiment import above
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.settings import Percent, Positive, Settings
 from filterlens.report.labels import function_of, method_label
+from filterlens.settings import Percent, Positive, Settings
 from filterlens.training.loop import DivergedError
 from filterlens.training.validation import psnr_per_degradation
 from filterlens.work.store import digest

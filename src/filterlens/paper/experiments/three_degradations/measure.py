@@ -20,7 +20,7 @@ from filterlens.paper.images import evenly
 from filterlens.paper.judged import View, view_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.overlaps import Reader, calibration_samples, read_overlaps, whole_images
-from filterlens.paper.settings import Percent, Positive, Settings
+from filterlens.settings import Percent, Positive, Settings
 
 MEAN, MAX, GOAL = "faig", "faig-max", "goal-directed"
 Found = dict[str, Attribution]

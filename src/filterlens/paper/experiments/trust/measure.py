@@ -21,8 +21,8 @@ from filterlens.evaluation.statistics import Array, Estimate, bootstrap, over_se
 from filterlens.filters import ranking
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.settings import Percent, Positive, Settings
 from filterlens.run.tables import Edit
+from filterlens.settings import Percent, Positive, Settings
 
 MATCHED = "random-layer-matched"
 CONTROL = "control"

@@ -43,7 +43,7 @@ from filterlens.paper.judged import Judged, judge, selections_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.peers.arms import Arm, Setting, arms_of, settings_of
 from filterlens.paper.peers.networks import prepare, trained
-from filterlens.paper.settings import Percent, Positive, Settings
+from filterlens.settings import Percent, Positive, Settings
 
 BOTH = "blur+noise"  # the settings whose networks learn both functions
 LEARNT = 0.2  # dB that fine-tuning must have gained for certain: a function that was not learnt sits nowhere
