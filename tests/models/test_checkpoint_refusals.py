@@ -25,8 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.models.architectures import build
-from filterlens.models.bounded import Bounded, TooLargeError
+from filterlens.models.architectures import Bounded, TooLargeError, build
 from filterlens.models.checkpoints import load_network
 from filterlens.models.strict import load_strictly
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The architectures that filterlens builds itself, by name."""
+"""The architectures that filterlens builds itself, by name, and the bounds within which any network is built.
+
+Options and shapes from a file cannot fill the memory, or never end.
+"""
 
 import inspect
 import math
@@ -8,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from filterlens.errors import UsageError, unknown
-from filterlens.models.bounded import Bounded
+from filterlens.execution.memory import memory_in_all
 from filterlens.models.dan import DAN
 from filterlens.models.dasr import DASR
 from filterlens.models.one_branch import DnCNN, SRCNNStyle, SRResNet
@@ -24,6 +28,9 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 }
 _MOST = {"features": 10_000, "kernel": 255, "code": 10_000}
 _PARTS = 1_000  # blocks, groups, layers, loops
+BYTES = 4  # of a float32
+_SLACK, _CALLS = 50_000_000, 10_000
+_SIZED = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}
 
 
 def build(architecture: str, **options: Any) -> nn.Module:
@@ -76,3 +83,48 @@ def check_values(architecture: str, options: Mapping[str, Any]) -> None:
 
 def _illegal(architecture: str, name: str, value: Any, legal: str) -> UsageError:
     return UsageError(f"{name} = {str(value)[:60]} is not legal for {architecture}. Legal: {legal}.")
+
+
+class TooLargeError(UsageError):
+    """A network would have far more numbers, or parts, than it may."""
+
+
+class Bounded(TorchFunctionMode):
+    """While it is entered, PyTorch refuses to make more numbers than given, before it takes memory for them.
+
+    Args:
+        numbers: Greatest count of numbers.
+        calls: Greatest count of tensors.
+        bound: Origin of both limits, for the error.
+    """
+
+    def __init__(self, numbers: float, calls: float, bound: str) -> None:
+        super().__init__()
+        self._numbers, self._calls, self._bound = numbers, calls, bound
+
+    @classmethod
+    def by(cls, weights: Iterable[torch.Tensor]) -> "Bounded":
+        """Allow a few times the content of a checkpoint, and room for constants."""
+        sizes = [each.numel() for each in weights]
+        return cls(4 * sum(sizes) + _SLACK, 10 * len(sizes) + _CALLS, "the file holds")
+
+    @classmethod
+    def by_memory(cls) -> "Bounded":
+        """Allow as much as fits into the memory of the machine."""
+        return cls(memory_in_all(torch.device("cpu")) / BYTES, 100 * _CALLS, "this machine has memory for")
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Count new numbers and tensors; called by PyTorch for all of its functions."""
+        if func in _SIZED:
+            self._numbers -= _count(args)
+            self._calls -= 1
+            if self._numbers < 0 or self._calls < 0:
+                raise TooLargeError(f"The network would have far more numbers or layers than {self._bound}.")
+        return func(*args, **(kwargs or {}))
+
+
+def _count(sizes: tuple[Any, ...]) -> int:
+    given = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+    return math.prod(int(size) for size in given if not isinstance(size, torch.Tensor))

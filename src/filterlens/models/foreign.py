@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, first_line
 from filterlens.execution.torchvision_stand_in import torchvision_or_stand_in
-from filterlens.models.bounded import Bounded
+from filterlens.models.architectures import Bounded
 from filterlens.models.fitted import GRAY, RGB, Needs, fitted
 from filterlens.models.strict import UnfitError, refuse_broken, refuse_other_numbers
 

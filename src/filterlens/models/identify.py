@@ -13,8 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from filterlens.errors import FilterlensError, UsageError, unknown
-from filterlens.models.architectures import ARCHITECTURES, build
-from filterlens.models.bounded import Bounded, TooLargeError
+from filterlens.models.architectures import ARCHITECTURES, Bounded, TooLargeError, build
 from filterlens.models.fitted import fitted, scale_and_needs
 from filterlens.models.foreign import PREFIX, REMEDY, Recognised, is_installed, recognise_foreign
 from filterlens.models.published_names import in_our_names

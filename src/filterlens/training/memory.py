@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from filterlens.errors import UsageError
 from filterlens.execution.memory import memory_in_all
-from filterlens.models.architectures import build
-from filterlens.models.bounded import TooLargeError
+from filterlens.models.architectures import TooLargeError, build
 from filterlens.training.recipe import Recipe
 
 COPIES = 5  # of every weight, in float32: itself, its gradient, two moments of Adam, the average
