@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from filterlens import Adapter, FilterlensError, FilterSpace, ModelPair, Selection, UsageError, adapt
+from filterlens.editing.adapter import weights_hash
 from filterlens.editing.dial import modulated
-from filterlens.editing.weights_hash import weights_hash
 from tests.attribution.small_networks import Curved, Linear, make_pair
 
 

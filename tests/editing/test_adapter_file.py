@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from filterlens import Adapter, FilterlensError, ModelPair, Selection, UsageError, adapt
-from filterlens.editing.adapter_file import load_adapter, save_adapter
+from filterlens.editing.adapter import load_adapter, save_adapter
 from tests.attribution.small_networks import make_pair
 from tests.editing.test_adapter import flat, some
 

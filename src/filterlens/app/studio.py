@@ -23,7 +23,7 @@ from filterlens.execution.hardware import resolve_precision
 from filterlens.execution.near_tiling import tiling_for_pictures
 from filterlens.execution.tiling import Tiling
 from filterlens.filters import ROWS, Selection
-from filterlens.jobs.adapter_export import found_adapter
+from filterlens.jobs.adapter import found_adapter
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.classify import filters_of_run, shipped_filters
 from filterlens.jobs.pairs import open_pair

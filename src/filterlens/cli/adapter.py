@@ -71,8 +71,7 @@ def export(
     (`filterlens retrain`) and export them with --retrained.
     """
     from filterlens.errors import UsageError
-    from filterlens.jobs.adapter import check_file_name, checked_file
-    from filterlens.jobs.adapter_export import found_adapter, retrained_adapter
+    from filterlens.jobs.adapter import check_file_name, checked_file, found_adapter, retrained_adapter
     from filterlens.jobs.pairs import Moved
 
     check_file_name(output, [".safetensors"])
@@ -112,7 +111,7 @@ def merge(
     json: options.Json = False,
 ) -> None:
     """Bake adapters into an ordinary checkpoint with the base's own names, which any program loads."""
-    from filterlens.jobs.adapter_merge import merge_adapters
+    from filterlens.jobs.adapter import merge_adapters
 
     value = merge_adapters(
         base, adapters, output, architecture=architecture, values=values, force=force, note=Terminal().note

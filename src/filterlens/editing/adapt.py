@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from filterlens.editing.adapter import BASELINE, ROLES, TARGET, Adapter, Piece
+from filterlens.editing.adapter import BASELINE, ROLES, TARGET, Adapter, Piece, weights_hash
 from filterlens.editing.dial import Strengths, out_of_range, strength_from
-from filterlens.editing.weights_hash import weights_hash
 from filterlens.errors import FilterlensError
 from filterlens.own_copy import copied
 from filterlens.pair import between

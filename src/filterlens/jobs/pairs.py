@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filterlens.editing.weights_hash import weights_hash
+from filterlens.editing.adapter import weights_hash
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import sha256_of
 from filterlens.filters import ROWS

@@ -7,7 +7,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from filterlens import Adapter, FilterlensError, ModelPair, Selection, UsageError, adapt, load_network
-from filterlens.jobs.adapter_merge import merge_adapters
+from filterlens.jobs.adapter import merge_adapters
 from filterlens.models.checkpoints import save_network
 from filterlens.models.one_branch import SRResNet
 
@@ -140,13 +140,13 @@ def test_half_precision_stays_where_it_is_exact(tmp_path, adapter_file, strength
 
 def test_weights_under_other_names_are_found_by_their_values(tmp_path, adapter_file):
     """A loader may rename what a file holds; the file's own names are written."""
-    from filterlens.jobs.adapter_merge import _merged, _names_of
+    from filterlens.editing.merge import _names_of, replaced
 
     baseline, target = networks()
     renamed = {f"model.{name}x": tensor for name, tensor in baseline.state_dict().items()}
     path = adapter_file(baseline, target)
     edited = adapt(baseline, [(Adapter.load(path), 1)])
-    merged = _merged(renamed, baseline, edited, tmp_path / "base.pth")
+    merged = replaced(renamed, baseline, edited, tmp_path / "base.pth")
     assert list(merged) == list(renamed)
     for name, tensor in edited.state_dict().items():
         assert torch.equal(merged[f"model.{name}x"], tensor)
