@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from filterlens.attribution.settings import AttributeSettings
+
 COMMANDS = ("demo", "attribute", "mask", "report", "restore", "degrade", "train")
 
 
@@ -31,6 +33,41 @@ def test_version(run):
 def test_importing_and_helping_do_not_load_torch(code):
     check = f"import sys; {code}; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, check=False).returncode == 0
+
+
+def test_importing_the_commands_loads_nothing_heavy():
+    heavy = ("torch", "numpy", "pydantic", "matplotlib", "PIL")
+    check = f"import sys; import filterlens.cli.main; sys.exit(any(name in sys.modules for name in {heavy}))"
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, check=False).returncode == 0
+
+
+def test_options_of_attribute_are_the_fields_of_its_settings(run):
+    shown = " ".join(run("attribute", "--help").out.split())
+    for name, field in AttributeSettings.model_fields.items():
+        assert f"--{name} <" in shown
+        if field.default is not None:
+            assert f"[default: {field.default}]" in shown
+    for said in ("[default: (adaptive)]", "[default: (0.01)]", "[default: (half of what is free, at most 4)]"):
+        assert said in shown
+    assert "--seed <int>" in shown and "--tolerance <float>" in shown and "--quadrature <str>" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--objective", "trth"], "Unknown objective 'trth'. Did you mean 'truth'?"),
+        (["--quadrature", "left", "--tolerance", "0.1"], "--tolerance is for adaptive nodes"),
+        (["--seed", "-1"], "seed = -1 is not legal: a whole number from 0."),
+        (["--memory", "0"], "memory in GiB = 0.0 is not legal: a number above 0."),
+        (["--method", "goal-directed", "--objective", "target"], "--objective target means nothing to goal-directed."),
+        (["--method", "ig", "--tolerance", "0.1"], "--tolerance 0.1 means nothing to ig."),
+    ],
+)
+def test_settings_of_attribute_are_checked_before_anything_is_loaded(run, options, said, tmp_path):
+    needed = ["--pair", "none", "--images", "none", "--degradation", "blur:2", "-o", str(tmp_path / "run")]
+    outcome = run("attribute", *needed, *options)
+    assert outcome.code == 2 and said in outcome.err, outcome.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_public_name_exists():

@@ -60,7 +60,8 @@ def over_parameters(
         step: Called after every node (progress).
     """
     pair = engine.pair
-    baseline, target = (end_loss(engine, role, inputs, reference, loss) for role in ("baseline", "target"))
+    baseline = end_loss(engine, "baseline", inputs, reference, loss)
+    target = end_loss(engine, "target", inputs, reference, loss)
     integral = _AdaptiveIntegral(rule, pair, (baseline, target)) if isinstance(rule, Adaptive) else _FixedIntegral(rule)
     values: list[Tensor] = []
     for alpha in integral.nodes():
