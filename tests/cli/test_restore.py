@@ -66,8 +66,8 @@ def test_bad_images_are_named_at_the_end_and_in_the_json(run, images, checkpoint
 
 
 def test_an_image_beyond_memory_is_refused_with_the_option_that_tries_it(run, checkpoints, tmp_path, monkeypatch):
-    monkeypatch.setattr("filterlens.data.memory.memory_available", lambda: 1e6)
-    monkeypatch.setattr("filterlens.data.memory._ALWAYS", 0)
+    monkeypatch.setattr("filterlens.data.images.memory_available", lambda: 1e6)
+    monkeypatch.setattr("filterlens.data.images._ALWAYS", 0)
     Image.new("RGB", (200, 100)).save(tmp_path / "large.png")
     words = ["restore", tmp_path / "large.png", tmp_path / "high", "--model", checkpoints / "target.safetensors"]
     outcome = run(*words)

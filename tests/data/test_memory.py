@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from filterlens.data import memory
+from filterlens.data import images
 from filterlens.data.images import read_image
 from filterlens.data.pictures import read_picture
 from filterlens.errors import FilterlensError
@@ -17,7 +17,7 @@ from tests.data.test_images import png_that_claims
 @pytest.fixture
 def little(monkeypatch):
     """A machine with half a gibibyte left."""
-    monkeypatch.setattr(memory, "memory_available", lambda: 2.0**29)
+    monkeypatch.setattr(images, "memory_available", lambda: 2.0**29)
 
 
 @pytest.mark.parametrize("read", [read_image, read_picture])
@@ -41,6 +41,6 @@ def test_a_job_that_takes_more_says_so(tmp_path, little):
 
 
 def test_small_images_never_ask_the_system(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "memory_available", lambda: 0.0)
+    monkeypatch.setattr(images, "memory_available", lambda: 0.0)
     Image.fromarray(np.zeros((400, 400, 3), np.uint8)).save(tmp_path / "image.png")
     assert read_image(tmp_path / "image.png").shape == (3, 400, 400)

@@ -20,7 +20,6 @@ import png
 from PIL import Image
 
 from filterlens.data.levels import Levels, Note, of_type, silent
-from filterlens.data.memory import READING, check_memory
 from filterlens.errors import FilterlensError
 
 Array = npt.NDArray[Any]
@@ -173,10 +172,13 @@ def is_tiff(path: Path | str) -> bool:
         return stream.read(4) in _TIFF_SIGNATURES
 
 
-def read_other_tiff(
-    path: Path | str, note: Note = silent, bytes_per_pixel: float = READING, most_pixels: float | None = None
-) -> Array:
+def read_other_tiff(path: Path | str, check_size: Callable[[int, int], None], note: Note = silent) -> Array:
     """Read the first page as ``(H, W, channels)`` uint8 or uint16, upright: gray or RGB, with opacity or without.
+
+    Args:
+        path: The file.
+        check_size: Refuses the width and height of a page, before its pixels are read.
+        note: Receives one line where values are clipped.
 
     Raises:
         FilterlensError: It cannot be read here, is too large, or holds values that are no image's.
@@ -193,12 +195,7 @@ def read_other_tiff(
                 f"'{path}' is a TIFF of a kind that is not read ({page.dtype}, {page.photometric!s}). "
                 "Convert it to PNG."
             )
-        if most_pixels and page.imagewidth * page.imagelength > most_pixels:
-            raise FilterlensError(
-                f"Image '{path}' of {page.imagewidth}x{page.imagelength} pixels is suspiciously large. "
-                "Remove it, or cut it into parts."
-            )
-        check_memory(path, (page.imagewidth, page.imagelength), bytes_per_pixel)
+        check_size(page.imagewidth, page.imagelength)
         parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
         is_whole = parts and all(count and start + count <= Path(path).stat().st_size for start, count in parts)
         values = _LAYOUTS[page.axes](page.asarray()) if is_whole else np.empty(0)

@@ -16,12 +16,15 @@ from torch import Tensor
 
 from filterlens.data.beyond_pillow import is_tiff, read_other_tiff
 from filterlens.data.levels import BITS_PER_SAMPLE, Note, gray_levels, gray_values, silent
-from filterlens.data.memory import READING, check_memory
 from filterlens.errors import FilterlensError, UsageError, first_line
+from filterlens.execution.memory import memory_available
 from filterlens.files import whole_file
 
 Array = npt.NDArray[Any]
 PLANES, IN_PLANES = 284, 2  # a tag of TIFFs, and its value where each colour lies by itself
+READING = 24.0  # bytes a pixel: as Pillow unpacks it, as an array, and as float32 colours
+_ALWAYS = 256 << 20  # bytes for which nobody asks the system
+_RESERVE = 0.9  # share of the free memory that an image may take
 _GRAY = ("1", "L", "LA", "I", "F")
 
 
@@ -39,12 +42,13 @@ def read_image(path: Path | str, note: Note = silent) -> Tensor:
         FilterlensError: The file is missing, truncated, no image, larger than memory, or suspiciously large (above
             twice Pillow's ``Image.MAX_IMAGE_PIXELS``, about 179 million pixels), or holds NaN.
     """
-    pixels = other_pixels(path, note)
-    if pixels is None:
-        with opened(path) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            pixels = pillow_pixels(image, path, note, bits=8)
-    return torch.from_numpy(np.array(_as_rgb(pixels))).permute(2, 0, 1).contiguous()
+    with refusals(path):
+        pixels = other_pixels(path, note)
+        if pixels is None:
+            with opened(path) as image:
+                ImageOps.exif_transpose(image, in_place=True)
+                pixels = pillow_pixels(image, path, note, bits=8)
+        return torch.from_numpy(np.array(_as_rgb(pixels))).permute(2, 0, 1).contiguous()
 
 
 @contextlib.contextmanager
@@ -62,8 +66,32 @@ def opened(path: Path | str, bytes_per_pixel: float = READING, remedy: str = "")
     with refusals(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a 100-megapixel photograph is legitimate
         with Image.open(path) as image:
-            check_memory(path, image.size, bytes_per_pixel, remedy)
+            check_memory(path, *image.size, bytes_per_pixel, remedy)
             yield image
+
+
+def check_memory(path: Path | str, width: int, height: int, bytes_per_pixel: float, remedy: str = "") -> None:
+    """Refuse an image that would take more memory than is free, before a byte of it is unpacked.
+
+    Args:
+        path: The file, for the error.
+        width: Width in pixels, from the header.
+        height: Height in pixels.
+        bytes_per_pixel: Memory that the job needs for a pixel, at its peak.
+        remedy: Further advice, besides freeing memory and cutting the image.
+
+    Raises:
+        FilterlensError: It does not fit.
+    """
+    needed = float(width) * height * bytes_per_pixel
+    if needed <= _ALWAYS:
+        return
+    free = _RESERVE * memory_available()
+    if needed > free:
+        raise FilterlensError(
+            f"Image '{path}' of {width}x{height} pixels would take about {needed / 2**30:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} GiB can be had. Free memory, cut it into parts{remedy}."
+        )
 
 
 @contextlib.contextmanager
@@ -178,8 +206,15 @@ def other_pixels(path: Path | str, note: Note = silent, bytes_per_pixel: float =
     with refusals(path):
         if not is_tiff(path) or _pillow_reads(path):
             return None
-        limit = Image.MAX_IMAGE_PIXELS
-        return read_other_tiff(path, note, bytes_per_pixel, None if limit is None else 2 * limit)
+
+        def check_size(width: int, height: int) -> None:
+            if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:  # as for Pillow's own images
+                raise FilterlensError(
+                    f"Image '{path}' of {width}x{height} pixels is suspiciously large. Remove it, or cut it into parts."
+                )
+            check_memory(path, width, height, bytes_per_pixel)
+
+        return read_other_tiff(path, check_size, note)
 
 
 def _pillow_reads(path: Path | str) -> bool:

@@ -23,10 +23,9 @@ from filterlens.data.beyond_pillow import (
     write_deep_png,
     write_deep_tiff,
 )
-from filterlens.data.images import is_gray, opened, other_pixels, pillow_pixels
+from filterlens.data.images import READING, is_gray, opened, other_pixels, pillow_pixels
 from filterlens.data.levels import Note, bands, silent
 from filterlens.data.listing import shown
-from filterlens.data.memory import READING
 from filterlens.errors import FilterlensError, first_line
 from filterlens.files import whole_file
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.attribution.result import load_attributions
-from filterlens.data.images import pixel_limit
+from filterlens.data.images import READING, pixel_limit
 from filterlens.data.listing import shown
-from filterlens.data.memory import READING
 from filterlens.data.pictures import WEBP, Picture, check_writable, read_picture
 from filterlens.editing.dial import modulate
 from filterlens.errors import FilterlensError, UsageError, first_line, unknown
