@@ -160,7 +160,7 @@ def test_shares_are_those_of_the_ranking_by_the_weighted_mean(peers):
 
 def test_shares_and_enrichment_are_those_of_faigs_selections(laboratory, peers):
     network = peers["dasr"][0]
-    shares = Found(network, *shares_of(laboratory, network, [5.0], 20), len(laboratory.finding), NOT_JUDGED)
+    shares = Found(network, shares_of(laboratory, network, [5.0], 20), len(laboratory.finding), NOT_JUDGED)
     found = [laboratory.attribute(model, ["faig"], laboratory.finding)["faig"] for model in network.models]
     for branch, name in enumerate(BRANCHES):
         inside = [(network.branches.of_filters[each.select(BLUR, 5.0).indices] == branch).double().mean()
@@ -181,10 +181,10 @@ def placed(network, blur, noise, percent=5.0, judged=NOT_JUDGED):
     def only(group):
         row = np.zeros(len(network.branches.groups))
         row[network.branches.groups.index(group)] = 1
-        return row[None]
+        return np.repeat(row[None, None], 10, axis=0)  # the images themselves and nine draws
 
-    found = {(percent, BLUR): only(blur), (percent, NOISE): only(noise)}
-    return Found(network, found, {key: np.repeat(each[None], 9, axis=0) for key, each in found.items()}, 2, judged)
+    shares = {(percent, BLUR): only(blur), (percent, NOISE): only(noise)}
+    return Found(network, shares, 2, judged)
 
 
 def test_depth_counts_the_layers_outside_the_degradation_branch(peers):
@@ -426,7 +426,7 @@ def test_bars_of_a_layer_that_serves_two_branches_stand_on_each_other(peers, lab
     from matplotlib.figure import Figure
 
     network = peers["dan"][0]
-    found = Found(network, *shares_of(laboratory, network, [20.0], 5), len(laboratory.finding), NOT_JUDGED)
+    found = Found(network, shares_of(laboratory, network, [20.0], 5), len(laboratory.finding), NOT_JUDGED)
     axes = Figure().add_subplot()
     figures.layers(found, 20.0, KINDS_OF_INPUT).draw(axes, LIGHT)
     heights = np.zeros(len(network.branches.space.layers))

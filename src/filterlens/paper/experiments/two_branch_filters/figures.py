@@ -74,7 +74,7 @@ def _said(rows: Mapping[str, Sequence[float]], names: Sequence[str], write: Call
 def layers(found: Found, percent: float, kinds: Sequence[str]) -> Panel:
     """Draw the share of the found filters per layer, coloured by branch: one function up, the next one down."""
     branches = found.branches
-    up, down = (found.shares[percent, kind].mean(0) for kind in (kinds[0], kinds[-1]))
+    up, down = (found.mean_shares((percent, kind)) for kind in (kinds[0], kinds[-1]))
     order = sorted(range(len(branches.groups)), key=lambda group: (found.restorer[group], group))  # degradation first
     branch_of = [branches.names[branches.groups[group][1]] for group in order]
     same_layer = groupby(order, key=lambda group: branches.groups[group][0])
@@ -102,7 +102,7 @@ def layers(found: Found, percent: float, kinds: Sequence[str]) -> Panel:
 
     alt = f"Bars per layer, up for {function_of(kinds[0])}, down for {function_of(kinds[-1])}."
     for kind in kinds:
-        shares = found.shares[percent, kind].mean(0)
+        shares = found.mean_shares((percent, kind))
         most = np.argsort(-shares, kind="stable")[:4]
         names = [branches.space.layers[branches.groups[group][0]].name for group in most]
         tops = ", ".join(f"{name} {100 * shares[group]:.1f} %" for name, group in zip(names, most, strict=True))

@@ -132,15 +132,14 @@ class Found:
 
     Attributes:
         network: The network.
-        shares: (percent, degradation) → share of the found filters per group, ``(models, groups)``.
-        draws: The same for other images, drawn with replacement and ranked anew: ``(draws, models, groups)``.
+        shares: (percent, degradation) → share of the found filters per group, ``(1 + draws, models, groups)``: of the
+            images, then of other images, drawn with replacement and ranked anew.
         images: Number of images on which the filters were found.
         judged: Own and cross damage of the filters, as on the page of the masking.
     """
 
     network: Network
     shares: Mapping[Key, Array]
-    draws: Mapping[Key, Array]
     images: int
     judged: Judged
 
@@ -181,24 +180,25 @@ class Found:
         """Return which share of all filters lies in a branch."""
         return float(self.everything @ self.inside(branch))
 
+    def mean_shares(self, key: Key) -> Array:
+        """Return the share of the found filters per group, averaged over target models: ``(groups,)``."""
+        return np.asarray(self.shares[key][0].mean(0))
+
     def share(self, key: Key, branch: str) -> Estimate:
         """Return which share of the found filters lies in a branch."""
-        inside = self.inside(branch)
-        return _joined(self.shares[key] @ inside, self.draws[key] @ inside, self.images)
+        return self._estimate(self.shares[key] @ self.inside(branch))
 
     def enrichment(self, key: Key, branch: str) -> Estimate:
         """Return how many times as many found filters lie in a branch as by chance."""
-        inside, chance = self.inside(branch), self.chance(branch)
-        return _joined(self.shares[key] @ inside / chance, self.draws[key] @ inside / chance, self.images)
+        return self._estimate(self.shares[key] @ self.inside(branch) / self.chance(branch))
 
     def depth(self, key: Key) -> Estimate:
         """Return the mean relative depth of the found filters that lie outside the degradation branch."""
-        return _joined(self._depth(self.shares[key]), self._depth(self.draws[key]), self.images)
+        return self._estimate(self._depth(self.shares[key]))
 
     def depth_difference(self, first: Key, second: Key) -> Estimate:
         """Return :meth:`depth` of one degradation minus that of another, paired over images and target models."""
-        values, draws = (self._depth(table[first]) - self._depth(table[second]) for table in (self.shares, self.draws))
-        return _joined(values, draws, self.images)
+        return self._estimate(self._depth(self.shares[first]) - self._depth(self.shares[second]))
 
     @property
     def chance_depth(self) -> float:
@@ -210,30 +210,26 @@ class Found:
         weighted = np.asarray(shares @ (self.restorer * self.depths))
         return np.asarray(np.divide(weighted, inside, out=np.full(np.shape(inside), np.nan), where=inside > 0))
 
+    def _estimate(self, rows: Array) -> Estimate:
+        """Estimate a quantity ``(1 + draws, models)``; NaN where it means nothing for a target model."""
+        values, draws = rows[0], rows[1:]
+        if not np.isfinite(values).all():
+            return Estimate(float("nan"))
+        return over_both(values, np.where(np.isfinite(draws), draws, values), LEVEL, 0, self.images)
 
-def _joined(values: Array, draws: Array, images: int) -> Estimate:
-    """Join values per target model with their draws; NaN where a target model has no value at all."""
-    if not np.isfinite(values).all():
-        return Estimate(float("nan"))
-    return over_both(values, np.where(np.isfinite(draws), draws, values), LEVEL, 0, images)
 
-
-def shares_of(
-    laboratory: Laboratory, network: Network, percents: Sequence[float], resamples: int
-) -> tuple[dict[Key, Array], dict[Key, Array]]:
-    """Return the shares of the found filters and those of every draw of the images; see :class:`Found`."""
+def shares_of(laboratory: Laboratory, network: Network, percents: Sequence[float], resamples: int) -> dict[Key, Array]:
+    """Find the filters of all target models, and find them again for every draw of the images; see :class:`Found`."""
     scores = [image_scores(laboratory, model) for model in network.models]
     images = len(scores[0])
     groups = network.branches.group_of_filters, len(network.branches.groups)
-    drawn = torch.from_numpy(draw_counts(images, resamples, seed=0) / images)
+    weights = torch.full((1, images), 1 / images), torch.from_numpy(draw_counts(images, resamples, seed=0) / images)
     shares: dict[Key, Array] = {}
-    draws: dict[Key, Array] = {}
     for percent in percents:
-        for table, weights in ((shares, torch.full((1, images), 1 / images)), (draws, drawn)):
-            found = np.stack([group_shares(*groups, each, weights, percent) for each in scores], axis=1)
-            for number, kind in enumerate(laboratory.common.degradations):
-                table[percent, kind] = found[:, :, number]
-    return {key: each[0] for key, each in shares.items()}, draws
+        rows = [[group_shares(*groups, each, some, percent) for some in weights] for each in scores]
+        found = np.stack([np.concatenate(each) for each in rows], axis=1)  # (1 + draws, models, degradations, groups)
+        shares |= {(percent, kind): found[:, :, place] for place, kind in enumerate(laboratory.common.degradations)}
+    return shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -385,11 +381,11 @@ def measure(laboratory: Laboratory, settings: TwoBranchSettings, networks: Seque
     ]
     found = []
     for network in networks:
-        shares, draws = shares_of(laboratory, network, settings.percents, settings.draws)
+        shares = shares_of(laboratory, network, settings.percents, settings.draws)
         selections = [selections_of(ranking, [percent], kinds) for ranking in rankings[network.label]]
         models = list(zip(network.models, selections, strict=True))
         judged = judge(laboratory, models, judging, precision=PRECISION)
-        found.append(Found(network, shares, draws, len(laboratory.finding), judged))
+        found.append(Found(network, shares, len(laboratory.finding), judged))
     return Study(
         kinds,
         percent,

@@ -377,14 +377,14 @@ def _layer_rows(study: Study) -> Iterator[dict[str, object]]:
     """Yield the shares per layer and branch of both networks, for the JSON file."""
     for found in study.networks:
         branches = found.branches
+        shares = {f"{kind}, {percent:g} %": found.mean_shares((percent, kind)) for percent, kind in found.shares}
         for number, (layer, branch) in enumerate(branches.groups):
-            shares = {f"{kind}, {percent:g} %": table for (percent, kind), table in found.shares.items()}
             yield {
                 "network": found.network.label,
                 "layer": branches.space.layers[layer].name,
                 "branch": branches.names[branch],
                 "of all filters": float(found.everything[number]),
-                **{name: float(table[:, number].mean()) for name, table in shares.items()},
+                **{name: float(each[number]) for name, each in shares.items()},
             }
 
 
