@@ -37,13 +37,15 @@ Percent = Annotated[Real, Field(gt=0, le=100)]
 
 @dataclass(frozen=True)
 class Shown:
-    """How help shows a default that is None; stands in a field's ``Annotated``.
+    """How a command shows a setting, where that does not follow from its name and default; in a field's ``Annotated``.
 
     Attributes:
-        default: What None means, for example ``"half of what is free, at most 4"``.
+        default: What help says of the default, for example ``"half of what is free, at most 4"`` of None.
+        option: Name of the option, for example ``"--percent"`` of ``percents``.
     """
 
     default: str
+    option: str = ""
 
 
 class Settings(BaseModel):

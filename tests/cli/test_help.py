@@ -28,7 +28,12 @@ def test_version(run):
 
 
 @pytest.mark.parametrize(
-    "code", ["import filterlens", "from filterlens.cli.main import main; main(['attribute', '--help'])"]
+    "code",
+    [
+        "import filterlens",
+        "from filterlens.cli.main import main; main(['attribute', '--help'])",
+        "from filterlens.cli.main import main; main(['mask', '--help'])",
+    ],
 )
 def test_importing_and_helping_do_not_load_torch(code):
     check = f"import sys; {code}; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
@@ -50,6 +55,13 @@ def test_options_of_attribute_are_the_fields_of_its_settings(run):
     for said in ("[default: (adaptive)]", "[default: (0.01)]", "[default: (half of what is free, at most 4)]"):
         assert said in shown
     assert "--seed <int>" in shown and "--tolerance <float>" in shown and "--quadrature <str>" in shown
+
+
+def test_options_of_mask_are_the_fields_of_its_settings(run):
+    shown = " ".join(run("mask", "--help").out.split())
+    for said in ("--percent <list[float]>", "[default: (1 3 5 10)]", "--controls / --no-controls", "[default: 2]"):
+        assert said in shown
+    assert "--precision <str> fp32, bf16 or auto" in shown and "--strict Stop at the first image" in shown
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=takes("filterlens.attribution.settings:AttributeSettings"))(attribute)
-for command in (demo, mask, report, restore, degrade, classify, train, retrain, paper, app_command, schema):
-    app.command()(command)
+SETTINGS = {  # of commands whose options are the fields of a class
+    attribute: "filterlens.attribution.settings:AttributeSettings",
+    mask: "filterlens.jobs.mask_settings:MaskSettings",
+}
+for command in (demo, attribute, mask, report, restore, degrade, classify, train, retrain, paper, app_command, schema):
+    app.command(cls=takes(SETTINGS[command]) if command in SETTINGS else None)(command)
 app.add_typer(data, name="data")
 app.add_typer(adapter, name="adapter")
 

@@ -15,21 +15,13 @@ if TYPE_CHECKING:
 
 
 def mask(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Run folder of `filterlens attribute`.", show_default=False)],
     images: options.ImagesOption,
-    percent: options.Percents = None,
-    controls: Annotated[
-        bool, typer.Option("--controls/--no-controls", help="Judge changed and random filters too, for comparison.")
-    ] = True,
-    pictures: Annotated[
-        int, typer.Option("--pictures", help="Of how many images pictures are kept for the report.")
-    ] = 2,
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
     architecture: network_options.RunArchitecture = None,
-    strict: image_options.Strict = False,
     device: options.Device = "auto",
-    precision: options.PrecisionOption = "fp32",
     json: options.Json = False,
 ) -> None:
     """Prove that the found filters matter: replace them by the baseline's and measure own and cross damage.
@@ -38,14 +30,11 @@ def mask(
     per image, networks.csv and pictures. Best on images that were not used to find the filters.
     """
     from filterlens.execution.hardware import resolve_device
-    from filterlens.jobs.mask import MaskSettings, mask_to_folder
+    from filterlens.jobs.mask import mask_to_folder
     from filterlens.jobs.pairs import Moved
     from filterlens.run.folder import DAMAGE
 
-    given = {"percents": percent} if percent else {}
-    settings = MaskSettings.of(
-        {**given, "controls": controls, "pictures": pictures, "precision": precision, "strict": strict}
-    )
+    settings = context.obj
     judging = mask_to_folder(
         run,
         images,

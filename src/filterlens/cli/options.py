@@ -44,14 +44,6 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N o
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="auto (bf16 where the hardware is good at it), fp32 or bf16.")
 ]
-Memory = Annotated[
-    float | None,
-    typer.Option(
-        "--memory",
-        help="GiB that activations may take; larger images go in exact tiles.",
-        show_default="half of what is free, at most 4",
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 RunBaseline = Annotated[
     Path | None,
@@ -70,14 +62,6 @@ RunTarget = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 ImagesOption = Annotated[
     Path, typer.Option("--images", help="Folder of high-resolution images (or one image).", show_default=False)
-]
-Percents = Annotated[
-    list[float] | None,
-    typer.Option(
-        "--percent",
-        help="Share of the filters to replace, in percent; repeat it. Default: 1 3 5 10.",
-        show_default=False,
-    ),
 ]
 Scale = Annotated[int, typer.Option("--scale", help="Down-sampling factor: 1, 2, 3 or 4.")]
 Resampler = Annotated[
@@ -111,7 +95,7 @@ class SettingsCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Check the settings and run the command."""
         given = {option.name: ctx.params.pop(option.name) for option in self._options}
-        ctx.obj = self.settings.of(given)
+        ctx.obj = self.settings.of({name: value for name, value in given.items() if value not in (None, [])})
         return super().invoke(ctx)
 
     @cached_property
@@ -125,13 +109,18 @@ class SettingsCommand(TyperCommand):
         meanings = meanings_of(self.settings)[1]
         parameters = []
         for name, field in self.settings.model_fields.items():
-            shown = next(
-                (each.default for each in field.metadata if isinstance(each, Shown)), field.default is not None
+            said = next((each for each in field.metadata if isinstance(each, Shown)), None)
+            kind, default = _typed(field.annotation), field.default if not isinstance(field.default, tuple) else None
+            written = said.option if said and said.option else f"--{name.replace('_', '-')}"
+            written += f"/--no-{written[2:]}" if default is True else ""
+            option = typer.Option(
+                written,
+                help=meanings[name].replace("``", ""),
+                show_default=said.default if said else default is not None,
             )
-            option = typer.Option(f"--{name.replace('_', '-')}", help=meanings[name], show_default=shown)
-            annotation: Any = Annotated[_typed(field.annotation), option]
+            annotation: Any = Annotated[kind, option]
             parameters.append(
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation)
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             )
         collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         collect.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -146,8 +135,15 @@ def takes(place: str) -> type[SettingsCommand]:
 
 
 def _typed(annotation: Any) -> Any:
-    """Return the type of an option: of a field's type the part that a word on the command line can be."""
+    """Return the type of an option: of a field's type the part that words on the command line can be."""
+    if get_origin(annotation) is tuple:
+        return list[_typed(get_args(annotation)[0])] | None  # type: ignore[misc]
+    if get_origin(annotation) is Annotated:
+        return _typed(get_args(annotation)[0])
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    kinds = tuple(get_args(each)[0] if get_origin(each) is Annotated else each for each in kinds)
-    plain = next((each for each in kinds if each in (str, int, float, bool)), str)
+    plain = next((each for each in map(_unwrapped, kinds) if each in (str, int, float, bool)), str)
     return plain | None if type(None) in kinds else plain
+
+
+def _unwrapped(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation

@@ -5,9 +5,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
 from torch import Tensor
 
 from filterlens.attribution.image_free import Random
@@ -23,6 +22,7 @@ from filterlens.evaluation.damage import Keeper, measure_damage, summarise_damag
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
 from filterlens.execution.hardware import resolve_precision
 from filterlens.files import folder_lock, write_json
+from filterlens.jobs.mask_settings import MaskSettings
 from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
 from filterlens.metrics import specification
 from filterlens.pair import ModelPair
@@ -44,28 +44,9 @@ from filterlens.run.folder import (
 )
 from filterlens.run.rows import write_rows
 from filterlens.run.tables import Damage, DamageSummary, Edit, NetworkQuality
-from filterlens.settings import Real, Settings, Whole
 
 PICTURE_SIZE = 512
 TABLES = (DAMAGE, DAMAGE_PER_IMAGE, NETWORKS, PICTURES, MASK)
-
-
-class MaskSettings(Settings):
-    """What decides a judging, next to the run and the images.
-
-    Attributes:
-        percents: Shares of the filters to replace, in percent.
-        controls: Judge changed and random filters too, for comparison.
-        pictures: Number of images whose pictures are kept for the report.
-        precision: ``fp32``, ``bf16`` or ``auto``; the judge rounds nothing away by default.
-        strict: Stop at the first image that cannot be used; else it is left out, and ``mask.json`` says so.
-    """
-
-    percents: Annotated[tuple[Annotated[Real, Field(ge=0, le=100)], ...], Field(min_length=1)] = (1, 3, 5, 10)
-    controls: bool = True
-    pictures: Annotated[Whole, Field(ge=0)] = 2
-    precision: str = "fp32"
-    strict: bool = False
 
 
 @dataclass(frozen=True)
