@@ -236,9 +236,15 @@ def test_other_errors_than_divergence_are_not_swallowed(make_laboratory, tmp_pat
 
 def test_more_seeds_than_target_models_begin_with_the_first_one_again(make_laboratory, tmp_path, monkeypatch):
     used, shops = [], []
-    monkeypatch.setattr(Workshop, "train", lambda shop, trainings: shops.append(shop) or used.extend(trainings) or [
-        {"psnr": {given: [1.0, 2.0] for given in shop.laboratory.inputs}, "weights": 1, "losses": [[1, 1.0]],
-         "held_out": 1.0} for _ in trainings])  # fmt: skip
+
+    def train(shop, trainings):
+        shops.append(shop)
+        used.extend(trainings)
+        psnr = {given: [1.0, 2.0] for given in shop.laboratory.inputs}
+        result = {"psnr": psnr, "weights": 1, "losses": [[1, 1.0]], "held_out": 1.0}
+        return {training: dict(result) for training in trainings}
+
+    monkeypatch.setattr(Workshop, "train", train)
     found = study(make_laboratory(tmp_path), SMALL.model_copy(update={"seeds": 3}), "tiny")
     assert {each.seed for each in used} == {0, 1, 2}
     assert [model.seed for model in shops[0].models] == [0, 1, 0]

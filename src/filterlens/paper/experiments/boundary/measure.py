@@ -36,7 +36,7 @@ class Sweep:
     """One kind of degradation at several strengths.
 
     Attributes:
-        name: Of the kind.
+        name: Name of the kind.
         axis: What the strength is, with its unit.
         inputs: Strength → written degradation, in the order of the strengths; strength 0 is the clean input.
         log: Whether strengths spread over a logarithmic axis.
@@ -185,7 +185,7 @@ def _measured(
     samples: Sequence[Sample],
     sweeps: Sequence[Sweep],
 ) -> Cases:
-    """Measure all inputs of all images for every target model and its filters; each case is a piece of work."""
+    """Measure all inputs of all images for every target model and its filters."""
     reading = Reading(patches=1, precision=laboratory.fast_precision)
     precision, seed, inputs = laboratory.judge_precision, laboratory.common.seed, inputs_of(sweeps)
     filters = [{kind: each.fingerprint() for kind, each in selections.items()} for _, selections in models]
@@ -221,7 +221,7 @@ class Study:
     """Cases of every target model, on the images on which filters are found and on those that judge.
 
     Attributes:
-        sweeps: The sweeps whose inputs were measured.
+        sweeps: The sweeps that were measured.
         found: Cases on the images of discovery.
         judged: Cases on other images.
         resamples: Draws of every bootstrap.
@@ -279,7 +279,7 @@ class Predictor:
 
     Attributes:
         name: Short, for code.
-        label: For tables.
+        label: Name in tables.
         columns: Cases → ``(models, images, inputs, columns)``: one number a case, or several for a linear fit.
     """
 

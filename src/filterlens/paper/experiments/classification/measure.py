@@ -28,14 +28,14 @@ class ClassificationSettings(Settings):
     """Settings of the classification.
 
     Attributes:
-        pairs: Of the common pairs, how many, the first ones.
+        pairs: At most so many of the common pairs, the first ones.
         percent: Share of the filters in filter^D and filter^x.
-        percents: The same for the table over percentages.
+        percents: Shares in the table over percentages.
         objectives: ``target`` needs no ground truth, ``truth`` does.
-        nodes: Of the Gauss-Legendre rule on the path.
+        nodes: Nodes of the Gauss-Legendre rule on the path.
         patches: How many 64×64 LR patches of every image, each an input of its own.
         images: Judge on at most so many images, spread evenly over the set, whole.
-        calibration_images: Of the training images, how many calibrate, spread evenly.
+        calibration_images: Calibrate on at most so many of the training images, spread evenly.
         whole: Also integrate over whole images (without ground truth).
     """
 
@@ -199,7 +199,7 @@ class Told:
         return list(next(iter(self.paper.classifiers.values())).selections)
 
     @property
-    def beside(self) -> list[str]:
+    def plain_sets(self) -> list[str]:
         """Names of the sets without elimination, where they were read."""
         names = [plain(name) for name in self.degradations]
         return [name for name in names if (self.percent, name) in self.inputs.inputs[0].scores]

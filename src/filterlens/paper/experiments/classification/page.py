@@ -136,7 +136,7 @@ def _why_so_high(way: Told, name: str, calibrated: bool) -> str:
     """Say what sets the height of the overlap: the images, or what elimination takes away."""
     if calibrated:
         return f", {way.own(name, calibrating=True).mean:.2f} on the calibration images that have just it"
-    if not way.beside:
+    if not way.plain_sets:
         return ""
     return f"; where nothing is eliminated from the found set, the own overlap is {way.own(plain(name)).mean:.2f}"
 
@@ -203,7 +203,7 @@ def overlap_table(stem: str, title: str, ways: Sequence[Told]) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (way.title, name, *(way.overlap(way.inputs.of_kind(kind), name) for kind in kinds))
         for way in ways
-        for name in [*way.degradations, *way.beside]
+        for name in [*way.degradations, *way.plain_sets]
     ]
     labels = [f"on {label}" for label in labels_of(ways[0].inputs)]
     note = f"By chance two sets of {ways[0].percent:g} % share {ways[0].percent / 100:g}. {NOTE}"

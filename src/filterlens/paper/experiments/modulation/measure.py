@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What knobs do to a set of images, as pieces of work: PSNR, removal and preservation at every strength λ."""
+"""What knobs do to a set of images: PSNR, removal and preservation at every strength λ."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class ModulationSettings(Settings):
         percents: Shares of the filters that are dialled.
         strengths: λ.
         inputs: Degradation → inputs of varying strength on which its filters are dialled, weakest first.
-        levels: Of removal, at which knobs are compared.
+        levels: Removals at which knobs are compared.
         images: At most so many of the images to judge on, spread evenly.
         picture: Side of the square that is shown, in HR pixels.
     """
@@ -76,7 +76,7 @@ class Dials:
         strengths: λ, ascending; 1 is among them.
         images: Names of the images.
         rows: (knob, input) → (quantity, strengths, images) with the quantities of :data:`QUANTITIES`.
-        resamples: Of bootstraps over images.
+        resamples: Draws of a bootstrap over images.
     """
 
     name: str
@@ -153,12 +153,12 @@ def dial(
     found: Attribution,
     samples: Sequence[Sample],
 ) -> Dials:
-    """Dial the found filters, all weights and the blend of outputs; an image is a piece of work.
+    """Dial the found filters, all weights and the blend of outputs.
 
     The filters of a degradation are dialled on the inputs of the settings, and all knobs on the common ones and clean.
 
     Args:
-        laboratory: Shares and keeps the pieces.
+        laboratory: Shares and keeps the results.
         settings: Shares of the filters, strengths (0 and 1 are added where they are missing) and inputs.
         model: Baseline and target.
         found: The ranking.

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Re-training parts of a baseline: what is trained and how, each training as a piece of work, and what it reached."""
+"""Re-training parts of a baseline: what is trained and how, and what it reached."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,9 +47,9 @@ class Rates(Settings):
     """Peak learning rates that are tried, for each kind of trained part.
 
     Attributes:
-        filters: For chosen filters, wherever they lie.
-        low_rank: For the low-rank adapter.
-        all: For all filters.
+        filters: Rates for chosen filters, wherever they lie.
+        low_rank: Rates for the low-rank adapter.
+        all: Rates for all filters.
     """
 
     filters: RateGrid = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -193,7 +194,7 @@ class Workshop:
     """Trains and judges the arms of one pair; images are read when the first training needs them.
 
     Args:
-        laboratory: Keeps the pieces.
+        laboratory: Keeps the results.
         settings: The experiment's.
         name: The pair's.
     """
@@ -207,40 +208,37 @@ class Workshop:
         every = [sample for wanted in laboratory.common.train for sample in laboratory.samples(wanted)]
         self.samples = evenly(every, settings.train_images)
 
-    def train(self, trainings: Sequence[Training]) -> list[dict[str, Any]]:
+    def train(self, trainings: Sequence[Training]) -> dict[Training, dict[str, Any]]:
         """Return per training: ``psnr`` (input → one per image), ``held_out`` in dB, ``losses``, ``weights``.
 
         One that diverged has ``diverged`` alone: what it says. Equal trainings are done once.
         """
-        names = [digest(self._identity(training)) for training in trainings]
-        distinct = dict(zip(names, trainings, strict=True))
-        results = self.laboratory.store.compute(
-            "retraining",
-            list(distinct.values()),
-            self._identity,
-            lambda training: self._trained(training, self._state(digest(self._identity(training)))),
-            title=lambda training: training.title,
-        )
-        for name in distinct:
-            self._state(name).unlink(missing_ok=True)  # only now: the results are on disk
-        known = dict(zip(distinct, results, strict=True))
-        return [known[name] for name in names]
+        store, title = self.laboratory.store, attrgetter("title")
+        results = store.compute("retraining", trainings, self._identity, self._trained, title)
+        for training in trainings:
+            self._state(training).unlink(missing_ok=True)  # only now: the results are on disk
+        return dict(zip(trainings, results, strict=True))
 
-    def references(self) -> list[dict[str, Any]]:
-        """Return per seed: ``baseline`` and ``target`` → input → PSNR of every image."""
+    def references(self) -> dict[tuple[str, str], Array]:
+        """Return (``baseline`` or ``target``, input) → PSNR of every seed's network ``(seeds, images)``."""
         models = list(dict.fromkeys(self.models))
+        roles = ("baseline", "target")
         results = self.laboratory.store.compute(
             "retraining-references",
             models,
             lambda model: [model.identity, self._judged_on],
-            lambda model: {role: self._psnr(model, getattr(model.pair, role)) for role in ("baseline", "target")},
-            title=lambda model: model.pair.name,
+            lambda model: {role: self._psnr(model, getattr(model.pair, role)) for role in roles},
+            lambda model: model.pair.name,
         )
         known = dict(zip(models, results, strict=True))
-        return [known[model] for model in self.models]
+        return {
+            (role, given): np.array([known[model][role][given] for model in self.models])
+            for role in roles
+            for given in self.laboratory.inputs
+        }
 
-    def _state(self, name: str) -> Path:
-        return self.laboratory.folder / "retraining" / f"{name}.state.pt"
+    def _state(self, training: Training) -> Path:
+        return self.laboratory.folder / "retraining" / f"{digest(self._identity(training))}.state.pt"
 
     def _identity(self, training: Training) -> Any:
         return [
@@ -289,7 +287,7 @@ class Workshop:
         """What is trained on, and the squares that are held out."""
         return split(self.samples, self.settings.held_out, self.settings.held_out_images)
 
-    def _trained(self, training: Training, state: Path) -> dict[str, Any]:
+    def _trained(self, training: Training) -> dict[str, Any]:
         model, own = self.models[training.seed], [training.trained_on]
         try:
             result = retrain(
@@ -297,7 +295,7 @@ class Workshop:
                 self._part(training),
                 self._how(training),
                 self._images[0],
-                state=state,
+                state=self._state(training),
                 precision=self.laboratory.fast_precision,
                 progress=self.laboratory.progress,
             )
@@ -442,54 +440,27 @@ def study(laboratory: Laboratory, settings: RetrainingSettings, name: str) -> Re
     """
     shop, arms = Workshop(laboratory, settings, name), arms_of(laboratory, settings)
     places = [(arm, kind) for kind in laboratory.common.degradations for arm in arms]
-    searched = _searched(shop, places)
-    rates = {place: best_rate(searched[place], _grid(settings, place), place) for place in places}
-    wanted = [(seed, place) for seed in range(settings.seeds) for place in places]
-    results = shop.train([Training(seed, *place, rates[place], settings.iterations) for seed, place in wanted])
-    runs: dict[Place, list[dict[str, Any]]] = {place: [] for place in places}
-    for (_, place), result in zip(wanted, results, strict=True):
-        if "diverged" in result:
-            raise FilterlensError(f"{place[0].label} on {place[1]}: {result['diverged']}")
-        runs[place].append(result)
-    references = shop.references()
-    return Retrainings(
-        name,
-        arms,
-        laboratory.common.degradations,
-        {
-            place: Trained(
-                {given: np.array([run["psnr"][given] for run in own]) for given in laboratory.inputs},
-                [run["weights"] for run in own],
-                [run["losses"] for run in own],
-                rates[place],
-                searched[place],
-            )
-            for place, own in runs.items()
-        },
-        {
-            (network, given): np.array([each[network][given] for each in references])
-            for network in ("baseline", "target")
-            for given in laboratory.inputs
-        },
-        laboratory.common.resamples,
-    )
-
-
-def _searched(shop: Workshop, places: Sequence[Place]) -> dict[Place, dict[float, float | None]]:
-    """Try every rate with the first seed, where there are several; return place → rate → PSNR on held-out images."""
-    steps = shop.settings.search or shop.settings.iterations
-    grids = {place: _grid(shop.settings, place) for place in places}
-    tried = [(place, rate) for place, grid in grids.items() if len(grid) > 1 for rate in grid]
-    results = shop.train([Training(0, *place, rate, steps) for place, rate in tried])
-    found: dict[Place, dict[float, float | None]] = {place: {} for place in places}
-    for (place, rate), result in zip(tried, results, strict=True):
-        found[place][rate] = result.get("held_out")
-    return found
-
-
-def _grid(settings: RetrainingSettings, place: Place) -> RateGrid:
-    rates: RateGrid = getattr(settings.rates, place[0].grid)
-    return rates
+    grids: dict[Place, Sequence[float]] = {place: getattr(settings.rates, place[0].grid) for place in places}
+    steps = settings.search or settings.iterations
+    tried = {place: [Training(0, *place, rate, steps) for rate in grid if len(grid) > 1]
+             for place, grid in grids.items()}  # fmt: skip
+    results = shop.train([training for own in tried.values() for training in own])
+    searched = {place: {each.rate: results[each].get("held_out") for each in own} for place, own in tried.items()}
+    rates = {place: best_rate(searched[place], grids[place], place) for place in places}
+    wanted = {place: [Training(seed, *place, rates[place], settings.iterations) for seed in range(settings.seeds)]
+              for place in places}  # fmt: skip
+    results = shop.train([training for own in wanted.values() for training in own])
+    trained = {}
+    for place, own in wanted.items():
+        runs = [results[training] for training in own]
+        for run in runs:
+            if "diverged" in run:
+                raise FilterlensError(f"{place[0].label} on {place[1]}: {run['diverged']}")
+        psnr = {given: np.array([run["psnr"][given] for run in runs]) for given in laboratory.inputs}
+        weights, losses = ([run[what] for run in runs] for what in ("weights", "losses"))
+        trained[place] = Trained(psnr, weights, losses, rates[place], searched[place])
+    kinds = laboratory.common.degradations
+    return Retrainings(name, arms, kinds, trained, shop.references(), laboratory.common.resamples)
 
 
 def best_rate(searched: Mapping[float, float | None], grid: Sequence[float], place: Place) -> float:

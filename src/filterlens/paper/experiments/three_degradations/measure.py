@@ -40,7 +40,7 @@ class ThreeDegradationsSettings(Settings):
         nodes: Nodes of the rule for filter^x.
         patches: How many 64×64 LR patches of an image are told.
         images: Tell at most so many images, whole.
-        calibration_images: Of the training images, how many calibrate.
+        calibration_images: Calibrate on at most so many of the training images.
     """
 
     pair: str = "srresnet-x2-k3"

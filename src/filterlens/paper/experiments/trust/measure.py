@@ -49,7 +49,7 @@ class TrustSettings(Settings):
         curve_methods: Rankings whose faithfulness is measured.
         curve_percents: Points of the curves.
         judged: At most so many images to judge the curves on.
-        level: Of removal that the fewest filters must reach.
+        level: Removal that the fewest filters must reach.
     """
 
     pairs: Positive | None = None
@@ -273,7 +273,7 @@ class Removal:
         kind: Degradation.
         curves: One per target model, pooled over images.
         area: Under the curve: mean over target models, sd, interval over images and target models.
-        level: Of removal that is to be reached.
+        level: Removal that is to be reached.
     """
 
     method: str
@@ -352,10 +352,10 @@ def _measured(
     kind: str,
     ranked: Sequence[tuple[TargetModel, Scores]],
 ) -> list[list[Squares]]:
-    """Return the squares of every target model, over all images; an image of a target model is a piece of work.
+    """Return the squares of every target model, over all images.
 
     Args:
-        laboratory: Shares and keeps the pieces.
+        laboratory: Shares and keeps the results.
         settings: Where the points of the curves lie.
         name: Name of the pair.
         kind: The degradation whose function is removed.
