@@ -95,7 +95,7 @@ class SettingsCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Check the settings and run the command."""
         given = {option.name: ctx.params.pop(option.name) for option in self._options}
-        ctx.obj = self.settings.of({name: value for name, value in given.items() if value not in (None, [])})
+        ctx.obj = self.settings.of({name: value for name, value in given.items() if value not in (None, [], ())})
         return super().invoke(ctx)
 
     @cached_property

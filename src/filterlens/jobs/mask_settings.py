@@ -3,9 +3,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from filterlens.settings import Real, Settings, Shown, Whole
+from filterlens.arguments import percentage
+from filterlens.settings import Settings, Shown, Whole
 
 
 class MaskSettings(Settings):
@@ -20,7 +21,7 @@ class MaskSettings(Settings):
     """
 
     percents: Annotated[
-        tuple[Annotated[Real, Field(ge=0, le=100)], ...], Field(min_length=1), Shown("1 3 5 10", "--percent")
+        tuple[Annotated[float, BeforeValidator(percentage)], ...], Field(min_length=1), Shown("1 3 5 10", "--percent")
     ] = (1, 3, 5, 10)
     controls: bool = True
     pictures: Annotated[Whole, Field(ge=0)] = 2
