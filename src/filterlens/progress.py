@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long jobs say how far they are, without the jobs knowing a terminal."""
+"""How jobs tell the user how far they are and what happened, without knowing a terminal.
+
+A job that shows bars takes a :class:`Progress`. What has only a line to say now and then takes a ``Note``, which is a
+progress's :meth:`Progress.note`.
+"""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
+
+Note = Callable[[str], None]
 
 
 class Bar(Protocol):
@@ -14,7 +20,7 @@ class Bar(Protocol):
         ...
 
     def describe(self, text: str) -> None:
-        """Change the text beside the bar."""
+        """Change the text of the bar."""
         ...
 
 
@@ -22,12 +28,16 @@ class Progress(Protocol):
     """Where bars and notes go."""
 
     def bar(self, name: str, total: int, done: int = 0) -> contextlib.AbstractContextManager[Bar]:
-        """Open a bar of ``total`` steps, ``done`` of which lie behind."""
+        """Open a bar of ``total`` steps, ``done`` of which are done."""
         ...
 
     def note(self, text: str) -> None:
         """Tell the user one line."""
         ...
+
+
+def silent(text: str) -> None:
+    """Drop a note: the default of functions that have only a line to say."""
 
 
 class _SilentBar:

@@ -9,13 +9,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from filterlens.app.asgi import Application
 from filterlens.app.only_local import Addresses
 from filterlens.app.studio import Studio
 from filterlens.errors import FilterlensError, UsageError
+from filterlens.progress import Note
 
 LOCALHOST = "127.0.0.1"
 FIRST_PORT, PORTS = 7860, 20
@@ -137,9 +138,7 @@ def served(studio: Studio, scratch: Path, listener: socket.socket, *, host: str 
             server.close()
 
 
-def serve(
-    studio: Studio, scratch: Path, *, host: str, port: int | None, browser: bool, note: Callable[[str], None]
-) -> None:
+def serve(studio: Studio, scratch: Path, *, host: str, port: int | None, browser: bool, note: Note) -> None:
     """Serve the page until the user stops it (Ctrl+C, or a polite kill)."""
     listener = listening(host, port)
     with served(studio, scratch, listener, host=host) as address, _stoppable() as stopped:

@@ -19,6 +19,7 @@ from filterlens.execution.memory import memory_for_activations
 from filterlens.execution.rematerialise import rematerialised
 from filterlens.execution.tiling import Tile, Tiling
 from filterlens.pair import ModelPair
+from filterlens.progress import Note, silent
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -43,7 +44,7 @@ class Engine:
         precision: str,
         *,
         memory: float | None = None,
-        note: Callable[[str], None] = lambda text: None,
+        note: Note = silent,
     ) -> None:
         self.pair = pair
         self.precision = precision

@@ -19,8 +19,9 @@ import numpy.typing as npt
 import png
 from PIL import Image
 
-from filterlens.data.levels import Levels, Note, of_type, silent
+from filterlens.data.levels import Levels, of_type
 from filterlens.errors import FilterlensError
+from filterlens.progress import Note, silent
 
 Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint16]

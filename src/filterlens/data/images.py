@@ -15,10 +15,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from filterlens.data.beyond_pillow import is_tiff, read_other_tiff
-from filterlens.data.levels import BITS_PER_SAMPLE, Note, gray_levels, gray_values, silent
+from filterlens.data.levels import BITS_PER_SAMPLE, gray_levels, gray_values
 from filterlens.errors import FilterlensError, UsageError, first_line
 from filterlens.execution.memory import memory_available
 from filterlens.files import whole_file
+from filterlens.progress import Note, silent
 
 Array = npt.NDArray[Any]
 PLANES, IN_PLANES = 284, 2  # a tag of TIFFs, and its value where each colour lies by itself

@@ -11,7 +11,7 @@ Values outside are clipped, and a note gives their share. A file whose values mu
 and infinity, floats most of which lie outside 0 … 1, and 32-bit integers all darker than the first of 255 levels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,13 @@ from PIL import Image
 
 from filterlens.data.listing import shown
 from filterlens.errors import FilterlensError
+from filterlens.progress import Note, silent
 
 Array = npt.NDArray[Any]
-Note = Callable[[str], None]
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of a TIFF
 SIGNED, WHITE_IS_ZERO = 2, 0
 HALF_A_LEVEL = 0.5 / 255  # distance beyond 0 … 1 that rounding explains: no level of 8 bits changes
 _AT_ONCE = 1 << 18  # pixels whose values are computed at once: no second copy of a large image
-
-
-def silent(text: str) -> None:
-    """Drop a note."""
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,11 @@ from filterlens.data.beyond_pillow import (
     write_deep_tiff,
 )
 from filterlens.data.images import READING, is_gray, opened, other_pixels, pillow_pixels
-from filterlens.data.levels import Note, bands, silent
+from filterlens.data.levels import bands
 from filterlens.data.listing import shown
 from filterlens.errors import FilterlensError, first_line
 from filterlens.files import whole_file
+from filterlens.progress import Note, silent
 
 Array = npt.NDArray[Any]
 PNG, WEBP = ".png", ".webp"

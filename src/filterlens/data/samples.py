@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from filterlens.data.images import crop_to_multiple, image_size, read_image, to_float
-from filterlens.data.levels import Note, silent
 from filterlens.data.listing import find_images
 from filterlens.errors import UsageError
 from filterlens.files import sha256_of
 from filterlens.pixels import require_unit_range
+from filterlens.progress import Note, silent
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 from filterlens.errors import FilterlensError
 from filterlens.execution.memory import is_out_of_memory, release_memory
 from filterlens.execution.tiling import Tile, Tiling
+from filterlens.progress import Note, silent
 
 Portion = TypeVar("Portion")
 
@@ -121,7 +122,7 @@ class TileLimit:
         device: torch.device,
         *,
         fallback: Callable[[Tiling | None, int], Fallback | None] = smaller_tiles,
-        note: Callable[[str], None] = lambda text: None,
+        note: Note = silent,
         fixed: bool = False,
     ) -> None:
         self.most = most

@@ -4,7 +4,6 @@
 import copy
 import math
 import time
-from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -16,6 +15,7 @@ from filterlens.execution.bounded import Fallback, TileLimit, joined, smaller_ti
 from filterlens.execution.hardware import autocast, widest_float
 from filterlens.execution.near_tiling import tiling_for_pictures
 from filterlens.execution.tiling import Tiling
+from filterlens.progress import Note, silent
 
 TILE_ON_CPU = 512
 TILE_ON_GPU = 1024  # larger, as a GPU says when memory runs out; a process on a CPU may just be killed
@@ -55,7 +55,7 @@ class TiledNetwork:
         precision: str = "fp32",
         tile: int | None = None,
         blend: int = 0,
-        note: Callable[[str], None] = lambda text: None,
+        note: Note = silent,
     ) -> None:
         side = tile if tile is not None else TILE_ON_CPU if device.type == "cpu" else TILE_ON_GPU
         if side < 0:

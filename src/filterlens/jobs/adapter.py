@@ -4,7 +4,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from filterlens.filters import Selection
 from filterlens.jobs.pairs import STAYED, Moved, checkpoint_of, open_pair, reopen_pair
 from filterlens.models.checkpoints import LoadedNetwork, load_network, read_content
 from filterlens.pair import ModelPair
+from filterlens.progress import Note, silent
 from filterlens.run.folder import SCORES, provenance, require_run
 
 FOUND, RETRAINED = "found filters", "re-trained filters"
@@ -255,7 +256,7 @@ def adapted_network(
     *,
     architecture: str | None = None,
     any_base: bool = False,
-    note: Callable[[str], None] = lambda text: None,
+    note: Note = silent,
 ) -> nn.Module:
     """Build the network that ``--base`` and ``--adapter`` describe.
 
@@ -279,7 +280,7 @@ def put_on(
     uses: Sequence[AdapterUse],
     *,
     any_base: bool = False,
-    note: Callable[[str], None] = lambda text: None,
+    note: Note = silent,
 ) -> nn.Module:
     """Put adapters on a base; arguments as for :func:`adapted_network`."""
     loaded = [load_adapter(use.path) for use in uses]
@@ -301,7 +302,7 @@ def merge_adapters(
     architecture: str | None = None,
     values: str = "exact",
     force: bool = False,
-    note: Callable[[str], None] = lambda text: None,
+    note: Note = silent,
 ) -> dict[str, Any]:
     """Write the base with adapters baked in, and say what was written.
 
@@ -395,9 +396,7 @@ def exists_already(path: Path) -> FilterlensError:
     )
 
 
-def checked_file(
-    adapter: Adapter, path: Path, values: str, *, force: bool, note: Callable[[str], None] = lambda text: None
-) -> dict[str, Any]:
+def checked_file(adapter: Adapter, path: Path, values: str, *, force: bool, note: Note = silent) -> dict[str, Any]:
     """Write an adapter, unless the file holds this very one already, and describe the file.
 
     Raises:

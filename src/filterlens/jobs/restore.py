@@ -3,7 +3,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from filterlens.files import sha256_of
 from filterlens.jobs.image_folder import USUAL, Batch, Conversion, Rules, Task, convert_folder
 from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
 from filterlens.pair import ModelPair
-from filterlens.progress import SILENT, Progress
+from filterlens.progress import SILENT, Note, Progress, silent
 from filterlens.run.folder import SCORES
 
 _WRITING = 20.0  # bytes a pixel of an output: in float32, as levels, and as Pillow packs them
@@ -82,7 +82,7 @@ class NetworkChoice:
         if self.without is not None and self.run is None:
             raise UsageError("--without needs --run RUN: the ranking says which filters to replace.")
 
-    def open(self, note: Callable[[str], None] = lambda text: None) -> nn.Module:
+    def open(self, note: Note = silent) -> nn.Module:
         """Load the network.
 
         Args:

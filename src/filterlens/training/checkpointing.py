@@ -5,7 +5,6 @@ import contextlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 
 from filterlens.errors import FilterlensError, UsageError, first_line
 from filterlens.files import whole_file, write_text
+from filterlens.progress import Note
 from filterlens.training.state import TrainingState
 from filterlens.version import __version__
 
@@ -205,7 +205,7 @@ class Log:
         self.path = path
         self._waiting: list[dict[str, Any]] = []
 
-    def rewind(self, stage: str, step: int, note: Callable[[str], None]) -> None:
+    def rewind(self, stage: str, step: int, note: Note) -> None:
         """Begin where a stage goes on; see :func:`rewind_log`."""
         dropped = rewind_log(self.path, stage, step)
         if dropped:

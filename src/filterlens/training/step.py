@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from filterlens.progress import Note
 from filterlens.training.batches import Batch
 from filterlens.training.state import TrainingState
 
@@ -102,7 +103,7 @@ class CapturedStep:
         note: Told why there is no recording.
     """
 
-    def __init__(self, update: Update, recorder: CudaGraphRecorder, note: Callable[[str], None]) -> None:
+    def __init__(self, update: Update, recorder: CudaGraphRecorder, note: Note) -> None:
         self._update = update
         self._recorder = recorder
         self._note = note
@@ -139,7 +140,7 @@ class CapturedStep:
             return work
 
 
-def step_for(update: Update, device: torch.device, *, shared: bool, note: Callable[[str], None]) -> Step:
+def step_for(update: Update, device: torch.device, *, shared: bool, note: Note) -> Step:
     """Choose how steps run: recorded on one GPU, eagerly elsewhere.
 
     Args:
