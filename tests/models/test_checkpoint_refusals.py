@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.models.architectures import Bounded, TooLargeError, build
 from filterlens.models.checkpoints import load_network
-from filterlens.models.strict import load_strictly
+from filterlens.models.loading import load_strictly
 
 SMALL = {"scale": 2, "features": 8, "blocks": 2}
 

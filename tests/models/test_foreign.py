@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from filterlens import FilterlensError, FilterSpace, load_network
 from filterlens.execution.torchvision_stand_in import torchvision_or_stand_in
 from filterlens.models import foreign
+from filterlens.models.any_image import padded
 from filterlens.models.architectures import build
 from filterlens.models.checkpoints import save_network
-from filterlens.models.fitted import padded
 from tests.models.foreign_networks import SCALES, SMALL, network_of, write_pair
 
 with_spandrel = pytest.mark.skipif(not foreign.is_installed(), reason="the extra 'archs' (spandrel) is not installed")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Degradations: one file per effect, and the chain that a user writes as ``blur:2+noise:0.1``."""
+"""Degradations: the effects, the chain that a user writes as ``blur:2+noise:0.1``, and mixtures for training."""
 
 from filterlens.degradations.blur import GaussianBlur, MotionBlur
 from filterlens.degradations.jpeg import Jpeg

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, first_line
 from filterlens.execution.torchvision_stand_in import torchvision_or_stand_in
+from filterlens.models.any_image import GRAY, RGB, Needs, taking_any_image
 from filterlens.models.architectures import Bounded
-from filterlens.models.fitted import GRAY, RGB, Needs, fitted
-from filterlens.models.strict import UnfitError, refuse_broken, refuse_other_numbers
+from filterlens.models.loading import UnfitError, refuse_broken, refuse_other_numbers
 
 PREFIX = "spandrel:"
 REMEDY = 'pip install "filterlens[archs]"'
@@ -61,7 +61,7 @@ def recognise_foreign(weights: Mapping[str, Tensor], source: str) -> Recognised 
     wanted = descriptor.size_requirements
     needs = Needs(wanted.multiple_of, max(1, wanted.minimum), wanted.square, descriptor.input_channels)
     call = getattr(descriptor, "_call_fn", None)
-    network = fitted(descriptor.model, int(descriptor.scale), needs, call=call)
+    network = taking_any_image(descriptor.model, int(descriptor.scale), needs, call=call)
     return Recognised(network, PREFIX + name, _options(descriptor))
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from filterlens.errors import FilterlensError, UsageError, unknown
+from filterlens.models.any_image import scale_and_needs, taking_any_image
 from filterlens.models.architectures import ARCHITECTURES, Bounded, TooLargeError, build
-from filterlens.models.fitted import fitted, scale_and_needs
 from filterlens.models.foreign import PREFIX, REMEDY, Recognised, is_installed, recognise_foreign
+from filterlens.models.loading import UnfitError, load_strictly
 from filterlens.models.published_names import in_our_names
-from filterlens.models.strict import UnfitError, load_strictly
 from filterlens.models.user_module import Factory, is_factory, not_named
 from filterlens.models.weight_sets import OTHER, WeightSet
 
@@ -111,7 +111,7 @@ def _by_factory(architecture: str, source: str) -> Attempt:
     def attempt(weights: Weights) -> Recognised:
         load_strictly(network, weights, source, f"'{factory}'")
         scale, needs = scale_and_needs(network, f"'{factory}'")
-        return Recognised(fitted(network, scale, needs), architecture, factory.options | {"scale": scale})
+        return Recognised(taking_any_image(network, scale, needs), architecture, factory.options | {"scale": scale})
 
     return attempt
 

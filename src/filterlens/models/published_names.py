@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from filterlens.models.dasr import DIV2K_MEAN
-from filterlens.models.strict import UnfitError
+from filterlens.models.loading import UnfitError
 
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
-from filterlens.models.strict import UnfitError
+from filterlens.models.loading import UnfitError
 
 Steps = tuple[str, ...]
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from filterlens import FAIG, FilterlensError, FilterSpace, ModelPair, Quadrature
 from filterlens.execution.tiled_network import TiledNetwork
-from filterlens.models.fitted import Needs, fitted, padded, scale_and_needs
+from filterlens.models.any_image import Needs, padded, scale_and_needs, taking_any_image
 
 
 class Picky(nn.Module):
@@ -34,7 +34,7 @@ class Picky(nn.Module):
 
 def test_any_size_goes_through_and_legal_sizes_are_untouched():
     network = Picky()
-    wrapped = fitted(network, 2, Needs(8, 16))
+    wrapped = taking_any_image(network, 2, Needs(8, 16))
     x = torch.rand(2, 3, 24, 32)
     assert torch.equal(wrapped(x), network(x))
     for height, width in ((5, 40), (17, 33), (1, 1)):
@@ -45,7 +45,7 @@ def test_what_is_padded_is_reflected_and_cut_back():
     network = Picky()
     x = torch.rand(1, 3, 20, 29)
     expected = network(F.pad(x, (0, 3, 0, 4), "reflect"))[..., :40, :58]
-    assert torch.equal(fitted(network, 2, Needs(8, 16))(x), expected)
+    assert torch.equal(taking_any_image(network, 2, Needs(8, 16))(x), expected)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 60), st.integers(0, 60))
@@ -61,7 +61,7 @@ def test_padding_keeps_the_image_and_reflects_as_far_as_it_can(height, width, be
 def test_parameter_names_and_the_given_network_stay():
     network = Picky().train()
     before = copy.deepcopy(network.state_dict())
-    wrapped = fitted(network, 2, Needs(8, 16))
+    wrapped = taking_any_image(network, 2, Needs(8, 16))
     assert list(wrapped.state_dict()) == list(before)
     assert FilterSpace(wrapped) == FilterSpace(network)
     assert type(network) is Picky
@@ -74,7 +74,7 @@ def test_parameter_names_and_the_given_network_stay():
 
 def test_gradients_and_copies_go_through_a_pair():
     torch.manual_seed(0)
-    pair = ModelPair(fitted(Picky(), 2, Needs(8, 16)), fitted(Picky(), 2, Needs(8, 16)), scale=2)
+    pair = ModelPair(taking_any_image(Picky(), 2, Needs(8, 16)), taking_any_image(Picky(), 2, Needs(8, 16)), scale=2)
     x = torch.rand(1, 3, 13, 21)
     truth = torch.rand(1, 3, 26, 42)
     value, gradient = pair.differentiate(pair.at(0.5), x, lambda output: F.mse_loss(output, truth))
@@ -87,7 +87,7 @@ def test_gradients_and_copies_go_through_a_pair():
 
 def test_a_gray_network_restores_every_colour_channel_for_itself():
     network = Picky(1, 1, channels=1)
-    wrapped = fitted(network, 2, Needs(channels=1))
+    wrapped = taking_any_image(network, 2, Needs(channels=1))
     x = torch.rand(2, 3, 9, 7)
     expected = torch.cat([network(x[:, channel : channel + 1]) for channel in range(3)], 1)
     torch.testing.assert_close(wrapped(x), expected)
@@ -102,18 +102,18 @@ def test_a_network_that_writes_into_its_input_does_not_change_the_users_image():
     x = torch.rand(1, 3, 16, 16)
     before = x.clone()
     with torch.no_grad():
-        fitted(Writes(), 2, Needs(8, 16))(x)
+        taking_any_image(Writes(), 2, Needs(8, 16))(x)
     assert torch.equal(x, before)
 
 
 def test_rows_stay_rows_where_a_training_asks_for_channels_last():
-    wrapped = fitted(Picky(), 2, Needs(8, 16)).to("cpu", memory_format=torch.channels_last)
+    wrapped = taking_any_image(Picky(), 2, Needs(8, 16)).to("cpu", memory_format=torch.channels_last)
     assert wrapped.conv.weight.is_contiguous()
 
 
 def test_a_network_that_fails_says_so_by_name():
     with pytest.raises(FilterlensError, match="Picky fails on an image of 16x16: size"):
-        fitted(Picky(5), 2, Needs())
+        taking_any_image(Picky(5), 2, Needs())
 
 
 def test_a_network_without_a_gradient_is_refused():
@@ -122,7 +122,7 @@ def test_a_network_without_a_gradient_is_refused():
             return super().forward(x).detach()
 
     with pytest.raises(FilterlensError, match="Cut cannot be differentiated"):
-        fitted(Cut(1, 1), 2, Needs())
+        taking_any_image(Cut(1, 1), 2, Needs())
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def strided():
             nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 8, 4, 4), nn.Tanh(), nn.Conv2d(8, 8, 3, padding=1),
             nn.ConvTranspose2d(8, 3, 4, 4),
         )  # fmt: skip
-        made.append(fitted(network, 1, Needs(4, 4)).double())
+        made.append(taking_any_image(network, 1, Needs(4, 4)).double())
     return made
 
 
@@ -226,7 +226,7 @@ def test_in_evaluation_the_trained_weights_would_not_count(network):
 
 
 def test_the_branches_count_and_the_output_is_the_fused_one(network):
-    wrapped, x = fitted(network, 1, Needs()), torch.rand(1, 3, 9, 9)
+    wrapped, x = taking_any_image(network, 1, Needs()), torch.rand(1, 3, 9, 9)
     for mode in (wrapped, wrapped.eval(), wrapped.train().eval()):
         torch.testing.assert_close(mode(x), network.eval()(x), rtol=1e-5, atol=1e-6)
     wrapped(x).sum().backward()
@@ -235,7 +235,7 @@ def test_the_branches_count_and_the_output_is_the_fused_one(network):
 
 
 def test_fused_copies_and_frozen_weights_are_no_filters_but_named(network):
-    space = FilterSpace(fitted(network, 1, Needs()))
+    space = FilterSpace(taking_any_image(network, 1, Needs()))
     assert {"blocks.0.fused.weight", "blocks.3.fused.weight", "mean.weight"} <= set(space.left_out)
     names = [layer.name for layer in space.layers]
     assert names == [
@@ -250,14 +250,14 @@ def test_fused_copies_and_frozen_weights_are_no_filters_but_named(network):
 
 
 def test_the_state_dict_keeps_its_names(network):
-    assert set(fitted(network, 1, Needs()).state_dict()) == set(network.state_dict())
+    assert set(taking_any_image(network, 1, Needs()).state_dict()) == set(network.state_dict())
 
 
 def test_copies_inside_a_pair_stay_right_and_attribution_is_complete(network):
     torch.manual_seed(1)
     target = Network()
     target.mean.load_state_dict(network.mean.state_dict())
-    pair = ModelPair(fitted(network, 1, Needs()), fitted(target, 1, Needs()), scale=1)
+    pair = ModelPair(taking_any_image(network, 1, Needs()), taking_any_image(target, 1, Needs()), scale=1)
     x = torch.rand(1, 3, 12, 12)
     for end, own in ((pair.baseline, network), (pair.target, target)):
         torch.testing.assert_close(pair.run(end, x), own.eval()(x).detach(), rtol=1e-5, atol=1e-6)
@@ -274,7 +274,7 @@ def test_copies_inside_a_pair_stay_right_and_attribution_is_complete(network):
 
 def test_a_fused_weight_that_the_branches_do_not_give_is_refused():
     with pytest.raises(FilterlensError, match=r"'blocks\.0' \(Fusing\) computes with a fused weight.*Save the network"):
-        fitted(Network(error=0.01), 1, Needs())
+        taking_any_image(Network(error=0.01), 1, Needs())
 
 
 def test_a_block_that_writes_into_its_input_in_evaluation_is_differentiated_in_training_mode():
@@ -290,7 +290,7 @@ def test_a_block_that_writes_into_its_input_in_evaluation_is_differentiated_in_t
             return x
 
     network = nn.Sequential(nn.Conv2d(3, 4, 1), InPlace(), nn.Conv2d(4, 3, 1))
-    wrapped, x = fitted(network, 1, Needs()), torch.rand(1, 3, 8, 8)
+    wrapped, x = taking_any_image(network, 1, Needs()), torch.rand(1, 3, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(wrapped(x), network.eval()(x))
     wrapped(x).sum().backward()
@@ -298,4 +298,4 @@ def test_a_block_that_writes_into_its_input_in_evaluation_is_differentiated_in_t
 
 
 def test_a_network_that_its_owner_froze_altogether_is_taken_as_trainable():
-    assert len(FilterSpace(fitted(nn.Sequential(nn.Conv2d(3, 3, 1)).requires_grad_(False), 1, Needs()))) == 9
+    assert len(FilterSpace(taking_any_image(nn.Sequential(nn.Conv2d(3, 3, 1)).requires_grad_(False), 1, Needs()))) == 9

@@ -114,7 +114,7 @@ def padded(images: Tensor, height: int, width: int) -> Tensor:
     return F.pad(images, (0, right - mirrored[0], 0, below - mirrored[1]), "replicate")
 
 
-def fitted(network: nn.Module, scale: int, needs: Needs, call: Call | None = None) -> nn.Module:
+def taking_any_image(network: nn.Module, scale: int, needs: Needs, call: Call | None = None) -> nn.Module:
     """Return a copy of a network that takes RGB images of any size and computes with its trained weights.
 
     It is an instance of a subclass of the network's own class, with the same parameter names. Blocks that fuse their
@@ -134,7 +134,7 @@ def fitted(network: nn.Module, scale: int, needs: Needs, call: Call | None = Non
     settings |= {"_in_training": (), "__module__": own.__module__}
     result = copy.deepcopy(network).float()
     fix_what_is_frozen(result)
-    result.__class__ = type(own.__name__, (_Fitted, own), settings)
+    result.__class__ = type(own.__name__, (_TakesAnyImage, own), settings)
     side = max(needs.size(_TRIAL, _TRIAL))
     images = torch.rand(1, RGB, side, side, generator=torch.Generator().manual_seed(0))
     try:
@@ -145,11 +145,11 @@ def fitted(network: nn.Module, scale: int, needs: Needs, call: Call | None = Non
         raise
     except Exception as error:  # of the network's code
         raise FilterlensError(f"{own.__name__} fails on an image of {side}x{side}: {first_line(error)}") from error
-    cast(type[_Fitted], type(result))._in_training = in_training
+    cast(type[_TakesAnyImage], type(result))._in_training = in_training
     return result.eval()
 
 
-class _Fitted(nn.Module):
+class _TakesAnyImage(nn.Module):
     """Comes before a network's own class: its forward is around the network's.
 
     The settings are the class's, so neither state dict nor attributes of the network change.
@@ -172,7 +172,7 @@ class _Fitted(nn.Module):
             output = output.reshape(batch, RGB, *output.shape[-2:])
         return output[..., : height * self._scale_of_output, : width * self._scale_of_output]
 
-    def train(self, mode: bool = True) -> "_Fitted":
+    def train(self, mode: bool = True) -> "_TakesAnyImage":
         """Set the mode of all modules but those that stay in training mode."""
         super().train(mode)
         for name in self._in_training:
