@@ -129,8 +129,8 @@ class ModelPair:
         Args:
             baseline: Before fine-tuning; which files, see :func:`filterlens.models.checkpoints.load_network`.
             target: After it.
-            architecture: Of both; None reads it off the files.
-            scale: Of both; None reads it off the files.
+            architecture: The architecture of both; None reads it off the files.
+            scale: The scale of both; None reads it off the files.
             linear: What a filter of a linear layer is: ``rows``, ``weights`` or ``none``.
 
         Raises:

@@ -16,7 +16,8 @@ from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import folder_lock, write_json
 from filterlens.filters import Selection
 from filterlens.jobs.pairs import describe_pair
-from filterlens.jobs.retrain import HeldOut, retrain_to_folder
+from filterlens.jobs.retrain import retrain_to_folder
+from filterlens.jobs.training_images import HeldOut
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
@@ -131,7 +132,7 @@ def test_an_image_that_trains_and_judges_is_refused(folder):
 
 
 def test_a_single_image_trains_and_nothing_is_judged(folder):
-    single = HeldOut.of(folder / "images/00.png", None)
+    single = HeldOut.of([folder / "images/00.png"], None)
     assert [path.name for path in single.training] == ["00.png"] and single.judging == []
 
 
@@ -261,5 +262,5 @@ def test_a_network_without_numbers_is_told_with_image_and_share(folder):
         network.conv_last.weight.fill_(3e38)
     save_network(files[1], network, "srresnet", options, {})
     write_json(folder / "run/run.json", {"pair": describe_pair(ModelPair.load(*files)), "settings": SETTINGS})
-    with pytest.raises(FilterlensError, match=r"NaN or infinity in [\d.]+ % of the pixels of '00\.png', degraded by"):
+    with pytest.raises(FilterlensError, match=r"NaN or infinity in [\d.]+% of the pixels of image '00\.png' with"):
         retrain(folder)

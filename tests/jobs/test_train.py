@@ -13,8 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.jobs import training_folder
-from filterlens.jobs.train import train_to_folder
+from filterlens.jobs.train import FRESH, train_to_folder
 from filterlens.models.checkpoints import load_network
 from filterlens.record import Record
 from filterlens.training.recipe import Recipe, validated
@@ -272,7 +271,7 @@ def test_copies_of_training_images_do_not_judge(images: Path, tmp_path: Path) ->
 
 def test_what_lies_in_the_way_of_fresh_is_known_before_a_step(images: Path, tmp_path: Path) -> None:
     train(images, tmp_path / "out")
-    staged = tmp_path / "out" / training_folder.FRESH
+    staged = tmp_path / "out" / FRESH
     staged.mkdir()
     (staged / "log.jsonl").write_text("mine\n")
     with pytest.raises(FilterlensError, match=r"'log\.jsonl' in '.*fresh' would be replaced"):

@@ -66,7 +66,7 @@ def export(
 ) -> None:
     """Write the top filters of a degradation as a file: indices, the values in baseline and target, and a card.
 
-    The scores come from a run folder, or ship beside a pair. Found filters are a knob on the target: at strength 0 it
+    The scores come from a run folder, or ship with a pair. Found filters are a knob on the target: at strength 0 it
     loses the function, above 1 it does more of it. To bring a function into a baseline, re-train them there first
     (`filterlens retrain`) and export them with --retrained.
     """

@@ -63,7 +63,7 @@ def retrain(
     """Train only the found filters of the baseline on one degradation: do they alone learn its function?
 
     All other weights, biases included, stay bit-identical. Killed at any moment, the same command goes on where it
-    stopped. Writes the network as a checkpoint and, beside it, a JSON file with PSNR before and after.
+    stopped. Writes the network as a checkpoint and, next to it, a JSON file with PSNR before and after.
     """
     from filterlens.editing.retrain_settings import settings_for
     from filterlens.jobs.pairs import Moved

@@ -36,7 +36,7 @@ class Piece:
 
     Attributes:
         parameter: Name of the weight in the state dict.
-        shape: Of the whole weight.
+        shape: Shape of the whole weight.
         filters: How many filters the whole weight has; each is a run of consecutive numbers.
         indices: Which of them are here ``(n,)`` int64, ascending.
         baseline: Their values before fine-tuning ``(n, weights of a filter)``.

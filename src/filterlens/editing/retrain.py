@@ -39,7 +39,7 @@ class Retrained:
         parameters: Flat ``(parameters,)`` on the pair's device; ``pair.network(parameters)`` is the network.
         trained_weights: How many numbers were trained.
         part: What they are, in words.
-        settings: Of the training.
+        settings: The settings of the training.
         losses: (step, mean L1 since the entry before), of the whole training, also of a resumed one.
         precision: ``fp32`` or ``bf16``.
         fingerprint: Hash of all that decides the numbers but the device.
@@ -93,7 +93,7 @@ def retrain(
             deleting it.
         device: Where to train; the pair's own by default.
         precision: ``fp32`` or ``bf16`` autocast; the weights stay as they are.
-        names: Of the images, for errors.
+        names: Names of the images, for errors.
         fingerprint: What :func:`fingerprint_of` gives for these arguments, where it is known already.
         progress: Where the bar goes.
 

@@ -49,7 +49,7 @@ def settings_for(degradation: str | Degradation | Mixture, *, iterations: int, *
     Args:
         degradation: What every patch suffers (all effects of ``blur:2+noise:0.1``), or a mixture with its coins.
         iterations: Optimiser steps.
-        **settings: Of :class:`RetrainSettings`; those that are None keep their default.
+        **settings: Fields of :class:`RetrainSettings`; those that are None keep their default.
 
     Raises:
         UsageError: Unknown degradation or setting (with the nearest legal name), or an illegal value.

@@ -52,9 +52,9 @@ def found_adapter(
         degradations: For which; several give one adapter with all their filters.
         percent: Share of the network's filters, for each of them.
         run: Run folder of ``filterlens attribute``.
-        pair: Instead, a shipped pair with the rankings beside it (the top 5 %).
+        pair: Instead, a shipped pair with its rankings (the top 5 %).
         method: Whose ranking of the run; default: the first one's.
-        architecture: Of a run of the user's own code; see :func:`filterlens.jobs.pairs.reopen_pair`.
+        architecture: The user's own code that the run is of; see :func:`filterlens.jobs.pairs.reopen_pair`.
         moved: Where the run's checkpoints lie now.
 
     Raises:
@@ -96,7 +96,7 @@ def retrained_adapter(
         run: Run folder whose pair's baseline was re-trained.
         pair: Instead, a shipped pair.
         baseline: Instead, the baseline's checkpoint.
-        architecture: Of checkpoints that do not say it themselves.
+        architecture: The architecture of checkpoints that do not say it themselves.
 
     Raises:
         UsageError: Not exactly one of run, pair and baseline.
@@ -231,7 +231,7 @@ def load_base(text: str, architecture: str | None = None) -> LoadedNetwork:
 
     Args:
         text: File or name.
-        architecture: Of a checkpoint that does not say it itself.
+        architecture: The architecture of a checkpoint that does not say it itself.
 
     Raises:
         FilterlensError: No such file, or it is no checkpoint.
@@ -311,7 +311,7 @@ def merge_adapters(
         adapters: Each ``FILE=STRENGTH``.
         output: ``.safetensors``; or ``.pth``, ``.pt``, ``.ckpt``, under the wrapper of the base (``params`` if the base
             is no such file).
-        architecture: Of a base that does not say it itself.
+        architecture: The architecture of a base that does not say it itself.
         values: ``exact`` keeps the base's types where the merged weights fit them without loss, and else stores all of
             them in float32; ``fp16`` and ``fp32`` decide for all.
         force: Overwrite the output, and take a base that is neither end of an adapter.

@@ -1,38 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """The re-training job: the found filters of a run folder, trained alone in the baseline."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from filterlens.attribution.result import Attribution, load_attributions
-from filterlens.data.listing import find_images
 from filterlens.degradations import Degradation
 from filterlens.degradations.randomness import derive_seed
 from filterlens.editing.low_rank import LowRank
-from filterlens.editing.retrain import fingerprint_of, retrain, save_retrained
+from filterlens.editing.retrain import ROLE, fingerprint_of, retrain, save_retrained
 from filterlens.editing.retrain_settings import RetrainSettings
 from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilters, TrainedPart, weights_in
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.execution.hardware import resolve_device, resolve_precision
-from filterlens.files import check_writable, folder_lock, write_json
+from filterlens.files import check_writable, folder_lock, read_json, write_json
 from filterlens.filters import FilterSpace, Selection
 from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
-from filterlens.jobs.retrained_files import Place
-from filterlens.jobs.train import HELD_OUT_EVERY
-from filterlens.jobs.training_images import ReadImages, read_images, said_of
+from filterlens.jobs.training_images import HeldOut, ReadImages, read_images, said_of
+from filterlens.models.checkpoints import read_content
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
-from filterlens.record import check_output_folder
+from filterlens.record import Record, check_output_folder
 from filterlens.run.folder import SCORES, provenance, require_run
+from filterlens.training.checkpointing import is_of, is_state
 from filterlens.training.validation import CROP, psnr_per_degradation
 
+JOB = "retrain"
+_LARGEST = 64 << 20  # bytes of a JSON that is read
 WEIGHTS = "retrained.safetensors"
 PARTS: dict[str, Callable[[Selection, int], TrainedPart]] = {
     "found": lambda found, _: SelectedFilters(found),
@@ -41,37 +43,6 @@ PARTS: dict[str, Callable[[Selection, int], TrainedPart]] = {
     "last-layers": lambda found, _: LastLayers(weights_in(found)),
     "low-rank": lambda found, _: LowRank(weights_in(found)),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """HR images to train on, and others that judge.
-
-    Attributes:
-        training: Paths of the training images.
-        judging: Paths of the others; may be none.
-    """
-
-    training: list[Path]
-    judging: list[Path]
-
-    @classmethod
-    def of(cls, images: Path, validation: Path | None) -> "HeldOut":
-        """List the images; without a validation folder every 20th training image, from the first, is held out.
-
-        Raises:
-            FilterlensError: A folder is missing or empty, or an image is in both.
-        """
-        training = list(find_images(images).images)
-        if validation is not None:
-            judging = list(find_images(validation).images)
-        else:
-            judging = training[::HELD_OUT_EVERY] if len(training) > 1 else []
-            training = [path for path in training if path not in set(judging)]
-        shared = {path.resolve() for path in training} & {path.resolve() for path in judging}
-        if shared:
-            raise FilterlensError(f"'{min(shared)}' is both a training and a validation image.")
-        return cls(training, judging)
 
 
 def retrain_to_folder(
@@ -104,7 +75,7 @@ def retrain_to_folder(
         found_for: Degradation whose filters are trained; by default the one that they are trained on.
         validation: Folder of HR images for the PSNR; None holds out every 20th training image.
         output: A ``.safetensors`` file, or a folder for ``retrained.safetensors``; by default the run folder.
-        architecture: Of a run of the user's own code; see :func:`filterlens.jobs.pairs.reopen_pair`.
+        architecture: The user's own code that the run is of; see :func:`filterlens.jobs.pairs.reopen_pair`.
         moved: Where the run's checkpoints lie now.
         device: ``auto``, ``cpu``, ``cuda``.
         precision: ``auto``, ``fp32`` or ``bf16``.
@@ -112,7 +83,7 @@ def retrain_to_folder(
         progress: Where bars and notes go.
 
     Returns:
-        What is also written as JSON beside the weights: part, settings, losses, PSNR of the baseline, the re-trained
+        What is also written as JSON next to the weights: part, settings, losses, PSNR of the baseline, the re-trained
         network and the target, with provenance.
 
     Raises:
@@ -128,10 +99,10 @@ def retrain_to_folder(
     trained = _part(run, part, found_for or _name(settings), percent, settings.seed)
     where = resolve_device(device)
     chosen = resolve_precision(precision, where)
-    held_out = HeldOut.of(images, validation)
+    held_out = HeldOut.of([images], validation)
     with folder_lock(path.parent, "re-training", path.name):
         place = Place(path)
-        training, judging = read_images(held_out.training, held_out.judging, progress, chosen=validation is not None)
+        training, judging = read_images(held_out, progress, chosen=validation is not None)
         fingerprint = fingerprint_of(pair, trained, settings, training.pixels, chosen)
         finished = place.begin(fingerprint, fresh)
         if finished is not None:
@@ -239,3 +210,126 @@ def _weights_path(output: Path) -> Path:
         raise UsageError(f"Output '{output}' is neither a .safetensors file nor a folder.")
     check_output_folder(path.parent)
     return path
+
+
+class _Trained(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    part: str
+
+
+class _Finished(BaseModel):
+    """What the JSON of a finished re-training holds at least."""
+
+    model_config = ConfigDict(extra="allow")
+    run: str
+    weights: str
+    trained: _Trained
+    trained_weights: int
+    psnr: dict[str, dict[str, float]]
+    judged_on: list[str]
+    losses: list[tuple[int, float]]
+    seconds: float
+
+
+class Place:
+    """Where a re-training writes its network, the JSON next to it, and its state.
+
+    A training with ``--fresh`` has a state of another name, so that the old files stay until the new network is whole.
+
+    Args:
+        path: The network's file, a ``.safetensors`` file.
+
+    Raises:
+        UsageError: A network lies there that was not re-trained.
+        FilterlensError: A file lies there that filterlens did not write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.json = path, path.with_suffix(".json")
+        self._states = path.with_suffix(".state.pt"), path.with_suffix(".fresh.state.pt")
+        self.state = self._states[0]
+        self._record = Record(path.parent, JOB)
+        if not set(self._record.names) & set(self._names):
+            self._refuse_network()
+            self._record.adopt([file.name for file in self._files if _looks_ours(file)])
+        self._record.check(self._names)
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        return (self.path, self.json, *self._states)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(file.name for file in self._files)
+
+    def begin(self, fingerprint: str, fresh: bool) -> dict[str, Any] | None:
+        """Choose the state from which the training goes on; return the record of one that is finished.
+
+        Raises:
+            UsageError: Another re-training is there, and ``fresh`` was not asked for.
+            FilterlensError: The JSON of a finished training is damaged.
+        """
+        usual, anew = self._states
+        if fresh or is_of(anew, fingerprint):
+            if not is_of(anew, fingerprint):
+                self._record.remove([anew.name])
+            self.state = anew
+            return None
+        if self.path.exists():
+            if card_of(self.path).get("fingerprint") != fingerprint:
+                raise UsageError(
+                    f"'{self.path}' is of another re-training. Give another --output, or --fresh to replace it."
+                )
+            if self.json.exists() and not usual.exists():
+                return self._finished()
+        return None
+
+    def writing(self, fingerprint: str) -> contextlib.AbstractContextManager[None]:
+        """Record the files while the block writes them."""
+        return self._record.writing(*self._names, made_of=fingerprint)
+
+    def drop_states(self) -> None:
+        """Delete the states of a training that is whole."""
+        for state in self._states:
+            state.unlink(missing_ok=True)
+
+    def _finished(self) -> dict[str, Any]:
+        try:
+            if self.json.stat().st_size > _LARGEST:
+                raise ValueError("it is too large")
+            record: dict[str, Any] = read_json(self.json)
+            _Finished.model_validate(record)
+        except (FilterlensError, OSError, ValueError, TypeError, RecursionError) as error:
+            place = ".".join(map(str, error.errors()[0]["loc"])) if isinstance(error, ValidationError) else ""
+            said = f"{place or 'its content'} is wrong" if isinstance(error, ValidationError) else "it cannot be read"
+            raise FilterlensError(
+                f"'{self.json}' is not what a re-training writes ({said[:100]}). Give --fresh to train again."
+            ) from error
+        return record
+
+    def _refuse_network(self) -> None:
+        """Say more of a network than of other files: it is easily named by mistake."""
+        if self.path.is_file() and not _looks_ours(self.path):
+            raise UsageError(
+                f"'{self.path}' is no re-trained baseline and will not be overwritten. Give another --output."
+            )
+
+
+def card_of(path: Path) -> dict[str, Any]:
+    """Return the card of a re-trained network; empty where it has none."""
+    card = read_content(path)[1].get("card")
+    return card if isinstance(card, dict) else {}
+
+
+def _looks_ours(path: Path) -> bool:
+    """Whether a file of an earlier version's folder, which kept no record, is what a re-training writes there."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        if path.suffix == ".safetensors":
+            return card_of(path).get("role") == ROLE
+        if path.suffix == ".pt":
+            return is_state(path)
+        return path.stat().st_size < _LARGEST and {"filterlens", "trained"} <= set(read_json(path))
+    except (FilterlensError, OSError, ValueError, TypeError, RecursionError):
+        return False

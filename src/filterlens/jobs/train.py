@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training job: a recipe and folders of images in, a pair out."""
+"""The training job: a recipe and folders of images in, a pair out.
+
+A training with ``--fresh`` runs in a folder of its own inside the output, ``fresh``; only when it is whole do its files
+replace the old ones. Killed before, it goes on there. A whole one is renamed before its files are moved, so that the
+next run mends a kill while they are.
+"""
 
 import contextlib
 import os
@@ -10,20 +15,27 @@ from typing import Any
 from filterlens.data.listing import find_images
 from filterlens.errors import FilterlensError
 from filterlens.execution.hardware import resolve_device, resolve_precision
-from filterlens.files import check_writable, folder_lock, write_json
-from filterlens.jobs.training_folder import FRESH, NAMES, SETTINGS, place_of, record_of, take_place
-from filterlens.jobs.training_images import read_images, said_of
-from filterlens.models.checkpoints import load_network
+from filterlens.files import check_writable, folder_lock, read_json, write_json
+from filterlens.jobs.training_images import HELD_OUT_EVERY, HeldOut, read_images, said_of
+from filterlens.models.checkpoints import load_network, read_content
 from filterlens.models.user_module import is_factory
 from filterlens.progress import SILENT, Progress
-from filterlens.record import check_output_folder
+from filterlens.record import RECORD, Record, check_output_folder
 from filterlens.run.folder import provenance
+from filterlens.training.checkpointing import is_log_line, is_state
 from filterlens.training.recipe import Recipe, load_recipe
 from filterlens.training.trainer import check_baseline
 from filterlens.work.processes import processes_of_this_job
 
-HELD_OUT_EVERY = 20
 VALIDATION_IMAGES = 10
+JOB = "train"
+FRESH, WHOLE = "fresh", "fresh.whole"
+SETTINGS, LOG = "train.json", "log.jsonl"
+ROLES = ("baseline", "target")
+STATES = tuple(f"{role}.state.pt" for role in ROLES)
+WEIGHTS = tuple(f"{role}.safetensors" for role in ROLES)
+NAMES = (LOG, *STATES, *WEIGHTS, SETTINGS)
+_SMALL = 4 << 20  # bytes of a train.json that is read
 
 
 def leads_processes() -> bool:
@@ -37,7 +49,7 @@ def recipe_from(start: Path, recipe: str, *, architecture: str | None, scale: in
     Args:
         start: The checkpoint.
         recipe: Name or file of the recipe whose stages are taken.
-        architecture: Of the checkpoint, where it cannot be read off it.
+        architecture: The checkpoint's architecture, where it cannot be read off it.
         scale: As the user knows it.
         seed: Instead of the recipe's.
 
@@ -92,16 +104,11 @@ def train_to_folder(
     if given is not None:
         for folder in (output, output / FRESH):
             check_baseline(given, recipe, folder)
-    paths = [path for folder in images for path in find_images(folder).images]
-    held_out = _held_out(paths, validation)
-    if validation is None:
-        paths = [path for path in paths if path not in set(held_out)]
-        note = f"{len(held_out)} of the images are held out" if held_out else "too few images to hold any out"
-        if leads_processes():
-            progress.note(f"validation: {note} (--validation DIR takes others)")
-    shared = {path.resolve() for path in paths} & {path.resolve() for path in held_out}
-    if shared:
-        raise FilterlensError(f"'{min(shared)}' is both a training and a validation image.")
+    paths = HeldOut.of(images, validation, at_least=HELD_OUT_EVERY, most=VALIDATION_IMAGES)
+    judges = len(paths.judging)
+    if validation is None and leads_processes():
+        note = f"{judges} of the images are held out" if judges else "too few images to hold any out"
+        progress.note(f"validation: {note} (--validation DIR takes others)")
     where = resolve_device(device)
     chosen = resolve_precision(precision, where)
     processes = processes_of_this_job()
@@ -114,8 +121,8 @@ def train_to_folder(
             record_of(output)
         else:
             progress = SILENT
-        progress.note(f"{len(paths)} training images, {len(held_out)} for validation, {where}, {chosen}")
-        training, judging = read_images(paths, held_out, progress, chosen=validation is not None)
+        progress.note(f"{len(paths.training)} training images, {judges} for validation, {where}, {chosen}")
+        training, judging = read_images(paths, progress, chosen=validation is not None)
         names = ", ".join(f"{folder.name} ({len(find_images(folder).images)})" for folder in images)
         fingerprint = fingerprint_of(recipe, processes.size, chosen, given, training.pixels)
         place = Path(processes.agree("training folder", lambda: str(place_of(output, fingerprint, fresh))))
@@ -159,9 +166,104 @@ class _Writing(contextlib.ExitStack):
         write_json(self._folder / SETTINGS, provenance() | {"fingerprint": self._fingerprint} | self._said)
 
 
-def _held_out(paths: Sequence[Path], validation: Path | None) -> list[Path]:
-    """Return the images for the PSNR: some of the validation folder, or every 20th training image."""
-    if validation is None:
-        return list(paths[::HELD_OUT_EVERY]) if len(paths) >= HELD_OUT_EVERY else []
-    every = list(find_images(validation).images)
-    return every[:: max(1, len(every) // VALIDATION_IMAGES)]
+def record_of(folder: Path) -> Record:
+    """Return the record of a training's folder and refuse files with our names that are not ours.
+
+    A folder of an earlier version, which kept no record, is taken over where its files are what a training writes.
+
+    Raises:
+        UsageError: The folder is a file.
+        FilterlensError: Such files, named.
+    """
+    record = Record(folder, JOB)
+    if not set(record.names) & set(NAMES):
+        record.adopt([name for name in NAMES if _looks_ours(folder / name)])
+    record.check(NAMES)
+    return record
+
+
+def place_of(output: Path, fingerprint: str, fresh: bool) -> Path:
+    """Return where a training runs: in the folder, or in ``fresh`` inside, from which it replaces what is there.
+
+    A training that was begun with ``--fresh`` goes on there, also without it; another one that was begun there gives
+    way to a new ``--fresh``.
+
+    Raises:
+        FilterlensError: Files in the way are not ours.
+    """
+    staged = output / FRESH
+    if _move(output) == fingerprint:
+        return output
+    if is_begun(staged, fingerprint):
+        return staged
+    if not fresh:
+        return output
+    record_of(staged).remove(NAMES)
+    return staged
+
+
+def is_begun(folder: Path, fingerprint: str) -> bool:
+    """Whether a training of this fingerprint was begun in a folder."""
+    return _fingerprint_in(folder) == fingerprint
+
+
+def _fingerprint_in(folder: Path) -> str | None:
+    """Return what the settings of a training say, None where they say nothing."""
+    path = folder / SETTINGS
+    try:
+        said = read_json(path)["fingerprint"] if path.is_file() and path.stat().st_size < _SMALL else None
+    except (FilterlensError, OSError, KeyError, TypeError, RecursionError):
+        return None
+    return said if isinstance(said, str) else None
+
+
+def take_place(output: Path) -> None:
+    """Let the whole training in ``fresh`` replace the one in the folder.
+
+    Raises:
+        FilterlensError: A file in the way is not ours, or cannot be moved.
+    """
+    record_of(output)
+    (output / FRESH).replace(output / WHOLE)
+    _move(output)
+
+
+def _move(output: Path) -> str | None:
+    """Move the files of a training that is whole, if there is one, and return its fingerprint.
+
+    The old target goes first and the new one comes after the new baseline: at no moment does one training's target lie
+    next to the other's baseline. The settings, which hold the fingerprint, come last.
+    """
+    whole = output / WHOLE
+    present, fingerprint = [name for name in NAMES if (whole / name).is_file()], _fingerprint_in(whole)
+    if present:
+        with record_of(output).writing(*NAMES, made_of=fingerprint):
+            if WEIGHTS[1] in present:
+                for name in (WEIGHTS[1], *STATES):
+                    (output / name).unlink(missing_ok=True)
+            for name in present:
+                (whole / name).replace(output / name)
+    if whole.is_dir():
+        (whole / RECORD).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else lies there
+            whole.rmdir()
+    if whole.is_dir() and not (output / FRESH).exists():
+        whole.replace(output / FRESH)
+    return fingerprint
+
+
+def _looks_ours(path: Path) -> bool:
+    """Whether a file of an earlier version's folder is what a training writes under its name."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        if path.suffix == ".safetensors":
+            return bool(read_content(path)[1]["card"]["role"] == path.stem)
+        if path.name in STATES:
+            return is_state(path)
+        if path.name == LOG:
+            with path.open("rb") as stream:
+                return is_log_line(stream.readline(1 << 16).decode())
+        return path.stat().st_size < _SMALL and {"filterlens", "recipe"} <= set(read_json(path))
+    except (FilterlensError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False

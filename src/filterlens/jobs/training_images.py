@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a training: read, and left out with a reason where they are damaged."""
+"""The images of a training: some held out to judge it, and left out with a reason where they are damaged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,8 +10,51 @@ import torch
 from torch import Tensor
 
 from filterlens.data.images import read_image
+from filterlens.data.listing import find_images
 from filterlens.errors import FilterlensError
 from filterlens.progress import Progress
+
+HELD_OUT_EVERY = 20
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """HR images to train on, and others that judge.
+
+    Attributes:
+        training: Paths of the training images.
+        judging: Paths of the others; may be none.
+    """
+
+    training: list[Path]
+    judging: list[Path]
+
+    @classmethod
+    def of(
+        cls, images: Sequence[Path], validation: Path | None, *, at_least: int = 2, most: int | None = None
+    ) -> "HeldOut":
+        """List the images; without a validation folder every 20th training image, from the first, is held out.
+
+        Args:
+            images: Folders of training images.
+            validation: Folder of images that judge; None holds out.
+            at_least: The number of training images from which some are held out.
+            most: About so many of the validation folder's images judge; None takes all.
+
+        Raises:
+            FilterlensError: A folder is missing or empty, or an image is in both.
+        """
+        training = [path for folder in images for path in find_images(folder).images]
+        if validation is not None:
+            every = list(find_images(validation).images)
+            judging = every if most is None else every[:: max(1, len(every) // most)]
+        else:
+            judging = training[::HELD_OUT_EVERY] if len(training) >= at_least else []
+            training = [path for path in training if path not in set(judging)]
+        shared = {path.resolve() for path in training} & {path.resolve() for path in judging}
+        if shared:
+            raise FilterlensError(f"'{min(shared)}' is both a training and a validation image.")
+        return cls(training, judging)
 
 
 @dataclass
@@ -19,7 +62,7 @@ class ReadImages:
     """Images that could be read, and those that could not.
 
     Attributes:
-        paths: Of the images that could be read.
+        paths: The files that could be read.
         pixels: What they hold, ``(3, H, W)`` uint8 each.
         left_out: File and reason of the others.
     """
@@ -42,14 +85,11 @@ class ReadImages:
             self.left_out.append({"file": str(path), "reason": str(error)})
 
 
-def read_images(
-    training: Sequence[Path], judging: Sequence[Path], progress: Progress, *, chosen: bool
-) -> tuple[ReadImages, ReadImages]:
+def read_images(paths: HeldOut, progress: Progress, *, chosen: bool) -> tuple[ReadImages, ReadImages]:
     """Read the training images and those that judge; a damaged one is left out and told.
 
     Args:
-        training: Paths of the training images.
-        judging: Paths of the others; may be none.
+        paths: The images.
         progress: Where the bar and the notes go.
         chosen: Whether the user named the ones that judge.
 
@@ -61,16 +101,16 @@ def read_images(
             holds the same pixels as a training image.
     """
     both = ReadImages(), ReadImages()
-    with progress.bar("read images", len(training) + len(judging)) as bar:
-        for images, paths in zip(both, (training, judging), strict=True):
-            for path in paths:
+    with progress.bar("read images", len(paths.training) + len(paths.judging)) as bar:
+        for images, files in zip(both, (paths.training, paths.judging), strict=True):
+            for path in files:
                 images.read(path)
                 bar.advance()
     for entry in [*both[0].left_out, *both[1].left_out]:
         progress.note(f"left out: {entry['reason']}")
-    for images, paths, kind in zip(both, (training, judging), ("training", "validation"), strict=True):
-        if paths and not images.pixels and (kind == "training" or chosen):
-            raise FilterlensError(f"None of the {len(paths)} {kind} images can be read: {images.left_out[0]['reason']}")
+    for images, files, use in zip(both, (paths.training, paths.judging), ("training", "validation"), strict=True):
+        if files and not images.pixels and (use == "training" or chosen):
+            raise FilterlensError(f"None of the {len(files)} {use} images can be read: {images.left_out[0]['reason']}")
     _tell_twins(*both, progress, chosen)
     return both
 

@@ -42,7 +42,7 @@ class Batches:
     Args:
         bank: The patches.
         mixture: Degrades them.
-        scale: Of the network.
+        scale: HR size over LR size.
         size: Patches per batch.
         seed_of: The seed of a step.
         kernels: Give the blur kernels too.

@@ -20,7 +20,7 @@ from filterlens.stopping import HeldSignals
 from filterlens.training.batches import Batches
 from filterlens.training.checkpointing import resume, save_state
 from filterlens.training.losses import RestorationLoss
-from filterlens.training.processes import Processes
+from filterlens.training.processes import TrainingProcesses
 from filterlens.training.recipe import Stage
 from filterlens.training.state import TrainingState
 from filterlens.training.step import Update, step_for
@@ -59,7 +59,7 @@ class Loop(ABC):
         loss: RestorationLoss,
         batches: Batches,
         *,
-        processes: Processes,
+        processes: TrainingProcesses,
         file: Path | None,
         fingerprint: str,
         progress: Progress,
@@ -196,7 +196,7 @@ class Pauses:
         processes: The processes of the training.
     """
 
-    def __init__(self, held: HeldSignals, processes: Processes) -> None:
+    def __init__(self, held: HeldSignals, processes: TrainingProcesses) -> None:
         self._held = held
         self._others = processes if processes.num_processes > 1 else None
         self._asked = 0

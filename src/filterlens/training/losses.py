@@ -86,11 +86,11 @@ class MomentumContrast(nn.Module):
     Args:
         encoder: The query encoder, patches → ``(B, dimension)``; copied once as the key
             encoder, and kept by the network.
-        dimension: Of its representation.
+        dimension: Length of its representation.
         queue: Keys that are kept.
         momentum: Share of itself that the key encoder keeps at a step.
-        temperature: Of the softmax.
-        seed: Of the projection head's weights and of the queue's first content.
+        temperature: Divides the logits of the softmax.
+        seed: Decides the projection head's weights and the queue's first content.
         shared: Whether processes share every batch, and so queue each other's keys.
 
     Attributes:
@@ -139,8 +139,8 @@ class MomentumContrast(nn.Module):
         """Return the contrast of queries with their keys, and queue the keys.
 
         Args:
-            representation: Of the query patches ``(B, dimension)``, float32.
-            keys: Of the other patch of each image, ``(B, dimension)``, of length 1.
+            representation: What the encoder gives for the query patches, ``(B, dimension)`` float32.
+            keys: The keys of the other patch of each image, ``(B, dimension)``, of length 1.
 
         Returns:
             Mean cross entropy of finding each query's own key among the queue, in nats.
@@ -170,9 +170,9 @@ class ContrastiveLoss(RestorationLoss):
     Args:
         network: DASR.
         precision: As for all losses.
-        settings: Of the contrast.
+        settings: How the contrast is made.
         encoder_iterations: Steps of the stage that train the encoder alone.
-        seed: Of the projection's weights and the queue.
+        seed: Decides the projection's weights and the queue.
         shared: Whether processes share every batch.
     """
 

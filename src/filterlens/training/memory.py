@@ -27,7 +27,7 @@ class Demand:
         network: Only the shapes of its weights matter; see :func:`shape_of`.
         batch: Samples a step, in this process.
         patch: Side of the HR patches.
-        scale: Of the network.
+        scale: HR size over LR size.
         trained: Whether all weights are trained.
         size: Settings that make the network large, for errors.
     """

@@ -42,7 +42,7 @@ class OneProcess:
         """Wait for nobody."""
 
 
-Processes: TypeAlias = Accelerator | OneProcess
+TrainingProcesses: TypeAlias = Accelerator | OneProcess
 
 
 def of_launcher(recipe: Recipe, device: torch.device | None) -> Accelerator:

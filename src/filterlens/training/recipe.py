@@ -79,10 +79,10 @@ class Contrast(Settings):
         baseline_iterations: The first steps of the baseline's stage train the encoder alone.
         target_iterations: The same for the target's stage (published: a sixth of all steps).
         learning_rate: Peak rate of these steps.
-        weight: Of the contrast beside L1 in all other steps; published as 1 with L1 on 0 … 255, which is 1/255 here.
+        weight: Factor of the contrast, which all other steps add to L1; published as 1 with L1 on 0 … 255, here 1/255.
         queue: Keys that are kept as negatives.
         momentum: Share of itself that the key encoder keeps at a step.
-        temperature: Of the softmax.
+        temperature: Divides the logits of the softmax.
     """
 
     baseline_iterations: Steps = 0
@@ -110,7 +110,7 @@ class Recipe(Settings):
         ema: Decay of the exponential moving average of the weights; the average is what is saved.
         start: ``random``, or ``identity``: a network without a global skip begins near nearest-neighbour upsampling,
             which short schedules need; networks with one begin near it anyway.
-        contrast: Of DASR; None takes the defaults.
+        contrast: DASR's contrast; None takes the defaults.
         seed: Decides initial weights, patches and degradations.
         validate_every: Steps between validations; 0 means only at the end of a stage.
         checkpoint_every: Steps between checkpoints from which a killed training goes on; there is one at least every

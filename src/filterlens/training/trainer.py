@@ -33,7 +33,7 @@ from filterlens.training.checkpointing import AnotherTrainingError, Log, load_st
 from filterlens.training.loop import DivergedError, Loop
 from filterlens.training.losses import loss_for
 from filterlens.training.memory import demand_of
-from filterlens.training.processes import Processes, of_launcher
+from filterlens.training.processes import TrainingProcesses, of_launcher
 from filterlens.training.recipe import Recipe, Stage
 from filterlens.training.state import TrainingState
 from filterlens.training.validation import Validation
@@ -48,7 +48,7 @@ def train(
     *,
     validation: Sequence[Tensor] = (),
     device: torch.device | None = None,
-    processes: Processes | None = None,
+    processes: TrainingProcesses | None = None,
     precision: str = "fp32",
     baseline: LoadedNetwork | None = None,
     data: str = "not stated",
@@ -73,7 +73,7 @@ def train(
         precision: ``fp32`` or ``bf16`` (autocast; the weights stay float32).
         baseline: Fine-tune only the target, from this network; it is copied into ``output``.
         data: Written into the cards.
-        names: Of ``images`` and then of ``validation``, for errors.
+        names: Names of ``images`` and then of ``validation``, for errors.
         fingerprint: What :func:`fingerprint_of` gives for these arguments, where it is known already.
         on_begin: Called in the leading process before a stage begins or goes on, so not where all is done already.
         progress: Where bars and notes go.
@@ -186,7 +186,7 @@ class Trainer:
     bank: PatchBank
     validation: Validation
     output: Path
-    processes: Processes
+    processes: TrainingProcesses
     precision: str
     baseline: LoadedNetwork | None
     fingerprint: str

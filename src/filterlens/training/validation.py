@@ -28,7 +28,7 @@ class Validation:
     Attributes:
         recipe: Scale, seed, resampler and degradations.
         images: HR images ``(3, H, W)`` uint8; with none nothing is measured.
-        names: Of the images, for errors.
+        names: Names of the images, for errors.
     """
 
     recipe: Recipe
@@ -100,12 +100,12 @@ def psnr_per_degradation(
         network: Maps LR to HR; used as it is, on its own device.
         images: HR images ``(3, H, W)`` uint8.
         degradations: Name → degradation.
-        scale: Of the network; also the border that does not count.
-        resampler: Of the down-sampling.
-        seed: Of the noise.
+        scale: HR size over LR size; also the border that does not count.
+        resampler: What makes LR images of HR ones.
+        seed: Decides the noise.
         precision: ``fp32`` or ``bf16``.
         crop: Only the central square of that many pixels of every image, for speed; None means all.
-        names: Of the images, for errors.
+        names: Names of the images, for errors.
 
     Returns:
         Name → mean PSNR in dB (RGB, 8 bits, border of ``scale`` cropped).
