@@ -4,8 +4,9 @@ import pytest
 
 from filterlens.evaluation.statistics import Estimate
 from filterlens.paper.experiment import is_above, is_below
-from filterlens.paper.judged import Judged, others_of
+from filterlens.paper.judged import others_of
 from filterlens.run.tables import Damage, Edit
+from tests.paper.rows import judged_from_rows
 
 BLUR, NOISE = "blur:1", "noise:0.1"
 FIRST, SECOND = Edit("first", 1.0, BLUR), Edit("second", 1.0, BLUR)
@@ -20,7 +21,7 @@ def judged_from(rows, seeds=1):
                 for number, (distance, residual, scale) in enumerate(images):
                     damage = Damage(edit, kind, str(number), distance, distance, 30.0, 0.9, residual, scale)
                     damages.append((seed, damage))
-    return Judged.of(damages, (), 300)
+    return judged_from_rows(damages, (), 300)
 
 
 def random_rows(seed):

@@ -6,8 +6,8 @@ the function is gone and nothing else changed, and 0 both where nothing was repl
 everything was (R = 1, P = 0); a network that merely breaks gets less than 0. In form it is Youden's index.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,14 @@ from filterlens.evaluation.statistics import (
 )
 from filterlens.filters import Selection
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.run.tables import Damage, Edit, Quality
+from filterlens.run.tables import Edit
 
 INTERVALS = (
     "95 %, bootstrap over images and target models, paired for differences; squares of one photograph are drawn as if "
     "they were independent"
 )
 COLUMNS = ("distance", "distance_reference", "residual", "scale")  # of Damage
+NETWORKS = ("baseline", "target")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,47 +43,18 @@ class Judged:
     """Every edit of every target model on every input and image. All gains are paired over images and target models.
 
     Attributes:
-        edits: Axis of ``damage``, as are the inputs.
-        inputs: Names of the inputs.
-        damage: Column of :data:`COLUMNS` → ``(target models, edits, inputs, images)``; NaN where nothing was judged.
-        psnr: Unedited network → PSNR in dB, ``(target models, inputs, images)``.
-        resamples: Number of draws of a bootstrap.
+        edits: What was replaced.
+        inputs: Names of the inputs on which that was judged.
+        damage: Column of :data:`COLUMNS` → ``(target models, images, edits, inputs)``.
+        psnr: Unedited network → PSNR in dB, ``(target models, images, inputs)``.
+        resamples: Draws of every bootstrap.
     """
 
-    edits: tuple[Edit, ...]
-    inputs: tuple[str, ...]
+    edits: Sequence[Edit]
+    inputs: Sequence[str]
     damage: Mapping[str, Array]
     psnr: Mapping[str, Array]
     resamples: int = 2000
-
-    @classmethod
-    def of(
-        cls, damages: Iterable[tuple[int, Damage]], qualities: Iterable[tuple[int, Quality]], resamples: int = 2000
-    ) -> "Judged":
-        """Arrange what was measured.
-
-        Args:
-            damages: Seed of the target model and what one edit did to one image of one input, in any order.
-            qualities: Seed of the target model and how good an unedited network is on one image of one input.
-            resamples: Number of draws of a bootstrap.
-        """
-        damages, qualities = list(damages), list(qualities)
-        seeds = sorted({seed for seed, _ in (*damages, *qualities)})
-        edits = list(dict.fromkeys(row.edit for _, row in damages))
-        rows = [row for _, row in (*damages, *qualities)]
-        inputs, images = (list(dict.fromkeys(getattr(row, axis) for row in rows)) for axis in ("input", "image"))
-        damage = {name: np.full((len(seeds), len(edits), len(inputs), len(images)), np.nan) for name in COLUMNS}
-        networks = dict.fromkeys(row.network for _, row in qualities)
-        psnr = {name: np.full((len(seeds), len(inputs), len(images)), np.nan) for name in networks}
-        places = [{name: place for place, name in enumerate(axis)} for axis in (seeds, edits, inputs, images)]
-        of_seed, of_edit, of_input, of_image = places
-        for seed, row in damages:
-            place = of_seed[seed], of_edit[row.edit], of_input[row.input], of_image[row.image]
-            for name, column in damage.items():
-                column[place] = getattr(row, name)
-        for seed, each in qualities:
-            psnr[each.network][of_seed[seed], of_input[each.input], of_image[each.image]] = each.psnr
-        return cls(tuple(edits), tuple(inputs), damage, psnr, resamples)
 
     @property
     def methods(self) -> list[str]:
@@ -115,7 +87,7 @@ class Judged:
 
     def quality(self, network: str, kind: str) -> Estimate:
         """Return the PSNR of an unedited network, in dB."""
-        return self._mean(self.psnr[network][:, self.inputs.index(kind)])
+        return self._mean(self.psnr[network][:, :, self.inputs.index(kind)])
 
     def _selectivity(self, edit: Edit, others: Sequence[str], counts: Array) -> Array:
         """Return J for every draw of the images ``(draws, images)`` and target model ``(draws, target models)``."""
@@ -134,7 +106,7 @@ class Judged:
 
     def _at(self, edit: Edit, kind: str, column: str) -> Array:
         """Return a column of one edit on one kind of input, ``(target models, images)``."""
-        return self.damage[column][:, self.edits.index(edit), self.inputs.index(kind)]
+        return self.damage[column][:, :, self.edits.index(edit), self.inputs.index(kind)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,38 +227,26 @@ def judge(
     """
     kinds = dict(inputs or laboratory.inputs)
     chosen, seed = precision or laboratory.judge_precision, laboratory.common.seed
-    decisive = [{kind: str(degradation) for kind, degradation in kinds.items()}, chosen, seed]
+    decisive = [{kind: str(degradation) for kind, degradation in kinds.items()}, chosen]
     given = {model.seed: (donors or {}).get(model.seed, {}) for model, _ in models}
-    edits = {
-        model.seed: [
-            [*edit, each.fingerprint(), given[model.seed].get(edit, model).identity] for edit, each in edited.items()
-        ]
-        for model, edited in models
-    }
-    prints = {sample.name: sample.fingerprint() for sample in samples}
-    items = [(model, edited, sample) for model, edited in models for sample in samples]
 
-    def compute(item: tuple[TargetModel, Mapping[Edit, Selection], Sample]) -> Any:
-        model, edited, sample = item
+    def identity(item: tuple[TargetModel, Mapping[Edit, Selection]]) -> Any:
+        model, edited = item
+        donor = given[model.seed]
+        edits = [[*edit, each.fingerprint(), donor.get(edit, model).identity] for edit, each in edited.items()]
+        return [model.identity, edits, decisive]
+
+    def measure(item: tuple[TargetModel, Mapping[Edit, Selection]], sample: Sample) -> dict[str, Any]:
+        model, edited = item
         values = {edit: donor.pair.baseline for edit, donor in given[model.seed].items()}
         damages, qualities = measure_damage(
             model.pair, edited, [sample], kinds, donors=values, seed=seed, precision=chosen
         )
-        return {
-            "damages": [asdict(each) | {"edit": list(each.edit)} for each in damages],
-            "qualities": [asdict(each) for each in qualities],
-        }
+        cells = {(row.edit, row.input): row for row in damages}
+        columns = {name: [[getattr(cells[edit, kind], name) for kind in kinds] for edit in edited] for name in COLUMNS}
+        levels = {(row.network, row.input): row.psnr for row in qualities}
+        return columns | {network: [levels[network, kind] for kind in kinds] for network in NETWORKS}
 
-    results = laboratory.store.compute(
-        "judge",
-        items,
-        lambda item: [item[0].identity, edits[item[0].seed], prints[item[2].name], *decisive],
-        compute,
-        title=lambda item: f"{item[0].name}, {item[0].seed}, {item[2].name}",
-    )
-    damaged, quality = [], []
-    for (model, _, sample), result in zip(items, results, strict=True):
-        named = {"image": sample.name}
-        damaged += [(model.seed, Damage(**row | named | {"edit": Edit(*row["edit"])})) for row in result["damages"]]
-        quality += [(model.seed, Quality(**row | named)) for row in result["qualities"]]
-    return Judged.of(damaged, quality, laboratory.common.resamples)
+    found = laboratory.measured("judge", models, samples, identity, measure, title=lambda item: item[0].title)
+    damage, psnr = ({name: found[name] for name in names} for names in (COLUMNS, NETWORKS))
+    return Judged(list(models[0][1]), list(kinds), damage, psnr, laboratory.common.resamples)

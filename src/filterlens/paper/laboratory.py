@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What experiments share: pairs and their target models, images, attributions, and a store of results."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from filterlens.attribution.result import Attribution
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
+from filterlens.evaluation.statistics import Array
 from filterlens.execution.hardware import resolve_precision
 from filterlens.pair import ModelPair
 from filterlens.paper.images import Library
@@ -25,13 +27,15 @@ from filterlens.progress import SILENT, Progress
 from filterlens.work.processes import Alone, Processes
 from filterlens.work.store import Store
 
+Subject = TypeVar("Subject")
+
 
 @dataclass(frozen=True, eq=False)
 class TargetModel:
     """One of the target models of a pair: the same baseline, fine-tuned with another seed.
 
     Attributes:
-        name: Of the pair.
+        name: Name of the pair.
         seed: 0 for the shipped target.
         pair: Baseline and this target, on the laboratory's device.
         identity: Hash of both networks.
@@ -41,6 +45,11 @@ class TargetModel:
     seed: int
     pair: ModelPair
     identity: str
+
+    @property
+    def title(self) -> str:
+        """What bars call it."""
+        return f"{self.name}, {self.seed}"
 
 
 class Laboratory:
@@ -176,3 +185,42 @@ class Laboratory:
         common = self.common
         usual = {"quadrature": Adaptive(common.tolerance), "seed": common.seed, "precision": common.precision}
         return AttributeSettings.of(usual | changes)
+
+    def measured(
+        self,
+        name: str,
+        subjects: Sequence[Subject],
+        samples: Sequence[Sample],
+        identity: Callable[[Subject], Any],
+        measure: Callable[[Subject, Sample], Mapping[str, Any]],
+        title: Callable[[Subject], str],
+    ) -> dict[str, Array]:
+        """Measure every subject on every image; processes share the work, and what was measured before is not again.
+
+        Args:
+            name: What is measured.
+            subjects: What is judged, for example target models with their edits.
+            samples: HR images.
+            identity: Subject → JSON value of everything that decides its numbers, other than image and common seed.
+            measure: (subject, image) → quantity → numbers, of the same shape for all.
+            title: Subject → what bars call it.
+
+        Returns:
+            Quantity → ``(subjects, images, ...)``.
+        """
+        subject_prints, image_prints = [identity(each) for each in subjects], [each.fingerprint() for each in samples]
+        places = [(subject, image) for subject in range(len(subjects)) for image in range(len(samples))]
+
+        def compute(place: tuple[int, int]) -> dict[str, Any]:
+            found = measure(subjects[place[0]], samples[place[1]])
+            return {quantity: np.asarray(values, dtype=np.float64).tolist() for quantity, values in found.items()}
+
+        results = self.store.compute(
+            name,
+            places,
+            lambda place: [subject_prints[place[0]], image_prints[place[1]], self.common.seed],
+            compute,
+            title=lambda place: f"{title(subjects[place[0]])}, {samples[place[1]].name}",
+        )
+        stacked = {quantity: np.array([each[quantity] for each in results]) for quantity in results[0]}
+        return {name: each.reshape(len(subjects), len(samples), *each.shape[1:]) for name, each in stacked.items()}

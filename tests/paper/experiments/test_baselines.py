@@ -26,10 +26,11 @@ from filterlens.paper.experiments.baselines.measure import (
     untrained,
     with_limit,
 )
-from filterlens.paper.judged import Judged, View, judge
+from filterlens.paper.judged import View, judge
 from filterlens.paper.settings import ImageChoice
 from filterlens.run.tables import Damage, Edit
 from tests.paper.conftest import TinyLaboratory, tiny_pair
+from tests.paper.rows import judged_from_rows
 
 BLUR, NOISE = "blur:1", "noise:0.1"
 SETTINGS = BaselineSettings(
@@ -218,7 +219,7 @@ def view_of(selective, found):
                 for image in "ab":
                     named = replaced(point, donor, 5.0, masked)
                     damages.append((0, Damage(named, kind, image, 1.0, 1.0, 30.0, 0.9, residual, 1.0)))
-    return View("tiny", 5.0, (BLUR, NOISE), Judged.of(damages, (), 50), found)
+    return View("tiny", 5.0, (BLUR, NOISE), judged_from_rows(damages, (), 50), found)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import pytest
 from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments import goal_directed
 from filterlens.paper.experiments.goal_directed import FAIG, GOAL, ONE_SHOT, GoalDirectedSettings
-from filterlens.paper.judged import Judged, View
+from filterlens.paper.judged import View
 from filterlens.run.tables import Damage, Edit
+from tests.paper.rows import judged_from_rows
 
 SETTINGS = GoalDirectedSettings(pairs=1, percents=(5.0,), crops=2, steps=4)
 KINDS = ("blur:1", "noise:0.1")
@@ -50,7 +51,7 @@ def fabricated(shares):
                 edit = Edit(method, 5.0, masked)
                 for image in ("a", "b"):
                     damages.append((0, Damage(edit, kind, image, 0.0, 0.0, 30.0, 0.9, 1 - share, 1.0)))
-    return View("tiny", 5.0, KINDS, Judged.of(damages, (), 50))
+    return View("tiny", 5.0, KINDS, judged_from_rows(damages, (), 50))
 
 
 @pytest.mark.parametrize(

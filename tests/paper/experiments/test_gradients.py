@@ -9,9 +9,10 @@ from filterlens.pair import ModelPair
 from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments import gradients
 from filterlens.paper.experiments.gradients import LABELS, GradientSettings
-from filterlens.paper.judged import Judged, View, judge, selections_of
+from filterlens.paper.judged import View, judge, selections_of
 from filterlens.run.tables import Damage, Edit
 from tests.attribution.small_networks import make_pair, photographs
+from tests.paper.rows import judged_from_rows
 
 BLUR, NOISE = "blur:1", "noise:0.1"
 SETTINGS = GradientSettings(percent=5.0, judge_images=None)
@@ -95,7 +96,7 @@ def view_of(numbers, laboratory):
                     damage = Damage(edit, kind, image, distance, distance, 30.0, 0.9, residual, 1.0)
                     damages.append((0, damage))
     found = [gradients.rankings(laboratory, laboratory.targets("tiny")[0])]
-    return View("tiny", 5.0, (BLUR, NOISE), Judged.of(damages, (), 50), found)
+    return View("tiny", 5.0, (BLUR, NOISE), judged_from_rows(damages, (), 50), found)
 
 
 STRONG, WEAK, BROKEN = (4.0, 0.1, 0.1, 0.1), (2.0, 0.5, 0.5, 0.3), (9.0, 9.0, 3.0, 3.0)

@@ -9,8 +9,9 @@ from filterlens.evaluation.function_distance import function_distance, removal
 from filterlens.paper.experiment import Verdict
 from filterlens.paper.experiments import masking
 from filterlens.paper.experiments.masking import MaskingSettings
-from filterlens.paper.judged import Judged, View, judge, selections_of
+from filterlens.paper.judged import View, judge, selections_of
 from filterlens.run.tables import Damage, Edit
+from tests.paper.rows import judged_from_rows
 
 METHODS = ("faig", "ig", "change-relative", "random")
 SETTINGS = MaskingSettings(percents=(5.0,), methods=METHODS)
@@ -72,7 +73,7 @@ def fabricated(distances):
                 edit = Edit(method, 1.0, kind)
                 value = own if seen == kind else cross
                 damages.append((0, Damage(edit, seen, "a", value, value, 30.0, 0.9, 0.1, 1.0)))
-    return View("tiny", 1.0, ("blur:1", "noise:0.1"), Judged.of(damages, (), 100))
+    return View("tiny", 1.0, ("blur:1", "noise:0.1"), judged_from_rows(damages, (), 100))
 
 
 @pytest.mark.parametrize(

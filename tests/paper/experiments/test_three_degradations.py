@@ -16,11 +16,12 @@ from filterlens.paper.experiments.three_degradations.page import (
     own_above_cross,
     sets_are_apart,
 )
-from filterlens.paper.judged import Judged, View
+from filterlens.paper.judged import View
 from filterlens.paper.laboratory import Laboratory
 from filterlens.report.figures import LIGHT, png
 from filterlens.run.tables import Damage, Edit, Quality
 from tests.paper.conftest import tiny_pair
+from tests.paper.rows import judged_from_rows
 
 THREE = ("blur:1", "noise:0.1", "jpeg:30")
 SETTINGS = ThreeDegradationsSettings(
@@ -103,7 +104,7 @@ def fabricated(own=4.0, cross=1.0, removed=0.9, kept=0.9, **methods):
     for network, kind in [(network, kind) for network in ("baseline", "target") for kind in THREE]:
         level = 30.0 if network == "target" else 25.0
         qualities += [(0, Quality(network, kind, image, level, 0.9)) for image in "ab"]
-    return View("tiny", 1.0, THREE, Judged.of(damages, qualities, 100))
+    return View("tiny", 1.0, THREE, judged_from_rows(damages, qualities, 100))
 
 
 @pytest.mark.parametrize(("cross", "verdict"), [(1.0, Verdict.HOLDS), (2.0, Verdict.FAILS)])
@@ -151,7 +152,7 @@ def test_sets_are_apart_where_they_share_no_more_than_chance_gives(times, verdic
     space = tiny_pair().space
     chance = (len(space) // 10) ** 2 / len(space)
     found, count = ranked(round(times * chance))
-    view = View("tiny", 10.0, THREE, Judged.of([], []), [{"faig": found}])
+    view = View("tiny", 10.0, THREE, judged_from_rows([], []), [{"faig": found}])
     assert sets_are_apart(view).verdict == verdict
     for first, second in permutations(THREE, 2):
         (both,) = view.overlaps(view.edit("faig", first), view.edit("faig", second))

@@ -48,13 +48,13 @@ from filterlens.paper.experiments.two_branch_filters.measure import (
     shares_of,
     sums,
 )
-from filterlens.paper.judged import Judged
 from filterlens.paper.laboratory import TargetModel
 from filterlens.paper.page import write_page
 from filterlens.record import Record
 from filterlens.report.figures import LIGHT, png
 from filterlens.run.tables import Damage, Edit
 from tests.paper.conftest import tiny_pair
+from tests.paper.rows import judged_from_rows
 from tests.two_branch_networks import TINY, save_pair
 
 BLUR, NOISE = KINDS_OF_INPUT = ("blur:1", "noise:0.1")
@@ -172,7 +172,7 @@ def test_shares_and_enrichment_are_those_of_faigs_selections(laboratory, peers):
         assert share.low <= share.mean <= share.high
 
 
-NOT_JUDGED = Judged.of([], [])
+NOT_JUDGED = judged_from_rows([], [])
 
 
 def placed(network, blur, noise, percent=5.0, judged=NOT_JUDGED):
@@ -360,7 +360,7 @@ def judged(own, cross, removed=0.9, kept=0.9):
             share = removed if kind == masked else kept
             row = Damage(edit, kind, "", own if kind == masked else cross, 0.0, 20.0, 0.5, 1 - share, 1.0)
             damages += [(0, replace(row, image=image)) for image in ("one", "two")]
-    return Judged.of(damages, (), 50)
+    return judged_from_rows(damages, (), 50)
 
 
 def world(networks, *, inside, learnt=KINDS_OF_INPUT):
