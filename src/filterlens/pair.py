@@ -17,12 +17,11 @@ from filterlens.arguments import real_number, whole_number
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.hardware import autocast
 from filterlens.execution.memory import is_out_of_memory
+from filterlens.execution.own_network import checked_output, copied, failed, own_copy, scale_of
 from filterlens.execution.rematerialise import Container, containers_of
 from filterlens.execution.tiling import Tiling, tiling_of
 from filterlens.filters import ROWS, FilterSpace
 from filterlens.layout import Layout, check_same_architecture
-from filterlens.own_copy import copied, own_copy
-from filterlens.trial import checked_output, failed, scale_of
 
 Loss = Callable[[Tensor], Tensor]
 _UNREACHED = "None of the inputs have requires_grad"  # torch's warning where reentrant checkpointing loses gradients
@@ -33,21 +32,19 @@ class _Differentiable(nn.Module):
     """A network together with its loss and backward pass, so that all three see the same parameters.
 
     Args:
-        network: What is differentiated.
-        call: Runs it on images.
+        network: The network to differentiate.
+        run: Runs it on images.
         loss: Maps its output to a scalar.
         reentrant: Whether parts of it are computed again by ``checkpoint(…, use_reentrant=True)``, which reaches only
             what ``backward`` reaches from an input that needs a gradient itself.
     """
 
-    def __init__(
-        self, network: nn.Module, call: Callable[[Tensor], Tensor], loss: Loss, *, reentrant: bool = False
-    ) -> None:
+    def __init__(self, network: nn.Module, run: Callable[..., Tensor], loss: Loss, *, reentrant: bool = False) -> None:
         super().__init__()
-        self.network, self.call, self.loss, self.reentrant = network, call, loss, reentrant
+        self.network, self.run, self.loss, self.reentrant = network, run, loss, reentrant
 
     def forward(self, images: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
-        output = self.call(images.requires_grad_(True).clone() if self.reentrant else images)
+        output = self.run(self.network, images.requires_grad_(True).clone() if self.reentrant else images)
         if not output.requires_grad:
             raise FilterlensError(
                 "The network's output has no gradient with respect to its weights: it computes under no_grad or "
@@ -236,8 +233,7 @@ class ModelPair:
         """
         images = self._own(images)
         call = partial(functional_call, self._network, self.placed(vector.clone()), tie_weights=False)
-        with autocast(self.device, precision):
-            output = checked_output(_guarded(call, images), images, self.scale)
+        output = self._called(precision, call, images)
         return output if self.dtype == torch.float64 else output.float()
 
     def differentiate(
@@ -261,31 +257,26 @@ class ModelPair:
             UsageError: As in :meth:`run`.
             FilterlensError: As in :meth:`run`, or the output has no gradient.
         """
-        how = vector, images, loss, precision
-        if not self._reentrant:
-            try:
-                with warnings.catch_warnings():
+        run = partial(self._called, precision)
+        try:
+            with torch.enable_grad(), warnings.catch_warnings():
+                if not self._reentrant:
                     warnings.filterwarnings("error", _UNREACHED)
-                    return self._differentiated(*how)
-            except (RuntimeError, UserWarning) as error:
-                if not _is_reentrant(error):
-                    raise
-            self._reentrant = True
-        return self._differentiated(*how)
+                leaf = vector.detach().clone().requires_grad_(True)
+                parameters = {f"network.{name}": value for name, value in self.placed(leaf).items()}
+                network = _Differentiable(self._network, run, loss, reentrant=self._reentrant)
+                value, gradient = functional_call(network, parameters, (self._own(images), leaf), tie_weights=False)
+                return value, gradient
+        except (RuntimeError, UserWarning) as error:
+            if self._reentrant or not _is_reentrant(error):
+                raise
+        self._reentrant = True  # known from now on
+        return self.differentiate(vector, images, loss, precision)
 
-    def _differentiated(self, vector: Tensor, images: Tensor, loss: Loss, precision: str) -> tuple[Tensor, Tensor]:
-        images = self._own(images)
-
-        def call(images: Tensor) -> Tensor:
-            with autocast(self.device, precision):
-                return checked_output(_guarded(self._network, images), images, self.scale)
-
-        differentiable = _Differentiable(self._network, call, loss, reentrant=self._reentrant)
-        with torch.enable_grad():
-            leaf = vector.detach().clone().requires_grad_(True)
-            parameters = {f"network.{name}": value for name, value in self.placed(leaf).items()}
-            value, gradient = functional_call(differentiable, parameters, (images, leaf), tie_weights=False)
-        return value, gradient
+    def _called(self, precision: str, call: Callable[[Tensor], object], images: Tensor) -> Tensor:
+        """Call the network on images that are its own, and check what it returns."""
+        with autocast(self.device, precision):
+            return checked_output(_guarded(call, images), images, self.scale)
 
     def _own(self, images: Tensor) -> Tensor:
         """Return images as the network gets them: a copy, as some networks write into it."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from filterlens.editing.adapter import BASELINE, ROLES, TARGET, Adapter, Piece, weights_hash
 from filterlens.editing.dial import Strengths, out_of_range, strength_from
 from filterlens.errors import FilterlensError
-from filterlens.own_copy import copied
+from filterlens.execution.own_network import copied
 from filterlens.pair import between
 
 _NEUTRAL = {BASELINE: 0.0, TARGET: 1.0}
