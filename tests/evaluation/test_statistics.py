@@ -11,12 +11,14 @@ from scipy import stats
 from filterlens.errors import UsageError
 from filterlens.evaluation.statistics import (
     Estimate,
+    bootstrap,
     bootstrap_mean,
     bootstrap_ratio,
     compare_paired,
     draw_counts,
     over_seeds,
     overlap_by_chance,
+    pooled_ratio,
     rank_correlation,
     standard_deviation,
     two_level_mean,
@@ -102,6 +104,21 @@ def test_two_levels_pool_within_a_seed_and_average_over_seeds():
     found = two_level_ratio(residuals, scales)
     assert found.mean == pytest.approx(((1 - 2 / 8) + (1 - 4 / 8)) / 2)
     assert found.sd == pytest.approx(standard_deviation([0.75, 0.5]))
+
+
+def test_any_statistic_of_the_draws_has_an_interval_over_images_or_over_both():
+    images, whole = len(VALUES), bootstrap_mean(VALUES, seed=4)
+    found = bootstrap(lambda counts: counts @ VALUES / images, images, seed=4)
+    assert (found.mean, found.low, found.high) == pytest.approx((whole.mean, whole.low, whole.high))
+    table = np.stack([VALUES, 2 * VALUES])
+    found = bootstrap(lambda counts: counts @ table.T / images, images, seed=4)
+    both = two_level_mean(table, seed=4)
+    assert (found.mean, found.low, found.high, found.sd) == pytest.approx((both.mean, both.low, both.high, both.sd))
+    assert found.n == 2
+
+
+def test_a_pooled_ratio_without_any_scale_is_no_number():
+    assert pooled_ratio([1.0, 0.0], [4.0, 0.0]) == pytest.approx([0.75, np.nan], nan_ok=True)
 
 
 def test_the_permutation_test_is_exact_for_few_images():
