@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from filterlens.files import write_text
 from filterlens.record import Record
-from filterlens.report import diagrams, findings, pictures, provenance, tables
+from filterlens.report import diagrams, findings, matrices, pictures, provenance
 from filterlens.report.figures import FIGURES, save
 from filterlens.report.labels import (
     architecture_label,
@@ -97,7 +97,7 @@ def context(run: RunData, record: Record) -> dict[str, Any]:
         "findings": findings.find(run),
         "mask_command": mask_command(run.folder.name),
         "picture_rows": pictures.picture_rows(run),
-        "matrices": {name: tables.matrices(run, measure) for name, measure in tables.MEASURES.items()},
+        "matrices": {name: matrices.matrices(run, measure) for name, measure in matrices.MEASURES.items()},
         "has_reference": any(row.distance_reference is not None for row in run.judgement.damage)
         if run.judgement
         else False,
