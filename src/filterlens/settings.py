@@ -8,15 +8,20 @@ come the checks, Python's keywords, the part of a JSON record (``model_dump``), 
 
 import inspect
 import re
+import stat
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from filterlens.errors import UsageError, unknown
+from filterlens.errors import FilterlensError, UsageError, first_line, unknown
 
 SHOWN = 80  # characters of a value that an error quotes
+LARGEST_RECIPE = 1 << 20  # bytes
 
 
 def _number(value: Any) -> Any:
@@ -73,20 +78,49 @@ class Settings(BaseModel):
         raise UsageError(f"{what}: {mistake}" if what else mistake)
 
 
+def shipped_recipes(room: str) -> list[str]:
+    """Return the names of the recipes inside a room of the package, ``training`` or ``paper``."""
+    folder = resources.files(f"filterlens.{room}") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def read_recipe(name: str | Path, room: str) -> dict[str, Any]:
+    """Read a shipped recipe of a room by name, or a TOML file by path; nothing in it is checked yet.
+
+    Raises:
+        UsageError: There is no such recipe.
+        FilterlensError: The file cannot be read, is no ordinary file of modest size, or no TOML.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        text = _text_of(path)
+    elif str(name) in shipped_recipes(room):
+        text = (resources.files(f"filterlens.{room}") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        wrong = unknown("recipe", short(str(name)), shipped_recipes(room))
+        raise UsageError(f"{wrong} Or give a path to a .toml file.")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise FilterlensError(f"Recipe '{name}' is not valid TOML: it is nested too deeply.") from None
+    except ValueError as error:  # also of a number with thousands of digits
+        raise FilterlensError(f"Recipe '{name}' is not valid TOML: {first_line(error)}.") from error
+
+
 def first_mistake(error: ValidationError, model: type[BaseModel]) -> str:
     """Say which setting is wrong, what its value is and what is legal; a name that is unknown comes first."""
     first = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
-    place = _short(".".join(str(part) for part in first["loc"]))
+    place = short(".".join(str(part) for part in first["loc"]))
     if first["type"] == "extra_forbidden":
         *path, name = first["loc"]
-        wrong = str(unknown("setting", _short(str(name)), _section(model, path).model_fields))
-        return f"{_short('.'.join(map(str, path)))}: {wrong}" if path else wrong
+        wrong = str(unknown("setting", short(str(name)), _section(model, path).model_fields))
+        return f"{short('.'.join(map(str, path)))}: {wrong}" if path else wrong
     if first["type"] == "missing":
         return f"{place} is missing."
     if first["type"] == "literal_error" and isinstance(first["input"], str):
-        return str(unknown(place, _short(first["input"]), re.findall(r"'([^']*)'", first["ctx"]["expected"])))
+        return str(unknown(place, short(first["input"]), re.findall(r"'([^']*)'", first["ctx"]["expected"])))
     message = first["msg"].removeprefix("Value error, ")
-    return f"{place} = {shown(first.get('input'))}: {_short(message)}."
+    return f"{place} = {shown(first.get('input'))}: {short(message)}."
 
 
 def shown(value: Any) -> str:
@@ -94,7 +128,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > 256:  # Python refuses to write numbers of thousands of digits
         return f"a number of {value.bit_length()} bits"
     try:
-        return _short(repr(value))
+        return short(repr(value))
     except (ValueError, RecursionError):
         return f"a {type(value).__name__}"
 
@@ -111,6 +145,27 @@ def meanings_of(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
     return _one_line(texts[-1].split("\n\n")[0]), meanings
 
 
+def short(text: str) -> str:
+    """Return the beginning of a long text, as errors quote it."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def _text_of(path: Path) -> str:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise FilterlensError(f"Recipe '{path}' is no file. Give a path to a .toml file.")
+        if status.st_size > LARGEST_RECIPE:
+            raise FilterlensError(
+                f"Recipe '{path}' has {status.st_size} bytes: no recipe is larger than {LARGEST_RECIPE}."
+            )
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FilterlensError(f"Cannot read recipe '{path}': {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise FilterlensError(f"Recipe '{path}' is not text in UTF-8 ({error}).") from error
+
+
 def _section(model: type[BaseModel], path: list[int | str]) -> type[BaseModel]:
     """Return the class of the section at a path of names, keys and numbers."""
     for name in path:
@@ -125,10 +180,6 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for inner in get_args(annotation):
         yield from _models(inner)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _one_line(text: str) -> str:

@@ -3,13 +3,14 @@ import pytest
 
 from filterlens import FilterlensError, UsageError
 from filterlens.paper.catalogue import EXPERIMENTS
-from filterlens.paper.recipe import load_recipe, shipped_recipes, with_folders
+from filterlens.paper.recipe import load_recipe, with_folders
+from filterlens.settings import shipped_recipes
 
 
 @pytest.mark.parametrize("name", ["cpu", "full", "hour", "quick"])
 def test_shipped_recipes_hold_settings_for_every_experiment(name):
     recipe = load_recipe(name)
-    assert name in shipped_recipes()
+    assert name in shipped_recipes("paper")
     assert list(recipe.own) == list(EXPERIMENTS)
     assert recipe.common.judged_on("any other pair")
 
@@ -22,7 +23,7 @@ def test_quick_needs_nothing_but_what_ships():
 
 
 def test_no_recipe_judges_on_the_images_on_which_filters_are_found():
-    for name in shipped_recipes():
+    for name in shipped_recipes("paper"):
         common = load_recipe(name).common
         for judged in common.judge.values():
             assert judged.set != common.find.set or not set(judged.only) & set(common.find.only)

@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from filterlens.errors import UsageError
+from filterlens.settings import shipped_recipes
 from filterlens.training import memory
 from filterlens.training.memory import demand_of
-from filterlens.training.recipe import load_recipe, shipped_recipes
+from filterlens.training.recipe import load_recipe
 from tests.training.small import small_recipe
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
+@pytest.mark.parametrize("name", shipped_recipes("training"))
 def test_every_shipped_recipe_fits_into_8_gib(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "memory_in_all", lambda _: 8 << 30)
     demand_of(load_recipe(name)).check(CPU)

@@ -10,7 +10,8 @@ import torch
 
 from filterlens.degradations import Mixture
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.training.recipe import Recipe, Stage, load_recipe, shipped_recipes, validated
+from filterlens.settings import shipped_recipes
+from filterlens.training.recipe import Recipe, Stage, load_recipe, validated
 from tests.training.small import small_recipe
 
 STAGE = {"iterations": 10, "learning_rate": 1e-3}
@@ -20,7 +21,7 @@ def settings(**changes: Any) -> dict[str, Any]:
     return {"name": "test", "baseline": dict(STAGE), "target": dict(STAGE)} | changes
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
+@pytest.mark.parametrize("name", shipped_recipes("training"))
 def test_every_shipped_recipe_loads_under_its_own_name(name: str) -> None:
     assert load_recipe(name).name == name
 
@@ -67,7 +68,7 @@ def test_a_recipe_survives_json() -> None:
         ({"batch": 0}, "batch = 0"),
         ({"betas": [0.9, 1]}, "betas.1 = 1"),
         ({"ema": 1}, "ema = 1"),
-        ({"resampler": "nearest"}, "resampler = 'nearest'"),
+        ({"resampler": "nearest"}, "Unknown resampler 'nearest'"),
         ({"patch": 17}, "patch = 17 is not a multiple of scale = 2"),
         ({"baseline": {"iterations": 0, "learning_rate": 1e-3}}, "baseline.iterations = 0"),
         ({"baseline": 3}, "baseline = 3"),

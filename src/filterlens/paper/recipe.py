@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes of the whole evidence: the common settings and one section per experiment, from a TOML file."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from filterlens.errors import FilterlensError, UsageError, unknown
+from filterlens.errors import UsageError, unknown
 from filterlens.paper.catalogue import EXPERIMENTS
 from filterlens.paper.settings import Common, ImageChoice
-from filterlens.settings import Settings
+from filterlens.settings import Settings, read_recipe
 
 
 @dataclass(frozen=True)
@@ -29,12 +27,6 @@ class PaperRecipe:
     own: Mapping[str, Settings]
 
 
-def shipped_recipes() -> list[str]:
-    """Return the names of the recipes inside the package."""
-    folder = resources.files("filterlens.paper") / "recipes"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
 def load_recipe(name: str, **changes: Any) -> PaperRecipe:
     """Read a shipped recipe by name, or a TOML file by path; ``changes`` that are not None replace common settings.
 
@@ -42,19 +34,7 @@ def load_recipe(name: str, **changes: Any) -> PaperRecipe:
         UsageError: Unknown recipe or setting (with the nearest legal name), or an illegal value.
         FilterlensError: The file cannot be read or is no TOML.
     """
-    if name.endswith(".toml"):
-        try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise FilterlensError(f"Cannot read recipe '{name}': {error}.") from error
-    elif name in shipped_recipes():
-        text = (resources.files("filterlens.paper") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
-    else:
-        raise UsageError(f"{unknown('recipe', name, shipped_recipes())} Or give a path to a .toml file.")
-    try:
-        sections: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise FilterlensError(f"Recipe '{name}' is not valid TOML: {error}.") from error
+    sections = read_recipe(name, "paper")
     for section in sections:
         if section != "common" and section not in EXPERIMENTS:
             raise UsageError(f"Recipe '{name}': {unknown('section', section, ['common', *EXPERIMENTS])}")

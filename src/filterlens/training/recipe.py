@@ -2,25 +2,21 @@
 """A recipe says everything that decides the trained weights; it is read from TOML and refuses unknown settings."""
 
 import math
-import stat
-import tomllib
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from filterlens.degradations import Mixture
-from filterlens.errors import FilterlensError, UsageError, first_line, unknown
+from filterlens.errors import UsageError, unknown
 from filterlens.models.architectures import ARCHITECTURES, check_options
 from filterlens.models.user_module import is_factory, not_named
-from filterlens.settings import SHOWN, Fraction, Real, Seed, Settings, Whole, shown
+from filterlens.settings import Fraction, Real, Seed, Settings, Whole, read_recipe, short, shown
 
 MOST_STEPS = 10**9
 MOST_OF_AN_OPTION = {"kernel": 65, "code": 256}  # DAN decomposes 30,000 kernels of that width
 LARGEST_OPTION = 4096
-LARGEST_FILE = 1 << 20  # bytes of a recipe
 
 
 def _name(value: str) -> str:
@@ -169,12 +165,6 @@ class Recipe(Settings):
         return {key: value for key, value in settings.items() if key not in ("network", "contrast") or value}
 
 
-def shipped_recipes() -> list[str]:
-    """Return the names of the recipes inside the package."""
-    folder = resources.files("filterlens.training") / "recipes"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
 def load_recipe(name: str | Path, **changes: Any) -> Recipe:
     """Read a shipped recipe by name, or a TOML file by path; ``changes`` that are not None replace settings.
 
@@ -182,46 +172,12 @@ def load_recipe(name: str | Path, **changes: Any) -> Recipe:
         UsageError: Unknown recipe, unknown setting (with the nearest legal name), or an illegal value.
         FilterlensError: The file cannot be read or is no TOML.
     """
-    path = Path(name)
-    if path.suffix == ".toml":
-        text = _read(path)
-    elif str(name) in shipped_recipes():
-        text = (resources.files("filterlens.training") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
-    else:
-        wrong = unknown("recipe", _short(str(name)), shipped_recipes())
-        raise UsageError(f"{wrong} Or give a path to a .toml file.")
-    try:
-        settings = tomllib.loads(text)
-    except RecursionError:
-        raise FilterlensError(f"Recipe '{name}' is not valid TOML: it is nested too deeply.") from None
-    except ValueError as error:  # also of a number with thousands of digits
-        raise FilterlensError(f"Recipe '{name}' is not valid TOML: {first_line(error)}.") from error
+    settings = read_recipe(name, "training")
     own = settings.get("architecture")
     if isinstance(own, str) and is_factory(own) and changes.get("architecture") is None:
         raise UsageError(f"Recipe '{name}' names code of its own. {not_named(own, '--from CHECKPOINT ')}")
     settings.update({key: value for key, value in changes.items() if value is not None})
     return validated(settings, str(name))
-
-
-def _read(path: Path) -> str:
-    """Read the text of a recipe, which is an ordinary file of modest size."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise FilterlensError(f"Recipe '{path}' is no file. Give a path to a .toml file.")
-        if status.st_size > LARGEST_FILE:
-            raise FilterlensError(
-                f"Recipe '{path}' has {status.st_size} bytes: no recipe is larger than {LARGEST_FILE}."
-            )
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FilterlensError(f"Cannot read recipe '{path}': {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise FilterlensError(f"Recipe '{path}' is not text in UTF-8 ({error}).") from error
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def with_target(recipe: Recipe, degradations: Sequence[str] = (), iterations: int | None = None) -> Recipe:
@@ -250,7 +206,7 @@ def validated(settings: dict[str, Any], source: str) -> Recipe:
     architecture = settings.get("architecture", "srresnet")
     if not isinstance(architecture, str) or (architecture not in ARCHITECTURES and ":" not in architecture):
         written = architecture if isinstance(architecture, str) else shown(architecture)
-        raise unknown("architecture", _short(written), ARCHITECTURES)
+        raise unknown("architecture", short(written), ARCHITECTURES)
     recipe = Recipe.of(settings, f"Recipe '{source}'")
     _check_network(recipe, source)
     if recipe.contrast is not None and recipe.architecture != "dasr":
