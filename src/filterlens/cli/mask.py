@@ -26,8 +26,8 @@ def mask(
 ) -> None:
     """Prove that the found filters matter: replace them by the baseline's and measure own and cross damage.
 
-    Writes damage.csv (method,percent,masked,input,distance,distance_reference,psnr,ssim,removal,preservation), the same
-    per image, networks.csv and pictures. Best on images that were not used to find the filters.
+    Writes damage.csv (distance, PSNR, SSIM, removal or preservation of every edit on every input), the same per image,
+    networks.csv (the unedited networks) and pictures. Best on images that were not used to find the filters.
     """
     from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.mask import mask_to_folder
