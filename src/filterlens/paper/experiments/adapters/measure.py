@@ -307,16 +307,15 @@ def _bench(laboratory: Laboratory, settings: AdapterSettings, model: TargetModel
 def _judged(
     laboratory: Laboratory, benches: Sequence[Bench], judging: Sequence[Sample]
 ) -> dict[tuple[Network, str], Array]:
-    values = laboratory.store.compute(
+    found = laboratory.measured(
         "adapters",
-        [(bench, sample) for bench in benches for sample in judging],
-        lambda item: [item[0].identity, item[1].fingerprint(), _conditions(laboratory)],
-        lambda item: item[0].judged(laboratory, item[1]),
-        title=lambda item: f"{item[0].model.pair.name}, {item[1].name}",
+        benches,
+        judging,
+        lambda bench: [bench.identity, _conditions(laboratory)],
+        lambda bench, sample: {"psnr": bench.judged(laboratory, sample)},
+        title=lambda bench: bench.model.title,
     )
-    tried = benches[0].tried(list(laboratory.inputs))
-    table = np.array(values, dtype=np.float64).reshape(len(benches), len(judging), len(tried))
-    return {key: table[:, :, number] for number, key in enumerate(tried)}
+    return {key: found["psnr"][:, :, number] for number, key in enumerate(benches[0].tried(list(laboratory.inputs)))}
 
 
 def _retrained(

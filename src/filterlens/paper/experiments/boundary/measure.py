@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
@@ -19,6 +20,7 @@ from filterlens.diagnosis.overlap import Reading, input_magnitudes, overlap_scor
 from filterlens.evaluation.statistics import Estimate, over_seeds, rank_correlation, standard_deviation, two_level_mean
 from filterlens.filters import Selection
 from filterlens.metrics import psnr
+from filterlens.pair import ModelPair
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.settings import ImageChoice
 from filterlens.settings import Percent, Positive, Settings
@@ -188,18 +190,12 @@ def _measured(
     """Measure all inputs of all images for every target model and its filters."""
     reading = Reading(patches=1, precision=laboratory.fast_precision)
     precision, seed, inputs = laboratory.judge_precision, laboratory.common.seed, inputs_of(sweeps)
-    filters = [{kind: each.fingerprint() for kind, each in selections.items()} for _, selections in models]
-    settled = [settings.percent, asdict(reading), precision, seed]
-    prints = [sample.fingerprint() for sample in samples]
-    items = [(model, sample, text) for model in range(len(models)) for sample in range(len(samples)) for text in inputs]
 
-    def identity(item: tuple[int, int, str]) -> Any:
-        model, sample, text = item
-        return [models[model][0].identity, prints[sample], text, [filters[model], *settled]]
+    def identity(item: tuple[TargetModel, Mapping[str, Selection]]) -> Any:
+        filters = {kind: each.fingerprint() for kind, each in item[1].items()}
+        return [item[0].identity, inputs, filters, settings.percent, asdict(reading), precision]
 
-    def compute(item: tuple[int, int, str]) -> Any:
-        (model, selections), sample, text = models[item[0]], samples[item[1]], item[2]
-        pair, truth = model.pair, sample.truth(model.pair.scale)
+    def case(pair: ModelPair, selections: Mapping[str, Selection], truth: Tensor, text: str) -> list[float]:
         low = Degradation.parse(text).apply(truth, pair.scale, seed=seed)
         with torch.no_grad():
             baseline, target = (pair.run(end, low, precision).cpu() for end in (pair.baseline, pair.target))
@@ -207,13 +203,14 @@ def _measured(
         overlaps = overlap_scores(input_magnitudes(pair, low, reading=reading), selections, settings.percent)
         return [*quality, float((target - baseline).double().square().mean()), *overlaps.values()]
 
-    def title(item: tuple[int, int, str]) -> str:
-        model = models[item[0]][0]
-        return f"{model.name}, {model.seed}, {samples[item[1]].name}, {item[2]}"
+    def measure(item: tuple[TargetModel, Mapping[str, Selection]], sample: Sample) -> dict[str, Any]:
+        pair, selections = item[0].pair, item[1]
+        truth = sample.truth(pair.scale)
+        return {"cases": [case(pair, selections, truth, text) for text in inputs]}
 
-    rows = laboratory.store.compute("boundary", items, identity, compute, title=title)
-    table = np.array(rows, dtype=np.float64).reshape(len(models), len(samples), len(inputs), -1)
-    return Cases(tuple(inputs), table[..., 0], table[..., 1], table[..., 2], table[..., 3:])
+    found = laboratory.measured("boundary", models, samples, identity, measure, title=lambda item: item[0].title)
+    baseline, target, change = (found["cases"][..., place] for place in range(3))
+    return Cases(tuple(inputs), baseline, target, change, found["cases"][..., 3:])
 
 
 @dataclass(frozen=True, eq=False)

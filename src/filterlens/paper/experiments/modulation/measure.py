@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -178,21 +179,18 @@ def dial(
     precision, seed = laboratory.judge_precision, laboratory.common.seed
     wanted = {name: [digest(chosen.get(name)), list(where)] for name, (_, where) in knobs.items()}
 
-    def compute(sample: Sample) -> list[list[float]]:
-        measured = measure_knobs(model.pair, knobs, sample, kinds, grid, seed=seed, precision=precision)
-        return [[getattr(each, quantity) for quantity in QUANTITIES] for each in measured]
+    def measure(model: TargetModel, sample: Sample) -> dict[str, Any]:
+        dialled = measure_knobs(model.pair, knobs, sample, kinds, grid, seed=seed, precision=precision)
+        return {"dialled": [[getattr(each, quantity) for quantity in QUANTITIES] for each in dialled]}
 
-    results = laboratory.store.compute(
-        "modulation",
-        samples,
-        lambda sample: [model.identity, wanted, sample.fingerprint(), grid, precision, seed],
-        compute,
-        title=lambda sample: f"{model.name}, {sample.name}",
-    )
+    def identity(model: TargetModel) -> Any:
+        return [model.identity, wanted, grid, precision]
+
+    measured = laboratory.measured("modulation", [model], samples, identity, measure, title=lambda model: model.title)
     rows = [
         (name, kind) for kind in kinds for name, (_, where) in knobs.items() if kind in where
     ]  # as they are measured
-    table = np.array(results, dtype=np.float64).reshape(len(samples), len(rows), len(grid), len(QUANTITIES))
+    table = measured["dialled"].reshape(len(samples), len(rows), len(grid), len(QUANTITIES))
     by_row = dict(zip(rows, table.transpose(1, 3, 2, 0), strict=True))
     images = tuple(sample.name for sample in samples)
     return Dials(model.name, inputs, settings.percents, grid, images, by_row, laboratory.common.resamples)
