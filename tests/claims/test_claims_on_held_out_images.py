@@ -11,9 +11,9 @@ from PIL import Image
 from filterlens import ModelPair
 from filterlens.data.images import center_crop, to_uint8
 from filterlens.data.samples import as_samples
+from filterlens.evaluation.settings import MaskSettings
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.mask import mask_to_folder
-from filterlens.jobs.mask_settings import MaskSettings
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = [

@@ -10,10 +10,10 @@ from torch import nn
 from filterlens import FilterlensError, ModelPair, UsageError
 from filterlens.attribution.result import as_scores
 from filterlens.data.images import to_uint8, write_image
+from filterlens.evaluation.settings import MaskSettings
 from filterlens.files import LOCK, folder_lock
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.mask import mask_to_folder
-from filterlens.jobs.mask_settings import MaskSettings
 from filterlens.jobs.pairs import describe_pair
 from filterlens.record import RECORD
 from filterlens.report.build import build_report

@@ -12,10 +12,10 @@ from filterlens import load_network
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import read_image, write_image
 from filterlens.errors import UsageError
+from filterlens.evaluation.settings import MaskSettings
 from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.mask import mask_to_folder
-from filterlens.jobs.mask_settings import MaskSettings
 from filterlens.jobs.pairs import open_pair, reopen_pair
 from filterlens.jobs.restore import NetworkChoice, restore_folder
 from filterlens.models.foreign import is_installed

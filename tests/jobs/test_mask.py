@@ -4,8 +4,8 @@
 import pytest
 
 from filterlens.errors import UsageError
+from filterlens.evaluation.settings import MaskSettings
 from filterlens.jobs.mask import _is_held_out
-from filterlens.jobs.mask_settings import MaskSettings
 
 
 def test_held_out_is_decided_by_content_not_by_name():

@@ -42,7 +42,7 @@ app = typer.Typer(
 )
 SETTINGS = {  # of commands whose options are the fields of a class
     attribute: "filterlens.attribution.settings:AttributeSettings",
-    mask: "filterlens.jobs.mask_settings:MaskSettings",
+    mask: "filterlens.evaluation.settings:MaskSettings",
 }
 for command in (demo, attribute, mask, report, restore, degrade, classify, train, retrain, paper, app_command, schema):
     app.command(cls=takes(SETTINGS[command]) if command in SETTINGS else None)(command)

@@ -8,9 +8,9 @@ from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
 from filterlens.errors import UsageError
+from filterlens.evaluation.settings import MaskSettings
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.mask import Judging, mask_to_folder
-from filterlens.jobs.mask_settings import MaskSettings
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import Record, listed

@@ -20,9 +20,9 @@ from filterlens.degradations import Degradation
 from filterlens.errors import FilterlensError
 from filterlens.evaluation.damage import Keeper, measure_damage, summarise_damage, summarise_quality
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
+from filterlens.evaluation.settings import MaskSettings
 from filterlens.execution.hardware import resolve_precision
 from filterlens.files import folder_lock, write_json
-from filterlens.jobs.mask_settings import MaskSettings
 from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
 from filterlens.metrics import specification
 from filterlens.pair import ModelPair
