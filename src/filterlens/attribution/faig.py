@@ -154,7 +154,8 @@ class FAIG(GradientMethod):
     def prepare(self, image: DegradedImage) -> tuple[Tensor, ...]:
         """Return the ground truth and the degraded input."""
         truth = self.truth_of(image.sample)
-        return truth, self.degraded(truth, image.degradation)
+        with image.named():
+            return truth, self.degraded(truth, image.degradation)
 
     def measure(self, image: DegradedImage, prepared: tuple[Tensor, ...], step: Step) -> Measurement:
         """Return the magnitudes of FAIG for one image with one degradation, nothing eliminated."""

@@ -164,8 +164,9 @@ class GoalDirected(Method):
         return removed, disturbed
 
     def _measure(self, image: DegradedImage, _: None, step: Step) -> dict[str, Tensor]:
+        truth = self.truth_of(image.sample)
         with image.named():
-            inputs = self.degraded(self.truth_of(image.sample), image.degradation)
+            inputs = self.degraded(truth, image.degradation)
             removed, disturbed = removal_and_disturbance(self.engine, Pairing.of(self.engine, inputs), step)
             return {"removed": finite(removed), "disturbed": finite(disturbed)}
 

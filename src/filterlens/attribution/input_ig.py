@@ -70,7 +70,8 @@ class InputIG(GradientMethod):
     def prepare(self, image: DegradedImage) -> tuple[Tensor, ...]:
         """Return the clean and the degraded LR input."""
         truth = self.truth_of(image.sample)
-        return self.degraded(truth, Degradation()), self.degraded(truth, image.degradation)
+        with image.named():
+            return self.degraded(truth, Degradation()), self.degraded(truth, image.degradation)
 
     def measure(self, image: DegradedImage, prepared: tuple[Tensor, ...], step: Step) -> Measurement:
         """Return the magnitudes for one image with one degradation."""

@@ -131,12 +131,10 @@ class DegradedImage:
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
-        """Let errors inside say of which image they are."""
+        """Let errors say which image they are about; those of reading it do so themselves."""
         try:
             yield
         except FilterlensError as error:
-            if f"'{self.sample.name}'" in str(error):
-                raise
             raise type(error)(f"Image '{self.sample.name}' with '{self.degradation}': {error}") from error
 
 
@@ -218,7 +216,7 @@ class GradientMethod(Method):
             images,
             lambda image: [self.pair.identity, settings, content(image.sample), str(image.degradation)],
             lambda image, prepared, step: self.measure(image, prepared, step).to_keep(),
-            prepare=self._prepared,
+            prepare=self.prepare,
             cost=lambda image: image.sample.pixels(),
             steps=self.rule.nodes,
             progress=progress,
@@ -239,10 +237,6 @@ class GradientMethod(Method):
         known = {"overlap_with_fp32": self.overlap_with_fp32, "rounding_of_bf16": self.rounding}
         checked = {name: value for name, value in known.items() if value is not None}
         return super().record(**checked, **more)
-
-    def _prepared(self, image: DegradedImage) -> tuple[Tensor, ...]:
-        with image.named():
-            return self.prepare(image)
 
     def _settle_precision(
         self, sample: Sample, degradations: Sequence[Degradation], progress: Progress, store: Store
