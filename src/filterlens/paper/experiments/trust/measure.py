@@ -3,7 +3,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -361,39 +361,34 @@ def _measured(
         kind: The degradation whose function is removed.
         ranked: Target models, each with method → scores.
     """
-    samples = evenly(laboratory.judging(name), settings.judged)
-    precision, seed = laboratory.judge_precision, laboratory.common.seed
-    prints = {sample.name: sample.fingerprint() for sample in samples}
-    orders = {
-        model.identity: {method: hashlib.sha256(ranking(each).numpy().tobytes()).hexdigest()[:24]
-                         for method, each in scores.items()}
-        for model, scores in ranked
-    }  # fmt: skip
-    items = [(model, scores, sample) for model, scores in ranked for sample in samples]
+    samples, percents = evenly(laboratory.judging(name), settings.judged), sorted(settings.curve_percents)
 
-    def identity(item: tuple[TargetModel, Scores, Sample]) -> Any:
-        model, _, sample = item
-        points = sorted(settings.curve_percents)
-        return [model.identity, orders[model.identity], prints[sample.name], kind, points, precision, seed]
+    def identity(item: tuple[TargetModel, Scores]) -> Any:
+        model, scores = item
+        orders = {
+            method: hashlib.sha256(ranking(each).numpy().tobytes()).hexdigest() for method, each in scores.items()
+        }
+        return [model.identity, orders, kind, percents, laboratory.judge_precision]
 
-    def compute(item: tuple[TargetModel, Scores, Sample]) -> Any:
-        model, scores, sample = item
-        measured = measure_squares(
+    def measure(item: tuple[TargetModel, Scores], sample: Sample) -> dict[str, Any]:
+        model, scores = item
+        squares = measure_squares(
             model.pair,
             {(method, kind): each for method, each in scores.items()},
             [sample],
             {kind: laboratory.inputs[kind]},
-            percents=settings.curve_percents,
-            seed=seed,
-            precision=precision,
+            percents=percents,
+            seed=laboratory.common.seed,
+            precision=laboratory.judge_precision,
         )
-        return [asdict(each) | {"edit": list(each.edit)} for each in measured]
+        return {"squares": [[each.residual, each.scale] for each in squares]}
 
-    title = "faithfulness"
-    results = laboratory.store.compute(
-        title, items, identity, compute, title=lambda item: f"{item[0].name}, {item[0].seed}, {kind}, {item[2].name}"
+    found = laboratory.measured(
+        "faithfulness", ranked, samples, identity, measure, title=lambda item: f"{item[0].title}, {kind}"
     )
-    whole: dict[str, list[Squares]] = {model.identity: [] for model, _ in ranked}
-    for (model, _, sample), result in zip(items, results, strict=True):
-        whole[model.identity] += [Squares(**row | {"edit": Edit(*row["edit"]), "image": sample.name}) for row in result]
-    return list(whole.values())
+    edits = [Edit(method, percent, kind) for method in ranked[0][1] for percent in percents]  # as they are measured
+    return [
+        [Squares(edit, kind, sample.name, *squares)
+         for sample, row in zip(samples, own, strict=True) for edit, squares in zip(edits, row, strict=True)]
+        for own in found["squares"].tolist()
+    ]  # fmt: skip
