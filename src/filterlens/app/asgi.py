@@ -26,8 +26,8 @@ class RequestError(Exception):
     """A request that is not served.
 
     Args:
-        status: Of HTTP.
-        reason: One line for whoever asked.
+        status: The HTTP status.
+        reason: One line for the visitor.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -45,9 +45,9 @@ async def answer(scope: Message, receive: Receive | None, send: Send, status: in
 
     Args:
         scope: The request.
-        receive: Gives what is left of it; None where it has ended.
-        send: Takes the answer.
-        status: Of HTTP.
+        receive: The rest of it; None where it has ended.
+        send: The channel for the answer.
+        status: The HTTP status.
         text: The line.
     """
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text.encode()))]

@@ -19,7 +19,7 @@ class Assembled:
     """An ASGI application that can be closed.
 
     Args:
-        app: Answers.
+        app: The application that answers.
         page: The page in it.
         gradio: gradio's own part of it.
     """
@@ -42,9 +42,9 @@ def assembled(studio: Studio, scratch: Path, addresses: Addresses) -> Iterator[A
     """Yield the application.
 
     Args:
-        studio: Computes.
+        studio: The studio that computes.
         scratch: Folder for uploads and results.
-        addresses: The app's own.
+        addresses: The app's own addresses.
 
     Raises:
         FilterlensError: The network makes no picture.

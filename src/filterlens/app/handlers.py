@@ -27,8 +27,8 @@ class Handlers:
     """The page's events as functions; what they know of a visitor is in the session.
 
     Args:
-        studio: Computes.
-        shelf: Keeps the pictures that the page loads.
+        studio: The studio that computes.
+        shelf: The place of the pictures that the page loads.
     """
 
     def __init__(self, studio: Studio, shelf: Shelf) -> None:

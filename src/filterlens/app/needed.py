@@ -48,7 +48,7 @@ class Visitors:
     """Browsers by a cookie, and the sessions that each began: nobody reads or steers the page of another browser.
 
     Args:
-        port: Of the app: cookies of one machine are shared by its ports.
+        port: The app's port: all ports of a machine share its cookies.
     """
 
     def __init__(self, port: int) -> None:
@@ -60,7 +60,7 @@ class Visitors:
 
         Args:
             scope: The request.
-            session: What it names.
+            session: The name of the session.
             known: Whether it must have begun.
 
         Raises:
@@ -106,11 +106,11 @@ class OnlyNeeded:
     """ASGI middleware that hands on what the page needs, answers uploads itself, and refuses the rest.
 
     Args:
-        app: gradio's.
-        calls: Checks what handlers are called with.
-        uploads: Stores what visitors send.
-        folders: Whose files are served.
-        visitors: Knows whose page a session is.
+        app: gradio's application.
+        calls: The checks of what handlers are called with.
+        uploads: The store for what visitors send.
+        folders: The folders whose files are served.
+        visitors: The browsers and their sessions.
     """
 
     def __init__(

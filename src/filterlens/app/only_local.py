@@ -43,8 +43,8 @@ class Addresses:
         """Return the addresses of an app.
 
         Args:
-            host: What it was told to listen on.
-            bound: The IP address that this is.
+            host: The host that it was told to listen on.
+            bound: The IP address of that host.
             port: The port.
         """
         number = ipaddress.ip_address(bound.partition("%")[0])
@@ -75,8 +75,8 @@ class OnlyLocal:
     """ASGI middleware that answers 403 to requests by other names and from other pages, before anything is stored.
 
     Args:
-        app: Answers the others.
-        addresses: The app's own.
+        app: The application that answers all others.
+        addresses: The app's own addresses.
     """
 
     def __init__(self, app: Application, addresses: Addresses) -> None:

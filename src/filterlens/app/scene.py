@@ -29,7 +29,7 @@ class Handling:
         lowered: The picture is what the network gets; nothing happens to it.
         blur: σ of a Gaussian in HR pixels; 0 for none.
         noise: σ as a fraction of the range; 0 for none.
-        quality: Of JPEG, 1 to 100; 100 for none.
+        quality: JPEG quality, 1 to 100; 100 for none.
     """
 
     lowered: bool = False
@@ -56,7 +56,7 @@ class Scene:
     """A network's input, with the truth where it is known.
 
     Attributes:
-        name: Of the picture.
+        name: The name of the picture.
         degradation: What was done to it, as ``blur:2``; None where it came as it is.
         image: LR ``(1, 3, h, w)`` in [0, 1].
         truth: HR ``(1, 3, h·s, w·s)``, or None.
@@ -72,9 +72,9 @@ def make_scene(name: str, picture: Tensor, handling: Handling, scale: int) -> Sc
     """Degrade a picture, or take it as it is.
 
     Args:
-        name: Of the picture.
+        name: The name of the picture.
         picture: ``(3, H, W)`` uint8.
-        handling: What happens to it.
+        handling: What happens to the picture.
         scale: HR size over LR size.
 
     Raises:

@@ -85,8 +85,8 @@ class Server:
     """A web server in a thread, on a socket that is bound already, so that nobody takes the port in between.
 
     Args:
-        app: What is served.
-        listener: Where; it is closed with the server.
+        app: The application to serve.
+        listener: The listening socket; it is closed with the server.
 
     Raises:
         FilterlensError: The application does not start.
@@ -118,10 +118,10 @@ def served(studio: Studio, scratch: Path, listener: socket.socket, *, host: str 
     """Serve the page while the block runs, and yield its address.
 
     Args:
-        studio: Computes.
+        studio: The studio that computes.
         scratch: Folder for uploads and results.
-        listener: Listens; it is closed in the end.
-        host: What the user called it.
+        listener: The listening socket; it is closed in the end.
+        host: The host as the user named it.
 
     Raises:
         FilterlensError: The server does not start, or the network makes no picture.

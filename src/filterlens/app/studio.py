@@ -20,7 +20,7 @@ from filterlens.editing.dial import dialled
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.bounded import PictureSoFar, TileLimit, joined
 from filterlens.execution.hardware import resolve_precision
-from filterlens.execution.near_tiling import tiling_for_pictures
+from filterlens.execution.inexact_tiles import tiling_for_pictures
 from filterlens.execution.tiling import Tiling
 from filterlens.filters import ROWS, Selection
 from filterlens.jobs.adapter import found_adapter
@@ -94,7 +94,7 @@ class Studio:
         """Restore a scene with every function at its strength, tile by tile, so that the caller may stop in between.
 
         Args:
-            scene: What is restored.
+            scene: The scene to restore.
             strengths: Degradation → λ; 1 where it is not named.
             percent: Share of the filters that belong to each function.
 
@@ -192,8 +192,8 @@ def check_finite(name: str, picture: Tensor) -> None:
     """Refuse a picture that is partly no picture.
 
     Args:
-        name: Of the image.
-        picture: What the network made of it, ``(1, 3, H, W)``.
+        name: The name of the image.
+        picture: The output of the network, ``(1, 3, H, W)``.
 
     Raises:
         FilterlensError: It holds NaN or infinity; says in what share of the pixels.
@@ -227,13 +227,13 @@ def open_studio(
         run: Instead, a run folder of ``filterlens attribute``.
         baseline: Instead, a checkpoint, together with ``target``; the filters are found on two photographs that ship.
         target: The checkpoint after fine-tuning.
-        architecture: Of checkpoints that do not say it themselves, or of a run of the user's own code.
-        linear: What a filter of a linear layer of the checkpoints is.
-        degradations: With checkpoints, what to find filters for; default: blur:2 and noise:0.1.
+        architecture: The architecture of checkpoints that do not name it, or of a run of the user's own code.
+        linear: What counts as a filter in a linear layer of the checkpoints.
+        degradations: With checkpoints, the degradations to find filters for; default: blur:2 and noise:0.1.
         scratch: A folder for what is found.
-        device: Where to compute.
-        precision: Of the pictures: ``fp32``, ``bf16`` or ``auto``.
-        progress: Where bars and notes go.
+        device: The device that computes.
+        precision: The precision of the pictures: ``fp32``, ``bf16`` or ``auto``.
+        progress: The receiver of bars and notes.
 
     Raises:
         UsageError: The choices contradict each other, or a name is unknown.

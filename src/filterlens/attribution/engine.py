@@ -35,7 +35,7 @@ class Engine:
         pair: The networks.
         precision: ``fp32`` or ``bf16``.
         memory: Bytes that activations may take; None takes what the device can spare.
-        note: Told in one line when something had to change (an image was too large after all).
+        note: The receiver of one line when something had to change (an image was too large after all).
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Engine:
         Args:
             vector: Flat parameters.
             inputs: LR ``(1, 3, h, w)``.
-            reference: What the loss compares with, HR ``(1, 3, h·s, w·s)``.
+            reference: The image that the loss compares with, HR ``(1, 3, h·s, w·s)``.
             loss: (output, reference) → scalar, **a sum over pixels**: ``loss`` of an image must be the sum of ``loss``
                 of its parts.
 

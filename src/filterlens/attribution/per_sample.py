@@ -35,11 +35,11 @@ def per_sample_gradients(
     """Return ∂L(vector, x_b)/∂vector for every sample x_b of a batch.
 
     Args:
-        pair: Gives the architecture.
+        pair: The pair that gives the architecture.
         vector: Flat parameters, on the pair's device.
         inputs: LR ``(B, 3, h, w)``.
-        references: What the objective compares the outputs with, HR ``(B, 3, h·s, w·s)``.
-        objective: Gives the loss L.
+        references: The images that the objective compares the outputs with, HR ``(B, 3, h·s, w·s)``.
+        objective: The objective that gives the loss L.
         precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
 
     Returns:
@@ -71,7 +71,7 @@ def patch_magnitudes(
         pair: Baseline θ̄ and target θ, the ends of the straight path γ.
         inputs: LR patches ``(B, 3, h, w)``; they may stay on the CPU.
         references: Their ground truths, HR ``(B, 3, h·s, w·s)``; only an objective to ``truth`` looks at the values.
-        objective: What L is the squared distance to.
+        objective: The squared distance that is L.
         quadrature: The nodes of the integral.
         precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
         chunk: How many patches are computed together; the default is what memory allows, at most 64. It is halved

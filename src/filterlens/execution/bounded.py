@@ -26,9 +26,10 @@ class Portions(Generic[Portion]):
     """Portions of some work, one after the other, each as small as memory needs it to be.
 
     Args:
-        portions: As they are tried first.
-        smaller: Cuts up what is left, of which the first did not fit; raises where nothing smaller makes sense.
-        device: Whose memory it is.
+        portions: The portions to try first.
+        smaller: A function that cuts up what is left, of which the first did not fit, or raises where nothing
+            smaller makes sense.
+        device: The device whose memory is used.
 
     Attributes:
         done: How many portions are done.
@@ -102,13 +103,13 @@ class TileLimit:
     """How many LR pixels of an image are computed at once.
 
     Args:
-        most: At first.
-        tiling: Says how the network may be cut, or None where it may not. Asked only when an image is above the
-            limit or memory has run out, as it takes seconds.
-        device: Whose memory it is.
-        fallback: Says what to do when memory has run out, given how the network may be cut and the LR pixels of the
-            image; None for nothing.
-        note: Told in one line when the limit falls.
+        most: The limit at first.
+        tiling: A function that says how the network may be cut, or None where it may not. Called only when an image
+            is above the limit or memory has run out, as it takes seconds.
+        device: The device whose memory is used.
+        fallback: A function that says what to do when memory has run out, given how the network may be cut and the
+            LR pixels of the image; None for nothing.
+        note: The receiver of one line whenever the limit falls.
         fixed: Whether ``most`` must not be raised to the smallest tile, since a user chose it.
 
     Attributes:
@@ -181,9 +182,9 @@ def joined(tiles: Portions[Tile], run: Callable[[Tensor], Tensor], images: Tenso
     """Run a network tile by tile and put the outputs together.
 
     Args:
-        tiles: Of the images; see :meth:`TileLimit.tiles`.
+        tiles: The tiles of the images; see :meth:`TileLimit.tiles`.
         run: LR ``(1, 3, h, w)`` → HR ``(1, 3, h·s, w·s)``.
-        images: LR.
+        images: LR ``(1, 3, h, w)``.
 
     Yields:
         How far the picture is, after every tile; its type and device are those of the images.

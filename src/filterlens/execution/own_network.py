@@ -37,7 +37,7 @@ def own_copy(network: nn.Module, role: str) -> nn.Module:
 
     Args:
         network: The user's; it stays as it is.
-        role: What errors call it, for example ``target``.
+        role: The name that errors use, for example ``target``.
 
     Raises:
         UsageError: It is no module.
@@ -87,9 +87,9 @@ def scale_of(network: Network, like: Tensor, given: int | None) -> int:
     """Measure HR size over LR size.
 
     Args:
-        network: Takes ``(1, 3, h, w)``.
+        network: A network that takes ``(1, 3, h, w)``.
         like: A tensor of its type, on its device.
-        given: What the user says it is; None where nothing is said.
+        given: The scale that the user gave, or None.
 
     Returns:
         The scale; what was given where the network takes no size that is tried, as networks of a fixed size.

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.execution.blending import blended
 from filterlens.execution.bounded import Fallback, TileLimit, joined, smaller_tiles
 from filterlens.execution.hardware import autocast, widest_float
-from filterlens.execution.near_tiling import tiling_for_pictures
+from filterlens.execution.inexact_tiles import blended, tiling_for_pictures
 from filterlens.execution.tiling import Tiling
 from filterlens.progress import Note, silent
 
@@ -27,17 +26,17 @@ class TiledNetwork:
 
     An image of more LR pixels than a tile is run in tiles with all that their outputs see, so the result is that of the
     whole image. A network that sees too far for that gets tiles with a halo beyond which nothing changes an output
-    visibly (:mod:`filterlens.execution.near_tiling`), and a network that has no such halo sees the image whole, unless
+    visibly (:mod:`filterlens.execution.inexact_tiles`). A network that has no such halo sees the image whole, unless
     blended seams are asked for. Where memory runs out, tiles become half as large, also for later images.
 
     Args:
         network: LR ``(1, 3, h, w)`` → HR ``(1, 3, h·s, w·s)``; it is copied.
-        device: Where it runs.
+        device: The device it runs on.
         precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
         tile: Side in LR pixels of a square with as many pixels as the largest tile, halo included; 0 for none.
             Default: 512 on a CPU, 1024 on a GPU.
         blend: LR pixels over which tiles are cross-faded for a network that has neither halo; 0 runs it whole.
-        note: Told in one line when memory ran out, and when tiles are not exact.
+        note: The receiver of one line when memory ran out, and when tiles are not exact.
 
     Attributes:
         seconds: Network time: from LR images in memory to HR images in memory.

@@ -23,13 +23,13 @@ class Demand:
     """What a training keeps in memory.
 
     Attributes:
-        title: What errors call it.
+        title: The name that errors use.
         network: Only the shapes of its weights matter; see :func:`shape_of`.
         batch: Samples a step, in this process.
         patch: Side of the HR patches.
         scale: HR size over LR size.
         trained: Whether all weights are trained.
-        size: Settings that make the network large, for errors.
+        size: The settings that make the network large, for errors.
     """
 
     title: str
