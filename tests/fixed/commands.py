@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 
 from filterlens.cli.main import app, main
@@ -118,7 +117,14 @@ def _root() -> Any:
 
 def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
-        yield name, [each for each in command.get_params(click.Context(command)) if each.name != "help"]
+        yield (
+            name,
+            [
+                each
+                for each in command.get_params(command.make_context(name, [], resilient_parsing=True))
+                if each.name != "help"
+            ],
+        )
     for each, inner in getattr(command, "commands", {}).items():
         yield from _commands(inner, f"{name} {each}".strip())
 
