@@ -188,6 +188,7 @@ def view_of(
     percents: Sequence[float],
     samples: Sequence[Sample],
     degradations: Sequence[str] | None = None,
+    precision: str | None = None,
 ) -> View:
     """Replace the top filters of every ranking of a pair, and judge that on all degradations and on clean inputs.
 
@@ -198,11 +199,13 @@ def view_of(
         percents: Shares of the filters; the first one is the view's.
         samples: HR images to judge on.
         degradations: Those for which filters were found; default: the common ones.
+        precision: Precision of the judged networks; default: the common one.
     """
     kinds = degradations or laboratory.common.degradations
     edited = [(model, selections_of(each, percents, kinds)) for model, each in zip(models, found, strict=True)]
     inputs = {name: Degradation.parse(name) for name in (*kinds, "clean")}
-    return View(models[0].name, percents[0], kinds, judge(laboratory, edited, samples, inputs=inputs), found)
+    judged = judge(laboratory, edited, samples, inputs=inputs, precision=precision)
+    return View(models[0].name, percents[0], kinds, judged, found)
 
 
 def judge(

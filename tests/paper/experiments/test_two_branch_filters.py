@@ -48,6 +48,7 @@ from filterlens.paper.experiments.two_branch_filters.measure import (
     shares_of,
     sums,
 )
+from filterlens.paper.judged import View
 from filterlens.paper.laboratory import TargetModel
 from filterlens.paper.page import write_page
 from filterlens.record import Record
@@ -172,10 +173,10 @@ def test_shares_and_enrichment_are_those_of_faigs_selections(laboratory, peers):
         assert share.low <= share.mean <= share.high
 
 
-NOT_JUDGED = judged_from_rows([], [])
+NOT_JUDGED = View("nothing", 5.0, KINDS_OF_INPUT, judged_from_rows([], []))
 
 
-def placed(network, blur, noise, percent=5.0, judged=NOT_JUDGED):
+def placed(network, blur, noise, percent=5.0, view=NOT_JUDGED):
     """Found filters that all lie in one group each: (layer, branch) per degradation."""
 
     def only(group):
@@ -184,7 +185,7 @@ def placed(network, blur, noise, percent=5.0, judged=NOT_JUDGED):
         return np.repeat(row[None, None], 10, axis=0)  # the images themselves and nine draws
 
     shares = {(percent, BLUR): only(blur), (percent, NOISE): only(noise)}
-    return Found(network, shares, 2, judged)
+    return Found(network, shares, 2, view)
 
 
 def test_depth_counts_the_layers_outside_the_degradation_branch(peers):
@@ -360,7 +361,7 @@ def judged(own, cross, removed=0.9, kept=0.9):
             share = removed if kind == masked else kept
             row = Damage(edit, kind, "", own if kind == masked else cross, 0.0, 20.0, 0.5, 1 - share, 1.0)
             damages += [(0, replace(row, image=image)) for image in ("one", "two")]
-    return judged_from_rows(damages, (), 50)
+    return View("a network", PERCENT, KINDS_OF_INPUT, judged_from_rows(damages, (), 50))
 
 
 def world(networks, *, inside, learnt=KINDS_OF_INPUT):
@@ -372,8 +373,8 @@ def world(networks, *, inside, learnt=KINDS_OF_INPUT):
     damage = judged(1.0, 0.1) if not inside else judged(1.0, 0.9, kept=-1.0)
     places = ((encoder, 0), (encoder, 0)) if inside else ((last, 2), (first, 2))
     both = [
-        placed(two, *places, judged=damage),
-        placed(one, (len(one.branches.space.layers) - 1, 0), (0, 0), judged=judged(1.0, 0.1)),
+        placed(two, *places, view=damage),
+        placed(one, (len(one.branches.space.layers) - 1, 0), (0, 0), view=judged(1.0, 0.1)),
     ]
     removed = {whole("degradation"): 0.9 if inside else 0.1, ALONE: 0.2 if inside else 1.0}
     removed[CONSTANT] = removed[whole("degradation")]

@@ -39,7 +39,7 @@ from filterlens.paper.experiments.two_branch_filters.edits import (
     mean_answers,
 )
 from filterlens.paper.images import evenly
-from filterlens.paper.judged import Judged, judge, selections_of
+from filterlens.paper.judged import View, view_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.peers.arms import Arm, Setting, arms_of, settings_of
 from filterlens.paper.peers.networks import prepare, trained
@@ -135,13 +135,13 @@ class Found:
         shares: (percent, degradation) → share of the found filters per group, ``(1 + draws, models, groups)``: of the
             images, then of other images, drawn with replacement and ranked anew.
         images: Number of images on which the filters were found.
-        judged: Own and cross damage of the filters, as on the page of the masking.
+        view: Own and cross damage of the filters, as on the page of the masking.
     """
 
     network: Network
     shares: Mapping[Key, Array]
     images: int
-    judged: Judged
+    view: View
 
     @property
     def branches(self) -> Branches:
@@ -368,26 +368,21 @@ class Study:
 
 def measure(laboratory: Laboratory, settings: TwoBranchSettings, networks: Sequence[Network]) -> Study:
     """Measure everything on a two-branch network and, where there is one, on its one-branch network."""
-    kinds, percent, two = laboratory.common.degradations, min(settings.percents), networks[0]
+    percent, two = min(settings.percents), networks[0]
     judging = evenly(laboratory.judging(two.setting), settings.judge_images)
-    rankings = {
-        network.label: [laboratory.attribute(model, [FAIG, RANDOM], laboratory.finding) for model in network.models]
-        for network in networks
-    }
+    found = []
+    for network in networks:
+        rankings = [laboratory.attribute(model, [FAIG, RANDOM], laboratory.finding) for model in network.models]
+        view = view_of(laboratory, network.models, rankings, [percent], judging, precision=PRECISION)
+        shares = shares_of(laboratory, network, settings.percents, settings.draws)
+        found.append(Found(network, shares, len(laboratory.finding), view))
     answers = mean_answers(laboratory, two.branches, two.models, laboratory.finding)
     edited = [
         (model, edits_of(model, two.branches, ranking, percent, answer))
-        for model, ranking, answer in zip(two.models, rankings[two.label], answers, strict=True)
+        for model, ranking, answer in zip(two.models, found[0].view.found, answers, strict=True)
     ]
-    found = []
-    for network in networks:
-        shares = shares_of(laboratory, network, settings.percents, settings.draws)
-        selections = [selections_of(ranking, [percent], kinds) for ranking in rankings[network.label]]
-        models = list(zip(network.models, selections, strict=True))
-        judged = judge(laboratory, models, judging, precision=PRECISION)
-        found.append(Found(network, shares, len(laboratory.finding), judged))
     return Study(
-        kinds,
+        laboratory.common.degradations,
         percent,
         found,
         contributions_of(laboratory, two, evenly(laboratory.finding, settings.all_parameters_images)),

@@ -28,7 +28,6 @@ from filterlens.paper.experiments.two_branch_filters.measure import (
     measure,
     networks_of,
 )
-from filterlens.paper.judged import others_of
 from filterlens.paper.laboratory import Laboratory
 from filterlens.report.labels import (
     fixed,
@@ -39,7 +38,6 @@ from filterlens.report.labels import (
     whole_percent,
     with_interval,
 )
-from filterlens.run.tables import Edit
 
 OWN = "filterlens"
 IDEA = "the idea of two branches"
@@ -175,8 +173,8 @@ def _found_ones_matter(study: Study) -> Claim:
 
 def _own_above_cross(study: Study) -> Claim:
     def judged(masked: str, kind: str) -> Judgement:
-        edit = Edit(FAIG, study.percent, masked)
-        own, cross = (study.two.judged.distance(edit, each).mean for each in (masked, kind))
+        view = study.two.view
+        own, cross = (view.judged.distance(view.edit(FAIG, masked), each).mean for each in (masked, kind))
         words = f"{function_of(masked)} filters: own {significant(own)}, on {kind} {significant(cross)}"
         return [own > TIMES * cross], words
 
@@ -190,8 +188,7 @@ def _own_above_cross(study: Study) -> Claim:
 
 def _as_selective_as_one_branch(study: Study) -> Claim:
     def judged(kind: str) -> Judgement:
-        edit, others = Edit(FAIG, study.percent, kind), others_of(kind, study.kinds)
-        two, one = (each.judged.selectivity(edit, others) for each in study.networks)
+        two, one = (each.view.selectivity(each.view.edit(FAIG, kind)) for each in study.networks)
         words = f"{function_of(kind)}: R + P − 1 = {with_interval(two)} against {with_interval(one)}"
         return [two.ends[1] >= one.ends[0]], words
 
@@ -254,7 +251,7 @@ def _networks(studies: Sequence[Study], inputs: Sequence[str]) -> Table:
     rows: list[Row] = []
     for study in studies:
         rows += [
-            (f"{found.network.label}, {role}", *(found.judged.quality(role, kind) for kind in inputs))
+            (f"{found.network.label}, {role}", *(found.view.judged.quality(role, kind) for kind in inputs))
             for found in study.networks
             for role in (BASELINE, TARGET)
         ]
@@ -359,7 +356,7 @@ def _own_and_cross(studies: Sequence[Study], inputs: Sequence[str]) -> Table:
     rows: list[Row] = []
     for study in studies:
         for found, method, masked in product(study.networks, (FAIG, RANDOM), study.kinds):
-            edit, judged = Edit(method, study.percent, masked), found.judged
+            edit, judged = found.view.edit(method, masked), found.view.judged
             cells = (value(edit, kind) for kind in inputs for value in (judged.distance, judged.share))
             rows.append((found.network.label, f"{method_label(method)}, {function_of(masked)}", *cells))
     heads = (head for kind in inputs for head in (f"{kind}: distance", "R or P"))
