@@ -307,6 +307,7 @@ def _bench(laboratory: Laboratory, settings: AdapterSettings, model: TargetModel
 def _judged(
     laboratory: Laboratory, benches: Sequence[Bench], judging: Sequence[Sample]
 ) -> dict[tuple[Network, str], Array]:
+    tried = benches[0].tried(list(laboratory.inputs))
     found = laboratory.measured(
         "adapters",
         benches,
@@ -315,7 +316,7 @@ def _judged(
         lambda bench, sample: {"psnr": bench.judged(laboratory, sample)},
         title=lambda bench: bench.model.title,
     )
-    return {key: found["psnr"][:, :, number] for number, key in enumerate(benches[0].tried(list(laboratory.inputs)))}
+    return {key: found["psnr"][:, :, number] for number, key in enumerate(tried)}
 
 
 def _retrained(

@@ -232,32 +232,31 @@ def mean_answers(
 ) -> list[Tensor]:
     """Return the answer of each target's degradation branch, averaged over images and inputs, ``(numbers,)``."""
     inputs = {kind: str(degradation) for kind, degradation in laboratory.inputs.items()}
-    prints = [sample.fingerprint() for sample in samples]
-    found = laboratory.store.compute(
+    found = laboratory.measured(
         "branch-answers",
         models,
-        lambda model: [model.identity, branches.digest, prints, inputs, laboratory.common.seed],
-        lambda model: _mean_answer(laboratory, branches, model.pair, samples),
-        title=lambda model: f"{model.name}, {model.seed}",
+        samples,
+        lambda model: [model.identity, branches.digest, inputs],
+        lambda model, sample: {"answers": _answers(laboratory, branches, model.pair, sample)},
+        title=lambda model: model.title,
     )
-    return [torch.tensor(answer) for answer in found]
+    return [torch.tensor(each, dtype=torch.float32).flatten(0, 1).mean(0) for each in found["answers"]]
 
 
 @torch.no_grad()
-def _mean_answer(laboratory: Laboratory, branches: Branches, pair: ModelPair, samples: Sequence[Sample]) -> list[float]:
+def _answers(laboratory: Laboratory, branches: Branches, pair: ModelPair, sample: Sample) -> list[list[float]]:
+    """Return what the target's degradation branch says of one image, ``(inputs, numbers)``."""
     network = pair.network(pair.target)
     said: dict[str, Tensor] = {}
     network.get_submodule(degradation_module(pair, branches)).register_forward_hook(
         lambda _module, _inputs, output: said.update(last=output)  # of several loops the last one counts
     )
     answers = []
-    for sample in samples:
-        truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
-        for degradation in laboratory.inputs.values():
-            network(degradation.apply(truth, pair.scale, seed=laboratory.common.seed))
-            answers.append(said["last"][0])
-    mean: list[float] = torch.stack(answers).mean(0).tolist()
-    return mean
+    truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
+    for degradation in laboratory.inputs.values():
+        network(degradation.apply(truth, pair.scale, seed=laboratory.common.seed))
+        answers.append(said["last"][0].tolist())
+    return answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -327,38 +326,41 @@ def effects_of(
     laboratory: Laboratory, edited: Sequence[tuple[TargetModel, Sequence[Edited]]], samples: Sequence[Sample]
 ) -> Effects:
     """Judge the edits of every target model on every image and input, in float32."""
-    digests = {model.seed: [[each.name, each.digest] for each in edits] for model, edits in edited}
-    prints = {sample.name: sample.fingerprint() for sample in samples}
     inputs = {kind: str(degradation) for kind, degradation in laboratory.inputs.items()}
-
-    def identity(item: tuple[TargetModel, Sequence[Edited], Sample]) -> Any:
-        model, _, sample = item
-        return [model.identity, digests[model.seed], prints[sample.name], inputs, laboratory.common.seed]
-
-    results = laboratory.store.compute(
+    found = laboratory.measured(
         "branch-swaps",
-        [(model, edits, sample) for model, edits in edited for sample in samples],
-        identity,
-        lambda item: _effects(laboratory, item[0].pair, item[1], item[2]),
-        title=lambda item: f"{item[0].name}, {item[0].seed}, {item[2].name}",
+        edited,
+        samples,
+        lambda each: [each[0].identity, [[edit.name, edit.digest] for edit in each[1]], inputs],
+        lambda each, sample: _effects(laboratory, each[0].pair, each[1], sample),
+        title=lambda each: each[0].title,
     )
     names = [BASELINE, TARGET, *(each.name for each in edited[0][1])]
-    table = np.array(results, dtype=np.float64).reshape(len(edited), len(samples), -1)
-    keys = [(name, kind, what) for kind in inputs for name in names for what in MEASURES]
-    return Effects({key: table[:, :, number] for number, key in enumerate(keys)}, laboratory.common.resamples)
+    values = {
+        (name, kind, what): found[what][:, :, place, number]
+        for place, kind in enumerate(inputs)
+        for number, name in enumerate(names)
+        for what in MEASURES
+    }
+    return Effects(values, laboratory.common.resamples)
 
 
 @torch.no_grad()
-def _effects(laboratory: Laboratory, pair: ModelPair, edits: Sequence[Edited], sample: Sample) -> list[float]:
-    """Return all :data:`MEASURES` of baseline, target and every edit, for one input after the other."""
-    numbers: list[float] = []
+def _effects(
+    laboratory: Laboratory, pair: ModelPair, edits: Sequence[Edited], sample: Sample
+) -> dict[str, list[list[float]]]:
+    """Return each of :data:`MEASURES` of baseline, target and all edits on one image, ``(inputs, networks)``."""
+    found: dict[str, list[list[float]]] = {what: [] for what in MEASURES}
     truth = sample.truth(pair.scale).to(pair.device, pair.dtype)
     for degradation in laboratory.inputs.values():
         lowered = degradation.apply(truth, pair.scale, seed=laboratory.common.seed)
         baseline, target = (pair.run(vector, lowered) for vector in (pair.baseline, pair.target))
         images = lowered.contiguous(memory_format=torch.channels_last)  # as the pair runs its networks
+        rows = []
         for output in (baseline, target, *(each.network(pair)(images) for each in edits)):
             to_baseline, scale = removal(output, baseline, target)
             to_target, _ = preservation(output, baseline, target)
-            numbers += [to_baseline, to_target, scale, float(psnr(output, truth, crop=pair.scale))]
-    return numbers
+            rows.append((to_baseline, to_target, scale, float(psnr(output, truth, crop=pair.scale))))
+        for what, values in zip(MEASURES, zip(*rows, strict=True), strict=True):
+            found[what].append(list(values))
+    return found

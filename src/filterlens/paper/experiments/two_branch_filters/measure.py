@@ -283,29 +283,21 @@ class Contributions:
 
 def contributions_of(laboratory: Laboratory, network: Network, samples: Sequence[Sample]) -> Contributions:
     """Integrate FAIG over all parameters for every target model, image and degradation."""
-    common, branches, models = laboratory.common, network.branches, network.models
+    common, branches = laboratory.common, network.branches
     kinds = common.degradations
-    prints = {sample.name: sample.fingerprint() for sample in samples}
-
-    def identity(item: tuple[TargetModel, Sample, str]) -> Any:
-        model, sample, kind = item
-        return [model.identity, branches.digest, prints[sample.name], kind, common.tolerance, common.seed]
-
-    results = laboratory.store.compute(
+    found = laboratory.measured(
         "branch-contributions",
-        [(model, sample, kind) for model in models for sample in samples for kind in kinds],
-        identity,
-        lambda item: _contributions(laboratory, branches, item[0].pair, item[1], item[2]),
-        title=lambda item: f"{item[0].name}, {item[0].seed}, {item[1].name}, {item[2]}",
+        [(model, kind) for model in network.models for kind in kinds],
+        samples,
+        lambda each: [each[0].identity, branches.digest, each[1], common.tolerance],
+        lambda each, sample: _contributions(laboratory, branches, each[0].pair, sample, each[1]),
+        title=lambda each: f"{each[0].title}, {each[1]}",
     )
-
-    def table(name: str) -> dict[str, Array]:
-        values = np.array([result[name] for result in results], dtype=np.float64)
-        values = values.reshape(len(models), len(samples), len(kinds), *values.shape[1:])
-        return {kind: values[:, :, number] for number, kind in enumerate(kinds)}
-
-    gap = max(result["gap"] for result in results)
-    return Contributions(branches.names, table("absolute"), table("signed"), table("loss"), gap, common.resamples)
+    absolute, signed, losses = (
+        {kind: found[what][number :: len(kinds)] for number, kind in enumerate(kinds)}
+        for what in ("absolute", "signed", "loss")
+    )
+    return Contributions(branches.names, absolute, signed, losses, float(found["gap"].max()), common.resamples)
 
 
 def _contributions(laboratory: Laboratory, branches: Branches, pair: ModelPair, sample: Sample, kind: str) -> Any:
