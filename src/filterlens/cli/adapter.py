@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from filterlens.cli import adapter_options, network_options, options
+from filterlens.cli import adapter_options, options
 from filterlens.cli.adapter_text import adapter_text
 from filterlens.cli.console import Terminal, result
 
@@ -59,7 +59,7 @@ def export(
         ),
     ] = None,
     target: options.RunTarget = None,
-    architecture: network_options.Architecture = None,
+    architecture: options.Architecture = None,
     values: Values = "exact",
     force: options.Force = False,
     json: options.Json = False,
@@ -103,7 +103,7 @@ def merge(
     base: adapter_options.Base,
     adapters: adapter_options.Adapters,
     output: Output,
-    architecture: network_options.Architecture = None,
+    architecture: options.Architecture = None,
     values: Values = "exact",
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the file, and take a base of another hash, with a warning.")

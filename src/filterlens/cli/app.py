@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import network_options, options
+from filterlens.cli import options
 from filterlens.cli.console import Terminal
 
 
@@ -18,8 +18,8 @@ def app(
     ] = None,
     baseline: options.Baseline = None,
     target: options.Target = None,
-    architecture: network_options.Architecture = None,
-    linear: network_options.Linear = "rows",
+    architecture: options.Architecture = None,
+    linear: options.Linear = "rows",
     degradations: Annotated[
         list[str] | None,
         typer.Option(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import image_options, network_options, options
-from filterlens.cli.console import Terminal, result
+from filterlens.cli import options
+from filterlens.cli.console import Terminal, complain_of, result
 
 
 def attribute(
@@ -18,8 +18,8 @@ def attribute(
     pair: options.PairName = None,
     baseline: options.Baseline = None,
     target: options.Target = None,
-    architecture: network_options.Architecture = None,
-    linear: network_options.Linear = "rows",
+    architecture: options.Architecture = None,
+    linear: options.Linear = "rows",
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -33,7 +33,7 @@ def attribute(
     allow_small: Annotated[
         bool, typer.Option("--allow-small", help="Accept images smaller than the network's receptive field.")
     ] = False,
-    strict: image_options.Strict = False,
+    strict: options.Strict = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace another ranking in the run folder, and what was made from it.")
     ] = False,
@@ -97,7 +97,7 @@ def attribute(
         f"{output / 'filters.csv'}\nNext: filterlens mask {output} --images DIR"
     )
     result(value, text, json)
-    image_options.complain_of(facts, "Ranked")
+    complain_of(facts, "Ranked")
 
 
 def _span(numbers: list[int]) -> str:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from filterlens.cli import image_options, network_options, options
-from filterlens.cli.console import Terminal, result
+from filterlens.cli import options
+from filterlens.cli.console import Terminal, complain, described, result
 from filterlens.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def classify(
     ] = None,
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
-    architecture: network_options.RunArchitecture = None,
+    architecture: options.RunArchitecture = None,
     percent: Annotated[float, typer.Option("--percent", help="Share of the filters that both sets hold.")] = 1.0,
     thresholds: Annotated[
         str,
@@ -40,8 +40,8 @@ def classify(
     ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the table to this file.", show_default=False)] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a --csv that this command did not write.")] = False,
-    recursive: image_options.Recursive = False,
-    strict: image_options.Strict = False,
+    recursive: options.Recursive = False,
+    strict: options.Strict = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     json: options.Json = False,
@@ -96,10 +96,10 @@ def classify(
         "threshold_set": thresholds,
         "thresholds": dict(classifier.thresholds),
         "images": [_entry(each) for each in done if each.verdict is not None],
-        "failures": image_options.described(failed),
+        "failures": described(failed),
     }
     result(value, _table(done, names), json)
-    image_options.complain(failed)
+    complain(failed)
 
 
 def _entry(done: "Classified") -> dict[str, Any]:

@@ -7,9 +7,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -17,8 +17,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from filterlens.errors import printable, shortened
+from filterlens.errors import FilterlensError, printable, shortened
 from filterlens.progress import Bar
+
+if TYPE_CHECKING:
+    from filterlens.data.usable import LeftOut
 
 SPEAK_EVERY = 30.0  # seconds between the lines of a bar that nobody watches
 
@@ -167,3 +170,34 @@ def error(text: str, command: str = "") -> None:
 def result(value: Mapping[str, Any], text: str, as_json: bool) -> None:
     """Print the result: as one JSON object, or as text for people."""
     typer.echo(json.dumps(value, default=str) if as_json else printable(text))
+
+
+def described(left_out: "Iterable[LeftOut]") -> list[dict[str, Any]]:
+    """Return images that were left out for a JSON result."""
+    return [{"image": each.path, "error": each.reason} for each in left_out]
+
+
+def complain(left_out: "Iterable[LeftOut]") -> None:
+    """Name every image that could not be used, with the reason, and end with exit code 1 if there is one.
+
+    Raises:
+        typer.Exit: There is one.
+    """
+    messages = [each.message for each in left_out]
+    for message in messages:
+        error(message)
+    if messages:
+        raise typer.Exit(1)
+
+
+def complain_of(facts: Mapping[str, Any], done: str) -> None:
+    """Raise after the work is done where a job's record says that images were left out, so that a script notices.
+
+    Raises:
+        FilterlensError: Names them.
+    """
+    from filterlens.record import listed
+
+    if left_out := facts.get("left_out"):
+        names = listed(each["name"] for each in left_out)
+        raise FilterlensError(f"{done}, but without {names}: see the notes above, or left_out in the run's record.")

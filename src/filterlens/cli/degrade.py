@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import image_options, options
-from filterlens.cli.console import Terminal, result
+from filterlens.cli import options
+from filterlens.cli.console import Terminal, complain, described, result
 
 
 def degrade(
@@ -19,10 +19,10 @@ def degrade(
     scale: options.Scale = 2,
     resampler: options.Resampler = "bicubic",
     seed: options.Seed = 0,
-    recursive: image_options.Recursive = False,
+    recursive: options.Recursive = False,
     force: options.Force = False,
-    skip_existing: image_options.SkipExisting = False,
-    strict: image_options.Strict = False,
+    skip_existing: options.SkipExisting = False,
+    strict: options.Strict = False,
     json: options.Json = False,
 ) -> None:
     """Make low-resolution images: blur, down-sample, add noise, compress as JPEG, round to 8 bits.
@@ -46,7 +46,7 @@ def degrade(
     value = {
         "files": [str(path) for path in done.files],
         "kept": [str(path) for path in done.kept],
-        "failures": image_options.described(done.failures),
+        "failures": described(done.failures),
     }
     result(value, f"{len(done.files)} images in {output}", json)
-    image_options.complain(done.failures)
+    complain(done.failures)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from filterlens.cli import image_options, network_options, options
-from filterlens.cli.console import Terminal, result
+from filterlens.cli import options
+from filterlens.cli.console import Terminal, complain_of, result
 
 if TYPE_CHECKING:
     from filterlens.run.tables import DamageSummary
@@ -20,7 +20,7 @@ def mask(
     images: options.ImagesOption,
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
-    architecture: network_options.RunArchitecture = None,
+    architecture: options.RunArchitecture = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -51,7 +51,7 @@ def mask(
     matrix = own_cross_matrix(judging.damage, facts["methods"][0], min(settings.percents))
     text = f"{matrix}\n{run / DAMAGE}\nNext: filterlens report {run}"
     result(value, text, json)
-    image_options.complain_of(facts, "Judged")
+    complain_of(facts, "Judged")
 
 
 def own_cross_matrix(damage: "Sequence[DamageSummary]", method: str, percent: float) -> str:

@@ -67,6 +67,36 @@ Scale = Annotated[int, typer.Option("--scale", help="Down-sampling factor: 1, 2,
 Resampler = Annotated[
     str, typer.Option("--resampler", help="bicubic (antialiased, as MATLAB's imresize) or bilinear (as the reference).")
 ]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
+Recursive = Annotated[bool, typer.Option("--recursive", help="Also the images of all subfolders.")]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Keep outputs that exist, whatever made them, and make the others.")
+]
+Architecture = Annotated[
+    str | None,
+    typer.Option(
+        "--architecture",
+        help="Of your checkpoints, where it cannot be read off them: your own code as package.module:factory or "
+        "package.module:factory,option=value (it is imported and called), or a name of filterlens.",
+        show_default=False,
+    ),
+]
+RunArchitecture = Annotated[
+    str | None,
+    typer.Option(
+        "--architecture",
+        help="Of a run of your own code: its package.module:factory again, as code is only run if you name it.",
+        show_default=False,
+    ),
+]
+Linear = Annotated[
+    str,
+    typer.Option(
+        "--linear",
+        help="What a filter of a linear or attention layer is: rows (weight[out, :]), weights (weight[out, in]) or "
+        "none.",
+    ),
+]
 
 
 class SettingsCommand(TyperCommand):

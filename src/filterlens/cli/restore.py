@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import adapter_options, image_options, network_options, options
-from filterlens.cli.console import Terminal, result
+from filterlens.cli import adapter_options, options
+from filterlens.cli.console import Terminal, complain, described, result
 
 
 def restore(
@@ -42,7 +42,7 @@ def restore(
     target: options.RunTarget = None,
     base: adapter_options.OptionalBase = None,
     adapters: adapter_options.OptionalAdapters = None,
-    architecture: network_options.Architecture = None,
+    architecture: options.Architecture = None,
     any_base: Annotated[
         bool, typer.Option("--any-base", help="With --adapter: take a base of another hash, with a warning.")
     ] = False,
@@ -73,10 +73,10 @@ def restore(
             show_default=False,
         ),
     ] = None,
-    recursive: image_options.Recursive = False,
+    recursive: options.Recursive = False,
     force: options.Force = False,
-    skip_existing: image_options.SkipExisting = False,
-    strict: image_options.Strict = False,
+    skip_existing: options.SkipExisting = False,
+    strict: options.Strict = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "fp32",
     json: options.Json = False,
@@ -125,11 +125,11 @@ def restore(
         "seconds": restored.seconds,
         "megapixels_per_second": restored.megapixels_per_second,
         "kept": [str(path) for path in restored.kept],
-        "failures": image_options.described(restored.failures),
+        "failures": described(restored.failures),
     }
     text = (
         f"{len(restored.files)} images in {output}: {restored.megapixels:.3g} megapixels, "
         f"{restored.megapixels_per_second:.3g} per second of network time"
     )
     result(value, text, json)
-    image_options.complain(restored.failures)
+    complain(restored.failures)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from filterlens.cli import network_options, options
+from filterlens.cli import options
 from filterlens.cli.console import Terminal, result
 from filterlens.stopping import told_signals
 
@@ -51,7 +51,7 @@ def retrain(
     ] = None,
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
-    architecture: network_options.RunArchitecture = None,
+    architecture: options.RunArchitecture = None,
     seed: options.Seed = 0,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; the new result replaces what --output holds when it is whole.")
