@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from filterlens.cli import adapter_options, options
+from filterlens.cli import options
 from filterlens.cli.adapter_text import adapter_text
 from filterlens.cli.console import Terminal, result
 
@@ -100,8 +100,25 @@ def export(
 
 @adapter.command("merge")
 def merge(
-    base: adapter_options.Base,
-    adapters: adapter_options.Adapters,
+    base: Annotated[
+        str,
+        typer.Option(
+            "--base",
+            help="What adapters are put on: a checkpoint, or a pair that ships (its baseline; its target as "
+            "NAME/target).",
+            show_default=False,
+        ),
+    ],
+    adapters: Annotated[
+        list[str],
+        typer.Option(
+            "--adapter",
+            metavar="FILE=STRENGTH",
+            help="Adapter and its strength; repeat it. On a baseline 0 changes nothing and 1 brings the function in, "
+            "on a target 1 changes nothing and 0 takes it out; beyond that it extrapolates.",
+            show_default=False,
+        ),
+    ],
     output: Output,
     architecture: options.Architecture = None,
     values: Values = "exact",

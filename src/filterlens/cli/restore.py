@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import adapter_options, options
+from filterlens.cli import options
 from filterlens.cli.console import Terminal, complain, described, result
 
 
@@ -40,8 +40,24 @@ def restore(
     ] = 0.0,
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
-    base: adapter_options.OptionalBase = None,
-    adapters: adapter_options.OptionalAdapters = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            help="What adapters are put on: a checkpoint, or a pair that ships (its baseline; its target as "
+            "NAME/target).",
+            show_default=False,
+        ),
+    ] = None,
+    adapters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            metavar="FILE=STRENGTH",
+            help="With --base: adapter and its strength; repeat it. See `filterlens adapter merge --help`.",
+            show_default=False,
+        ),
+    ] = None,
     architecture: options.Architecture = None,
     any_base: Annotated[
         bool, typer.Option("--any-base", help="With --adapter: take a base of another hash, with a warning.")
