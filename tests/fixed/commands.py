@@ -117,14 +117,8 @@ def _root() -> Any:
 
 def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
-        yield (
-            name,
-            [
-                each
-                for each in command.get_params(command.make_context(name, [], resilient_parsing=True))
-                if each.name != "help"
-            ],
-        )
+        context = command.make_context(name, [], resilient_parsing=True)
+        yield name, [each for each in command.get_params(context) if each.name != "help"]
     for each, inner in getattr(command, "commands", {}).items():
         yield from _commands(inner, f"{name} {each}".strip())
 
