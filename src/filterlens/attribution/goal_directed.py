@@ -145,17 +145,7 @@ class GoalDirected(Method):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return removal and disturbance per input, mean over the crops."""
         images = [DegradedImage(crop, Degradation.parse(name)) for crop in crops for name in self.inputs]
-        settings, content = self.record(), cache(Sample.fingerprint)
-        measured = list(
-            store.stream(
-                self.name,
-                images,
-                lambda image: [self.pair.identity, settings, content(image.sample), str(image.degradation)],
-                self._measure,
-                steps=2 * len(nodes()),
-                progress=progress,
-            )
-        )
+        measured = list(self.results(images, self._measure, steps=2 * len(nodes()), progress=progress, store=store))
         of_input = {name: measured[start :: len(self.inputs)] for start, name in enumerate(self.inputs)}
         removed, disturbed = (
             {name: torch.stack([each[what] for each in found]).mean(0) for name, found in of_input.items()}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rankings that look at no image: by how much filters changed in fine-tuning, and at random, as controls."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -24,72 +24,67 @@ from filterlens.work.store import NOTHING_KEPT, Store
 MAGNITUDE_BINS = 400
 
 
-class AbsoluteChange(Method):
-    """Σ|θ − θ̄| over the filter's slice."""
+class ImageFree(Method):
+    """A method that looks at no image."""
+
+    def attribute(
+        self,
+        images: Images,
+        degradations: Degradations,
+        *,
+        progress: Progress = SILENT,
+        store: Store = NOTHING_KEPT,
+    ) -> Attribution:
+        """Score every filter for each degradation; ``images`` are not looked at."""
+        scores = {name: self.scores_for(name) for name in parse_degradations(degradations)}
+        return Attribution(self.name, self.pair.space, scores, self.record())
+
+    @abstractmethod
+    def scores_for(self, degradation: str) -> Tensor:
+        """Return the scores ``(filters,)`` for one degradation."""
+
+
+class AbsoluteChange(ImageFree):
+    """Σ|θ − θ̄| over the filter's slice; all degradations get the same scores."""
 
     name = "change-absolute"
     summary = "how much a filter changed in fine-tuning, Σ|θ − θ̄|"
 
-    def attribute(
-        self,
-        images: Images,
-        degradations: Degradations,
-        *,
-        progress: Progress = SILENT,
-        store: Store = NOTHING_KEPT,
-    ) -> Attribution:
-        """Score every filter; ``images`` are not looked at, and all degradations get the same scores."""
-        scores = as_scores(self.pair.pool(self.pair.change.abs()), self.pair.dtype)
-        return _same_for_all(self, scores, degradations)
+    def scores_for(self, degradation: str) -> Tensor:
+        """Return the change of every filter."""
+        return as_scores(self.pair.pool(self.pair.change.abs()), self.pair.dtype)
 
 
-class RelativeChange(Method):
-    """Σ|θ − θ̄| / Σ|θ̄| over the filter's slice: what the reference implementation calls absolute filter change."""
+class RelativeChange(ImageFree):
+    """Σ|θ − θ̄| / Σ|θ̄| over the filter's slice: what the reference implementation calls absolute filter change.
+
+    All degradations get the same scores. A filter that is all zeros in the baseline scores the largest finite number if
+    it changed, else 0.
+    """
 
     name = "change-relative"
     summary = "the same relative to the baseline, Σ|θ − θ̄| / Σ|θ̄| (the reference's 'absolute filter change')"
 
-    def attribute(
-        self,
-        images: Images,
-        degradations: Degradations,
-        *,
-        progress: Progress = SILENT,
-        store: Store = NOTHING_KEPT,
-    ) -> Attribution:
-        """Score every filter; ``images`` are not looked at, and all degradations get the same scores.
-
-        A filter that is all zeros in the baseline scores the largest finite number if it changed, else 0.
-        """
+    def scores_for(self, degradation: str) -> Tensor:
+        """Return the relative change of every filter."""
         changed, before = (self.pair.pool(vector.abs()) for vector in (self.pair.change, self.pair.baseline))
         ratio = torch.where(changed > 0, changed / before, 0.0).nan_to_num(posinf=torch.finfo(changed.dtype).max)
-        return _same_for_all(self, as_scores(ratio, self.pair.dtype), degradations)
+        return as_scores(ratio, self.pair.dtype)
 
 
-class Random(Method):
+class Random(ImageFree):
     """Independent uniform scores for each degradation, decided by the seed."""
 
     name = "random"
     summary = "random filters"
 
-    def attribute(
-        self,
-        images: Images,
-        degradations: Degradations,
-        *,
-        progress: Progress = SILENT,
-        store: Store = NOTHING_KEPT,
-    ) -> Attribution:
-        """Score every filter at random; ``images`` are not looked at."""
-        scores = {name: self._draw(name) for name in parse_degradations(degradations)}
-        return Attribution(self.name, self.pair.space, scores, self.record())
-
-    def _draw(self, degradation: str) -> Tensor:
+    def scores_for(self, degradation: str) -> Tensor:
+        """Return independent uniform scores."""
         generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, self.name, degradation))
         return torch.rand(len(self.pair.space), generator=generator, dtype=torch.float32)
 
 
-class LayerMatchedRandom(Method):
+class LayerMatchedRandom(ImageFree):
     """Random filters with exactly as many in every layer as another ranking has, at every percentage.
 
     The scores of the other ranking are shuffled within each layer: what remains of it is only *where* it looks.
@@ -110,19 +105,8 @@ class LayerMatchedRandom(Method):
         super().__init__(pair, settings, **given)
         self.like = like
 
-    def attribute(
-        self,
-        images: Images,
-        degradations: Degradations,
-        *,
-        progress: Progress = SILENT,
-        store: Store = NOTHING_KEPT,
-    ) -> Attribution:
-        """Score every filter; ``images`` are not looked at."""
-        scores = {name: self._shuffle(name) for name in parse_degradations(degradations)}
-        return Attribution(self.name, self.pair.space, scores, self.record(like=self.like.method))
-
-    def _shuffle(self, degradation: str) -> Tensor:
+    def scores_for(self, degradation: str) -> Tensor:
+        """Return the other ranking's scores, shuffled within each layer."""
         original = _scores_to_match(self.like, degradation)
         generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, self.name, degradation))
         pieces = [
@@ -131,8 +115,12 @@ class LayerMatchedRandom(Method):
         ]
         return torch.cat(pieces)
 
+    def record(self, **more: Any) -> dict[str, Any]:
+        """Return what decided the scores, for the record."""
+        return super().record(like=self.like.method, **more)
 
-class MagnitudeMatchedRandom(Method):
+
+class MagnitudeMatchedRandom(ImageFree):
     """Random filters that changed in fine-tuning as much as those of another ranking, at every percentage.
 
     All filters are sorted by their absolute change Σ|θ − θ̄| and cut into bins of equal size; the scores of the other
@@ -167,29 +155,21 @@ class MagnitudeMatchedRandom(Method):
         self.like = like
         self.bins = min(bins, max(1, len(pair.space) // 10))
 
-    def attribute(
-        self,
-        images: Images,
-        degradations: Degradations,
-        *,
-        progress: Progress = SILENT,
-        store: Store = NOTHING_KEPT,
-    ) -> Attribution:
-        """Score every filter; ``images`` are not looked at."""
-        bins = self.filters_by_change()
-        scores = {name: self._shuffle(name, bins) for name in parse_degradations(degradations)}
-        return Attribution(self.name, self.pair.space, scores, self.record(like=self.like.method, bins=self.bins))
+    def record(self, **more: Any) -> dict[str, Any]:
+        """Return what decided the scores, for the record."""
+        return super().record(like=self.like.method, bins=self.bins, **more)
 
     def filters_by_change(self) -> list[Tensor]:
         """Return the flat indices of every bin, the most changed filters first."""
         change = self.pair.pool(self.pair.change.abs()).cpu()
         return list(ranking(change).tensor_split(self.bins))
 
-    def _shuffle(self, degradation: str, bins: Sequence[Tensor]) -> Tensor:
+    def scores_for(self, degradation: str) -> Tensor:
+        """Return the other ranking's scores, shuffled within each bin."""
         original = _scores_to_match(self.like, degradation)
         generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, self.name, degradation))
         shuffled = torch.empty_like(original)
-        for members in bins:
+        for members in self.filters_by_change():
             shuffled[members] = original[members[torch.randperm(len(members), generator=generator)]]
         return shuffled
 
@@ -198,8 +178,3 @@ def _scores_to_match(like: Attribution, degradation: str) -> Tensor:
     if degradation not in like.scores:
         raise unknown("degradation of the matched attribution", degradation, like.scores)
     return like.scores[degradation]
-
-
-def _same_for_all(method: Method, scores: Tensor, degradations: Degradations) -> Attribution:
-    names = parse_degradations(degradations)
-    return Attribution(method.name, method.pair.space, {name: scores.clone() for name in names}, method.record())

@@ -5,7 +5,7 @@ import contextlib
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -32,6 +32,25 @@ CHECK_SIDE = 64  # LR pixels of the crop on which precisions are compared
 CHECK_NODES = Quadrature("gauss-legendre", 3)
 LEAST_OVERLAP = 0.97
 MOST_ROUNDING = 2.0  # times the tolerance: beyond it no number of nodes makes the integral exact enough
+
+
+@dataclass(frozen=True)
+class DegradedImage:
+    """One image with one degradation: the item of an attribution's work."""
+
+    sample: Sample
+    degradation: Degradation
+
+    def __str__(self) -> str:
+        return f"{self.sample.name}, {self.degradation}"
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Let errors say which image they are about; those of reading it do so themselves."""
+        try:
+            yield
+        except FilterlensError as error:
+            raise type(error)(f"Image '{self.sample.name}' with '{self.degradation}': {error}") from error
 
 
 class Method(ABC):
@@ -113,29 +132,33 @@ class Method(ABC):
         resampler = self.conventions.resampler
         return degradation.apply(truth, self.pair.scale, seed=self.settings.seed, resampler=resampler)
 
+    def results(
+        self,
+        images: Sequence[DegradedImage],
+        compute: Callable[[DegradedImage, Any, Step], dict[str, Any]],
+        *,
+        prepare: Callable[[DegradedImage], Any] = lambda image: None,
+        steps: int,
+        progress: Progress,
+        store: Store,
+    ) -> Iterator[dict[str, Any]]:
+        """Return results of images with degradations; see :meth:`filterlens.work.store.Store.stream`."""
+        settings, content = self.record(), cache(Sample.fingerprint)  # each image is read once
+        return store.stream(
+            self.name,
+            images,
+            lambda image: [self.pair.identity, settings, content(image.sample), str(image.degradation)],
+            compute,
+            prepare=prepare,
+            cost=lambda image: image.sample.pixels(),
+            steps=steps,
+            progress=progress,
+        )
+
     def engine_in(self, precision: str, progress: Progress = SILENT) -> Engine:
         """Return what computes outputs and gradients of the pair in a precision."""
         memory = self.settings.memory
         return Engine(self.pair, precision, memory=None if memory is None else memory * 2**30, note=progress.note)
-
-
-@dataclass(frozen=True)
-class DegradedImage:
-    """One image with one degradation: the item of an attribution's work."""
-
-    sample: Sample
-    degradation: Degradation
-
-    def __str__(self) -> str:
-        return f"{self.sample.name}, {self.degradation}"
-
-    @contextlib.contextmanager
-    def named(self) -> Iterator[None]:
-        """Let errors say which image they are about; those of reading it do so themselves."""
-        try:
-            yield
-        except FilterlensError as error:
-            raise type(error)(f"Image '{self.sample.name}' with '{self.degradation}': {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,19 +232,15 @@ class GradientMethod(Method):
         """Return the measurements of one image after the other, one per degradation."""
         self._settle_precision(samples[0], degradations, progress, store)
         images = [DegradedImage(sample, degradation) for sample in samples for degradation in degradations]
-        content = cache(Sample.fingerprint)  # each is read once
-        settings = self.record()
-        stream = store.stream(
-            self.name,
+        kept = self.results(
             images,
-            lambda image: [self.pair.identity, settings, content(image.sample), str(image.degradation)],
             lambda image, prepared, step: self.measure(image, prepared, step).to_keep(),
             prepare=self.prepare,
-            cost=lambda image: image.sample.pixels(),
             steps=self.rule.nodes,
             progress=progress,
+            store=store,
         )
-        measured = map(Measurement.kept, stream, images)
+        measured = map(Measurement.kept, kept, images)
         return zip(*[measured] * len(degradations), strict=True)
 
     def magnitudes(self, contributions: Tensor) -> Tensor:
