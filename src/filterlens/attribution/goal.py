@@ -93,8 +93,8 @@ class Goal:
     Args:
         engine: Computes outputs and gradients.
         crops: Each with the same inputs.
-        own: Name of the input whose function shall go.
-        weights: Of the parts of J.
+        own: Name of the input whose function is to go.
+        weights: What the parts of J count.
     """
 
     def __init__(self, engine: Engine, crops: Sequence[Crop], own: str, weights: Weights) -> None:
@@ -150,7 +150,7 @@ class Choice:
 
     Attributes:
         mu: What disturbance costs.
-        part: Of the path: ``half`` or ``whole``.
+        part: Part of the path, ``half`` or ``whole``.
     """
 
     mu: float

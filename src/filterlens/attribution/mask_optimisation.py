@@ -31,7 +31,7 @@ class Schedule:
         rate: Step size of Adam on s, in units of log-odds; it falls linearly to a tenth.
         sharpness: β at the end; it grows geometrically from 1.
         momentum: Adam's two decay rates.
-        share: Of the filters, Σ m.
+        share: Share of the filters, Σ m.
     """
 
     steps: int = 144

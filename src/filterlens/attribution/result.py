@@ -31,7 +31,7 @@ class Completeness:
 
     Attributes:
         image: Name of the image.
-        degradation: Of the input.
+        degradation: Degradation of the input.
         attributed: Σ_i ∫ ∂L/∂γ_i (θ_i − θ̄_i) dα over all parameters.
         loss_target: L(θ, x).
         loss_baseline: L(θ̄, x).
@@ -114,7 +114,7 @@ class Attribution:
                 yield RankedFilter(degradation, address.layer, address.out_channel, into, score, rank)
 
     def save(self, path: Path | str) -> None:
-        """Write the scores as safetensors at ``path`` and everything else as JSON beside it (``.json``)."""
+        """Write the scores as safetensors at ``path`` and everything else as JSON next to it (``.json``)."""
         save_attributions(path, [self])
 
     @classmethod
@@ -131,7 +131,7 @@ class Attribution:
 
 
 def save_attributions(path: Path | str, attributions: Sequence[Attribution]) -> None:
-    """Write the scores of several methods over one filter space into one safetensors file, and JSON beside it."""
+    """Write the scores of several methods over one filter space into one safetensors file, and JSON next to it."""
     path = Path(path)
     header = {
         "version": __version__,

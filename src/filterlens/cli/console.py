@@ -51,7 +51,7 @@ class _RichBar:
         self._progress.advance(self._task, steps)
 
     def describe(self, text: str) -> None:
-        """Change the text beside the bar."""
+        """Change the text of the bar."""
         self._progress.update(self._task, description=escape(printable(text)))
 
 

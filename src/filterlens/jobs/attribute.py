@@ -120,7 +120,7 @@ def attribute_to_folder(
             "made_of": made_of,
         }
         if store.leads:
-            record.remove(record.of_jobs(*RESULTS_OF))  # so that a new ranking never stands beside an old proof
+            record.remove(record.of_jobs(*RESULTS_OF))  # so that a new ranking never stands next to an old proof
             with record.writing(SCORES, SCORES_AS_TEXT, FILTERS, DISTRIBUTION, RUN):
                 _write(output, list(found.values()), facts)
         store.clear()

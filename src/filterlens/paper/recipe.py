@@ -17,7 +17,7 @@ class PaperRecipe:
     """All settings that decide the numbers of the pages.
 
     Attributes:
-        name: Of the recipe.
+        name: Name of the recipe.
         common: What all experiments share.
         own: Experiment → its own settings.
     """

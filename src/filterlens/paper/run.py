@@ -28,7 +28,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a run.
+    """Pages and failures of a run.
 
     Attributes:
         pages: Experiment → its page.

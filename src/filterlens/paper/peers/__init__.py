@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two-branch networks (DAN, DASR) and the one-branch network of equal computation beside each, trained alike."""
+"""Two-branch networks (DAN, DASR) and the one-branch network of equal computation next to each, trained alike."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What decides the two-branch networks and the one-branch networks beside them: sizes, stages, seeds."""
+"""What decides the two-branch networks and the one-branch networks next to them: sizes, stages, seeds."""
 
 from typing import Annotated, Literal
 
@@ -31,18 +31,18 @@ class PeerSettings(Settings):
     """The arms of the comparison and how all of them are trained.
 
     Attributes:
-        scale: Of all networks.
+        scale: Scale of all networks.
         seeds: Target models of every arm and setting; None: as many as ``targets`` of the common settings.
         shared_baseline: One baseline per arm, from which all its target models are fine-tuned; else one per seed.
         dan: Options of DAN besides the scale; empty is the published size.
         dasr: Options of DASR besides the scale; empty is the published size.
         baseline: The stage on clean inputs.
         target: The stage on the degradations of a setting.
-        contrast: Of DASR's encoder: steps on top of the stages, and how they are taken.
+        contrast: How DASR's encoder is trained: steps on top of the stages.
         batch: Patches a step.
         patch: Side of the HR patches in pixels.
         ema: Decay of the moving average of the weights, which is what is kept: its memory, 1 / (1 - ema) steps, must be
-            short beside the stages.
+            short compared with the stages.
         checkpoint_every: Steps between checkpoints from which a killed training goes on.
         training_noise: Trained for noise of up to so many levels of 255, uniformly.
         test_noise: Judged with so many, where a setting has noise.

@@ -30,7 +30,7 @@ class Training:
         laboratory: Where it is trained.
         arm: The network.
         setting: What the target is trained for.
-        seed: Of the target model.
+        seed: Seed of the target model.
     """
 
     laboratory: Laboratory
