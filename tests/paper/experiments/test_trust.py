@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from filterlens.editing.dial import substituted
-from filterlens.evaluation.faithfulness import Squares
 from filterlens.evaluation.function_distance import removal
 from filterlens.evaluation.stability import Agreement, agreement_of
 from filterlens.paper.experiment import Verdict
@@ -20,7 +19,6 @@ from filterlens.paper.experiments.trust.measure import (
 )
 from filterlens.paper.experiments.trust.page import curve_claims, randomisation_claims, stability_claims
 from filterlens.report.figures import LIGHT, png
-from filterlens.run.tables import Edit
 
 KINDS = ("blur:1", "noise:0.1")
 SETTINGS = TrustSettings(
@@ -157,12 +155,9 @@ def test_the_claim_on_randomisation_is_judged_in_the_longest_cascade(left, verdi
 
 
 def removal_like(method, kind, values, percents=(0.1, 1, 10)):
-    rows = [
-        Squares(Edit(method, percent, kind), kind, image, (1 - value) * scale, scale)
-        for percent, value in zip(percents, values, strict=True)
-        for image, scale in (("a", 1.0), ("b", 3.0))
-    ]
-    return removal_of([rows], 0.9, 100)
+    scales = np.array([1.0, 3.0])[:, None]  # of two images that agree
+    squares = np.stack(np.broadcast_arrays((1 - np.array(values)) * scales, scales), -1)
+    return removal_of(method, kind, percents, squares[None], 0.9, 100)
 
 
 def test_the_area_is_over_the_logarithm_and_its_interval_is_a_point_where_images_agree():
@@ -173,14 +168,15 @@ def test_the_area_is_over_the_logarithm_and_its_interval_is_a_point_where_images
 
 
 def test_target_models_are_averaged_and_one_that_never_reaches_the_level_leaves_it_open():
-    weak, strong = (
-        [Squares(Edit("faig", p, "blur:1"), "blur:1", i, 1 - v, 1) for p, v in ((1, low), (10, high)) for i in "ab"]
-        for low, high in ((0, 0.5), (0.5, 1))
-    )
-    both = removal_of([weak, strong], 0.9, 100)
+    weak, strong = (np.array([[[1 - v, 1] for v in values]] * 2) for values in ((0, 0.5), (0.5, 1)))
+
+    def joined(*models):
+        return removal_of("faig", "blur:1", (1, 10), np.stack(models), 0.9, 100)
+
+    both = joined(weak, strong)
     assert both.mean == pytest.approx((0.25, 0.75)) and both.area.mean == pytest.approx(0.5)
     assert both.area.sd == pytest.approx(np.std([0.25, 0.75], ddof=1))
-    assert both.needed is None and removal_of([strong, strong], 0.9, 100).needed.mean == pytest.approx(10**0.8)
+    assert both.needed is None and joined(strong, strong).needed.mean == pytest.approx(10**0.8)
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,12 @@ from filterlens.attribution.quadrature import Quadrature
 from filterlens.attribution.randomised import from_the_last, randomised, remaining
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
-from filterlens.evaluation.faithfulness import Curve, Squares, curves_of, measure_squares
+from filterlens.evaluation.faithfulness import Curve, measure_squares
 from filterlens.evaluation.stability import Agreement, agreement_of, between_parts, parts_of, spread
-from filterlens.evaluation.statistics import Array, Estimate, bootstrap, over_seeds
+from filterlens.evaluation.statistics import Array, Estimate, bootstrap, over_seeds, pooled_ratio
 from filterlens.filters import ranking
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.run.tables import Edit
 from filterlens.settings import Percent, Positive, Settings
 
 MATCHED = "random-layer-matched"
@@ -306,72 +305,25 @@ class Removal:
 
 def measure_curves(laboratory: Laboratory, settings: TrustSettings, name: str) -> list[Removal]:
     """Rank with every method on the discovery images, remove on the others, and measure the own function."""
-    models, found = laboratory.targets(name), list[Removal]()
-    ranked = [laboratory.attribute(model, settings.curve_methods, laboratory.finding) for model in models]
-    for kind in laboratory.common.degradations:
-        orders = [{method: each.of(kind) for method, each in own.items()} for own in ranked]
-        squares = _measured(laboratory, settings, name, kind, list(zip(models, orders, strict=True)))
-        for method in settings.curve_methods:
-            rows = [[each for each in own if each.edit.method == method] for own in squares]
-            found.append(removal_of(rows, settings.level, laboratory.common.resamples))
-    return found
+    models, kinds = laboratory.targets(name), laboratory.common.degradations
+    methods, percents = list(dict.fromkeys(settings.curve_methods)), tuple(sorted(settings.curve_percents))
+    samples = evenly(laboratory.judging(name), settings.judged)
+    ranked = [laboratory.attribute(model, methods, laboratory.finding) for model in models]
+    subjects = [
+        (model, kind, {method: found[method].of(kind) for method in methods})
+        for kind in kinds
+        for model, found in zip(models, ranked, strict=True)
+    ]
 
-
-def removal_of(rows: Sequence[Sequence[Squares]], level: float, resamples: int = 2000) -> Removal:
-    """Join what one method did for one degradation: one sequence of squares per target model.
-
-    The interval of the area draws images, and target models, anew.
-    """
-    curves = tuple(curves_of(own)[0] for own in rows)
-    tables = [_by_percent(own, curve.percents) for own, curve in zip(rows, curves, strict=True)]
-
-    def areas(counts: Array) -> Array:
-        return np.stack([_areas(curve, *(counts @ each.T for each in both)) for curve, both in zip(curves, tables,
-                         strict=True)], axis=1)  # fmt: skip
-
-    images = len({each.image for each in rows[0]})
-    area = bootstrap(areas, images, value=np.array([curve.area for curve in curves]), resamples=resamples)
-    return Removal(curves[0].method, curves[0].masked, curves, area, level)
-
-
-def _by_percent(squares: Sequence[Squares], percents: Sequence[float]) -> list[Array]:
-    """Return residuals and scales, ``(percents, images)`` each."""
-    own = [[each for each in squares if each.edit.percent == percent] for percent in percents]
-    return [np.array([[getattr(each, column) for each in row] for row in own]) for column in ("residual", "scale")]
-
-
-def _areas(curve: Curve, residuals: Array, scales: Array) -> Array:
-    """Return the area of every draw of images from its sums, ``(draws, percents)`` each."""
-    return np.array([replace(curve, values=tuple(row)).area for row in (1 - residuals / scales).tolist()])
-
-
-def _measured(
-    laboratory: Laboratory,
-    settings: TrustSettings,
-    name: str,
-    kind: str,
-    ranked: Sequence[tuple[TargetModel, Scores]],
-) -> list[list[Squares]]:
-    """Return the squares of every target model, over all images.
-
-    Args:
-        laboratory: Shares and keeps the results.
-        settings: Where the points of the curves lie.
-        name: Name of the pair.
-        kind: The degradation whose function is removed.
-        ranked: Target models, each with method → scores.
-    """
-    samples, percents = evenly(laboratory.judging(name), settings.judged), sorted(settings.curve_percents)
-
-    def identity(item: tuple[TargetModel, Scores]) -> Any:
-        model, scores = item
+    def identity(subject: tuple[TargetModel, str, Scores]) -> Any:
+        model, kind, scores = subject
         orders = {
             method: hashlib.sha256(ranking(each).numpy().tobytes()).hexdigest() for method, each in scores.items()
         }
         return [model.identity, orders, kind, percents, laboratory.judge_precision]
 
-    def measure(item: tuple[TargetModel, Scores], sample: Sample) -> dict[str, Any]:
-        model, scores = item
+    def measure(subject: tuple[TargetModel, str, Scores], sample: Sample) -> dict[str, Any]:
+        model, kind, scores = subject
         squares = measure_squares(
             model.pair,
             {(method, kind): each for method, each in scores.items()},
@@ -384,11 +336,39 @@ def _measured(
         return {"squares": [[each.residual, each.scale] for each in squares]}
 
     found = laboratory.measured(
-        "faithfulness", ranked, samples, identity, measure, title=lambda item: f"{item[0].title}, {kind}"
+        "faithfulness", subjects, samples, identity, measure, title=lambda subject: f"{subject[0].title}, {subject[1]}"
     )
-    edits = [Edit(method, percent, kind) for method in ranked[0][1] for percent in percents]  # as they are measured
+    squares = found["squares"].reshape(len(kinds), len(models), len(samples), len(methods), len(percents), 2)
     return [
-        [Squares(edit, kind, sample.name, *squares)
-         for sample, row in zip(samples, own, strict=True) for edit, squares in zip(edits, row, strict=True)]
-        for own in found["squares"].tolist()
-    ]  # fmt: skip
+        removal_of(method, kind, percents, squares[k, :, :, m], settings.level, laboratory.common.resamples)
+        for k, kind in enumerate(kinds)
+        for m, method in enumerate(methods)
+    ]
+
+
+def removal_of(
+    method: str, kind: str, percents: tuple[float, ...], squares: Array, level: float, resamples: int = 2000
+) -> Removal:
+    """Join what one method did for one degradation; the interval of the area draws images, and target models, anew.
+
+    Args:
+        method: What ranked.
+        kind: The degradation.
+        percents: Points of the curves, ascending.
+        squares: Residual and scale of every point, ``(target models, images, percents, 2)``.
+        level: Removal that is to be reached.
+        resamples: Draws of the bootstrap.
+    """
+
+    def curve(residuals: Array, scales: Array) -> Curve:
+        return Curve(method, kind, kind, percents, tuple(pooled_ratio(residuals, scales).tolist()))
+
+    def areas(counts: Array) -> Array:
+        """Return the area of every draw of images and target model."""
+        sums = np.einsum("di,mips->dmsp", counts, squares)
+        return np.array([[curve(*each).area for each in draw] for draw in sums])
+
+    curves = tuple(curve(*own.sum(0).T) for own in squares)
+    value = np.array([each.area for each in curves])
+    area = bootstrap(areas, squares.shape[1], value=value, resamples=resamples)
+    return Removal(method, kind, curves, area, level)
