@@ -360,15 +360,14 @@ def removal_of(
         resamples: Draws of the bootstrap.
     """
 
-    def curve(residuals: Array, scales: Array) -> Curve:
-        return Curve(method, kind, kind, percents, tuple(pooled_ratio(residuals, scales).tolist()))
+    def curve(sums: Array) -> Curve:
+        return Curve(method, kind, kind, percents, tuple(pooled_ratio(*sums.T).tolist()))
 
     def areas(counts: Array) -> Array:
         """Return the area of every draw of images and target model."""
-        sums = np.einsum("di,mips->dmsp", counts, squares)
-        return np.array([[curve(*each).area for each in draw] for draw in sums])
+        return np.array([[curve(sums).area for sums in draw] for draw in np.tensordot(counts, squares, (1, 1))])
 
-    curves = tuple(curve(*own.sum(0).T) for own in squares)
+    curves = tuple(curve(own.sum(0)) for own in squares)
     value = np.array([each.area for each in curves])
     area = bootstrap(areas, squares.shape[1], value=value, resamples=resamples)
     return Removal(method, kind, curves, area, level)
