@@ -81,7 +81,9 @@ def test_single_weights_or_no_linear_layers_are_recorded_and_reopened(tmp_path: 
     counts = {}
     for linear in ("rows", "weights", "none"):
         pair = open_pair(None, *paths, linear=linear)
-        attribute_to_folder(pair, images, ["blur:2"], run, methods=["change-absolute"], allow_small=True)
+        attribute_to_folder(
+            pair, images, ["blur:2"], run, methods=["change-absolute"], allow_small=True, replace_other=True
+        )
         again = reopen_pair(run)
         assert again.space == pair.space
         counts[linear] = len(again.space)
