@@ -21,6 +21,7 @@ from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.bounded import PictureSoFar, TileLimit, joined
 from filterlens.execution.hardware import resolve_precision
 from filterlens.execution.inexact_tiles import tiling_for_pictures
+from filterlens.execution.tiled_network import TILE_LIVE
 from filterlens.execution.tiling import Tiling
 from filterlens.filters import ROWS, Selection
 from filterlens.jobs.adapter import found_adapter
@@ -32,7 +33,6 @@ from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 
 PERCENTS = (0.5, 1.0, 3.0, 5.0)
-TILE = 384  # LR pixels; about a second on two cores, so that a run is given up soon when nobody wants it any more
 SHIPPED = "srresnet-x2"
 DEGRADATIONS = ("blur:2", "noise:0.1")
 SIDE = 192
@@ -73,7 +73,7 @@ class Studio:
     found: FoundFilters
     precision: str = "fp32"
     run: Path | None = None
-    tile: int = TILE
+    tile: int = TILE_LIVE
 
     @property
     def degradations(self) -> tuple[str, ...]:

@@ -164,10 +164,10 @@ def blended(run: Callable[[Tensor], Tensor], images: Tensor, *, scale: int, most
 
     Args:
         run: LR ``(1, 3, h, w)`` → HR ``(1, 3, h·scale, w·scale)``.
-        images: LR.
+        images: LR ``(1, 3, h, w)``.
         scale: HR size over LR size.
-        most_pixels: Of a tile, in LR pixels.
-        overlap: LR pixels that neighbours share at least.
+        most_pixels: The most LR pixels of a tile.
+        overlap: The fewest LR pixels that neighbours share.
 
     Returns:
         HR on the CPU, in the type of the images.
