@@ -16,6 +16,7 @@ from filterlens.progress import Progress
 from filterlens.training.recipe import Recipe, load_recipe, validated
 
 CARD = "card"
+REMEDY = "Move it away, or give another --targets folder."
 
 
 def target_files(
@@ -127,16 +128,17 @@ def train_once(
     )
 
 
-def check_recipe(path: Path, recipe: Recipe, names: Sequence[str]) -> None:
-    """Refuse a network that was trained with other settings.
+def check_recipe(path: Path, recipe: Recipe, names: Sequence[str]) -> dict[str, Any]:
+    """Return the card of a network, unless it was trained with other settings.
 
     Raises:
         FilterlensError: One of the named settings differs, or the file cannot be read.
     """
-    card, wanted = load_network(path).card.get("recipe", {}), recipe.model_dump(mode="json")
+    card, wanted = load_network(path).card, recipe.model_dump(mode="json")
+    found = card.get("recipe", {})
     for name in names:
-        if card.get(name) != wanted[name]:
+        if found.get(name) != wanted[name]:
             raise FilterlensError(
-                f"'{path}' was trained with {name} = {card.get(name)!r}, but {wanted[name]!r} is wanted. "
-                "Move it away, or give another --targets folder."
+                f"'{path}' was trained with {name} = {found.get(name)!r}, but {wanted[name]!r} is wanted. {REMEDY}"
             )
+    return card

@@ -32,7 +32,7 @@ from filterlens.paper.experiments.branches.knowledge import (
 )
 from filterlens.paper.experiments.branches.measure import FLOOR, ONE, TWO, BranchesSettings, Compared, Study
 from filterlens.paper.peers.arms import Arm, arms_of, settings_of
-from filterlens.paper.peers.networks import trained
+from filterlens.paper.peers.trainings import trained
 from filterlens.report.figures import LIGHT, png
 from tests.paper.peers.small import SMALL
 

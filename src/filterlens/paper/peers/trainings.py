@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training of one arm: its recipe, where it lies, whether it is done, and whether it is what is wanted."""
+"""The trainings of arms: recipe, folder and check of each; trained where missing, each by one process, and kept."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from filterlens.errors import FilterlensError
+from filterlens.execution.hardware import resolve_precision
 from filterlens.models.checkpoints import load_network
-from filterlens.paper.laboratory import Laboratory
+from filterlens.pair import ModelPair
+from filterlens.paper.experiment import images_text
+from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.peers.arms import Arm, Setting, settings_of
 from filterlens.paper.peers.settings import PeerSettings
+from filterlens.paper.targets import REMEDY, check_recipe
 from filterlens.report.figures import safe_name
 from filterlens.training.checkpointing import is_log_line
 from filterlens.training.recipe import Recipe, validated
+from filterlens.work.processes import in_turns
 from filterlens.work.store import digest
 
 BESIDE = ("name", "checkpoint_every", "validate_every")  # settings that do not decide the weights
-REMEDY = "Move it away, or give another --targets folder."
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,22 +115,91 @@ class Training:
         Raises:
             FilterlensError: With what differs, or a file cannot be read.
         """
-        card = load_network(self.files[1]).card
-        self._check_recipe(card.get("recipe", {}))
+        names = [name for name in self.recipe.model_dump() if name not in BESIDE]
+        card = check_recipe(self.files[1], self.recipe, names)
         if self.leads:
             return
         path = self.leader.files[0]
         if card.get("baseline_sha256") != load_network(path).sha256:
             raise FilterlensError(f"'{self.files[1]}' was not fine-tuned from the baseline '{path}'. {REMEDY}")
 
-    def _check_recipe(self, found: Mapping[str, Any]) -> None:
-        wanted = self.recipe.model_dump(mode="json")
-        for name in [name for name in wanted if name not in BESIDE]:
-            if found.get(name) != wanted[name]:
-                raise FilterlensError(
-                    f"'{self.files[1]}' was trained with {name} = {found.get(name)!r}, but {wanted[name]!r} is "
-                    f"wanted. {REMEDY}"
-                )
+
+def trained(laboratory: Laboratory, arm: Arm, setting: Setting) -> list[TargetModel]:
+    """Return the target models of an arm in a setting, one per seed; those that are missing are trained.
+
+    All processes of a job call this alike. Each network is trained by one of them, alone.
+
+    Raises:
+        FilterlensError: Training images are missing, a training diverged or is of another recipe.
+    """
+    prepare(laboratory, [(arm, setting)])
+    return [_model(training) for training in trainings_of(laboratory, arm, setting)]
+
+
+def prepare(laboratory: Laboratory, wanted: Sequence[tuple[Arm, Setting]]) -> None:
+    """Train what is missing of several arms and settings at once, so that processes wait for each other but twice.
+
+    Raises:
+        FilterlensError: As in :func:`trained`.
+    """
+    every = [training for arm, setting in wanted for training in trainings_of(laboratory, arm, setting)]
+    leaders = {training.leader.folder: training.leader for training in every}
+    followers = {training.folder: training for training in every if not training.leads}
+    read = cache(laboratory.training_images)
+    for wave in (leaders, followers):  # the second starts from the baselines of the first
+        longest = sorted(wave.values(), key=lambda training: -training.arm.complexity.multiply_adds)
+        in_turns(laboratory.processes, longest, lambda taken: _train_missing(taken, read))
+    for training in (*leaders.values(), *followers.values()):
+        training.check()
+
+
+def trainings_of(laboratory: Laboratory, arm: Arm, setting: Setting) -> list[Training]:
+    """Return the trainings of an arm in a setting, one per seed."""
+    seeds = laboratory.common.peers.seeds or laboratory.common.targets
+    return [Training(laboratory, arm, setting, seed) for seed in range(seeds)]
+
+
+def _train_missing(trainings: Iterable[Training], read: Callable[[], list[Tensor]]) -> None:
+    for training in trainings:
+        if not training.is_done:
+            training.laboratory.progress.note(f"{training.title} is not in '{training.folder}': training it")
+            _train(training, read)
+
+
+def _train(training: Training, read: Callable[[], list[Tensor]]) -> None:
+    from filterlens.training.checkpointing import AnotherTrainingError
+    from filterlens.training.processes import OneProcess
+    from filterlens.training.trainer import train
+
+    laboratory = training.laboratory
+    given = None if training.leads else load_network(training.leader.files[0])
+    try:
+        images = read()
+    except FilterlensError as error:
+        raise FilterlensError(f"{training.title} is not trained yet, and it cannot be: {error}") from error
+    try:
+        train(
+            training.recipe,
+            images,
+            training.folder,
+            device=laboratory.device,
+            processes=OneProcess(laboratory.device),  # the job's other processes train other networks
+            precision=resolve_precision("auto", laboratory.device),
+            baseline=given,
+            data="; ".join(images_text(wanted) for wanted in laboratory.common.train),
+            progress=laboratory.progress,
+        )
+    except AnotherTrainingError as error:
+        raise FilterlensError(
+            f"'{training.folder}' holds the beginning of a training on other images or in another precision. {REMEDY}"
+        ) from error
+
+
+def _model(training: Training) -> TargetModel:
+    pair = ModelPair.load(*training.files)
+    pair.name = training.title
+    moved = pair.to(training.laboratory.device)
+    return TargetModel(f"{training.setting.name}, {training.arm.name}", training.seed, moved, pair.identity)
 
 
 def alone_steps(recipe: Recipe, role: str) -> int:

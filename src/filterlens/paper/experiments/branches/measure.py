@@ -23,7 +23,7 @@ from filterlens.paper.experiments.branches.knowledge import Codes, Probed, kerne
 from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.peers.arms import Arm, Setting, arms_of, settings_of
-from filterlens.paper.peers.networks import prepare, trained, trainings_of
+from filterlens.paper.peers.trainings import prepare, trained, trainings_of
 from filterlens.settings import Positive, Settings
 
 TWO, ONE, FLOOR = "two branches", "one branch", "bicubic"

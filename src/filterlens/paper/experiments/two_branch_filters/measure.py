@@ -42,7 +42,7 @@ from filterlens.paper.images import evenly
 from filterlens.paper.judged import View, view_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.peers.arms import Arm, Setting, arms_of, settings_of
-from filterlens.paper.peers.networks import prepare, trained
+from filterlens.paper.peers.trainings import prepare, trained
 from filterlens.settings import Percent, Positive, Settings
 
 BOTH = "blur+noise"  # the settings whose networks learn both functions
@@ -106,7 +106,7 @@ def networks_of(laboratory: Laboratory, names: Sequence[str], *, compare: bool) 
         compare: Also take the one-branch networks.
 
     Raises:
-        FilterlensError: As :func:`filterlens.paper.peers.networks.trained`.
+        FilterlensError: As :func:`filterlens.paper.peers.trainings.trained`.
     """
     peers = laboratory.common.peers
     settings = {setting.peer: setting for setting in settings_of(peers) if setting.name.endswith(BOTH)}

@@ -8,9 +8,9 @@ import torch
 from filterlens.errors import FilterlensError
 from filterlens.execution.hardware import resolve_precision
 from filterlens.models.checkpoints import load_network
-from filterlens.paper.peers import networks
+from filterlens.paper.peers import trainings
 from filterlens.paper.peers.arms import arms_of, settings_of
-from filterlens.paper.peers.networks import prepare, trained, trainings_of
+from filterlens.paper.peers.trainings import prepare, trained, trainings_of
 from filterlens.paper.settings import ImageChoice
 from filterlens.training import trainer
 from filterlens.training.batches import Batches
@@ -100,14 +100,14 @@ class Together:
 
 def test_processes_share_the_trainings_and_wait_for_each_other(make, monkeypatch):
     counters, lock, done, baselines_first = {}, threading.Lock(), [], []
-    monkeypatch.setattr(networks.Training, "is_done", property(lambda training: training.folder in dict(done)))
-    monkeypatch.setattr(networks.Training, "check", lambda training: None)
+    monkeypatch.setattr(trainings.Training, "is_done", property(lambda training: training.folder in dict(done)))
+    monkeypatch.setattr(trainings.Training, "check", lambda training: None)
 
     def do(training, _):
         baselines_first.append(training.leads or training.leader.folder in dict(done))
         done.append((training.folder, threading.current_thread().name))
 
-    monkeypatch.setattr(networks, "_train", do)
+    monkeypatch.setattr(trainings, "_train", do)
     places = [(name, kind) for name in ("dasr", "srresnet as dasr") for kind in ("blur", "blur+noise")]
     wanted = [(ARMS[name], TASKS[f"DASR {kind}"]) for name, kind in places]
 
@@ -130,7 +130,7 @@ def test_a_training_that_fails_in_one_process_does_not_keep_the_others_waiting(m
     def fails(training, _):
         raise FilterlensError("Training diverged")
 
-    monkeypatch.setattr(networks, "_train", fails)
+    monkeypatch.setattr(trainings, "_train", fails)
     laboratory = make()
     counters = {}
     laboratory.processes = Together(0, counters, threading.Lock())
@@ -168,7 +168,7 @@ def test_a_launched_process_trains_alone_and_stays_launched(make, monkeypatch):
     for name, value in launched.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(trainer, "train", spied)
-    networks._train(trainings_of(make(), ARMS["dan"], TASKS["DAN blur"])[0], list)
+    trainings._train(trainings_of(make(), ARMS["dan"], TASKS["DAN blur"])[0], list)
     ((processes, device, environment),) = seen
     assert isinstance(processes, OneProcess) and processes.device == device and environment == launched
     assert processes.num_processes == 1 and processes.is_main_process
