@@ -43,6 +43,7 @@ app = typer.Typer(
 SETTINGS = {  # of commands whose options are the fields of a class
     attribute: "filterlens.attribution.settings:AttributeSettings",
     mask: "filterlens.evaluation.settings:MaskSettings",
+    retrain: "filterlens.editing.retrain_settings:RetrainOptions",
 }
 for command in (demo, attribute, mask, report, restore, degrade, classify, train, retrain, paper, app_command, schema):
     app.command(cls=takes(SETTINGS[command]) if command in SETTINGS else None)(command)

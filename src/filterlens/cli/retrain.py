@@ -2,7 +2,7 @@
 """``filterlens retrain``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,33 +10,17 @@ from filterlens.cli import options
 from filterlens.cli.console import Terminal, result
 from filterlens.stopping import told_signals
 
+if TYPE_CHECKING:
+    from filterlens.editing.retrain_settings import RetrainOptions
+
 
 def retrain(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Run folder of `filterlens attribute`.", show_default=False)],
     degradation: Annotated[
         str, typer.Option("--degradation", help="What to train on, for example blur:2.", show_default=False)
     ],
     images: Annotated[Path, typer.Option("--images", help="Folder of HR training images.", show_default=False)],
-    iterations: Annotated[int, typer.Option("--iterations", help="Training steps.")] = 2000,
-    percent: Annotated[float, typer.Option("--percent", help="Share of the filters to train, in percent.")] = 1.0,
-    part: Annotated[
-        str,
-        typer.Option(
-            "--part",
-            help="found; or as many weights as the found filters have: random, last-layers, low-rank; or all filters.",
-        ),
-    ] = "found",
-    found_for: Annotated[
-        str | None,
-        typer.Option(
-            "--found-for", help="Train the filters that were found for another degradation.", show_default="the same"
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float, typer.Option("--learning-rate", help="Peak rate of Adam; a tenth suits --part all.")
-    ] = 3e-3,
-    batch: Annotated[int, typer.Option("--batch", help="Patches a step.")] = 16,
-    patch: Annotated[int, typer.Option("--patch", help="Side of the HR patches in pixels.")] = 64,
     validation: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +36,6 @@ def retrain(
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
     architecture: options.RunArchitecture = None,
-    seed: options.Seed = 0,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; the new result replaces what --output holds when it is whole.")
     ] = False,
@@ -65,22 +48,19 @@ def retrain(
     All other weights, biases included, stay bit-identical. Killed at any moment, the same command goes on where it
     stopped. Writes the network as a checkpoint and, next to it, a JSON file with PSNR before and after.
     """
-    from filterlens.editing.retrain_settings import settings_for
     from filterlens.jobs.pairs import Moved
     from filterlens.jobs.retrain import retrain_to_folder
 
-    settings = settings_for(
-        degradation, iterations=iterations, learning_rate=learning_rate, batch=batch, patch=patch, seed=seed,
-        warmup=min(100, iterations // 10),
-    )  # fmt: skip
+    chosen: RetrainOptions = context.obj
+    settings = chosen.settings(degradation)
     with told_signals():
         record = retrain_to_folder(
             run,
             settings,
             images,
-            percent=percent,
-            part=part,
-            found_for=found_for,
+            percent=chosen.percent,
+            part=chosen.part,
+            found_for=chosen.found_for,
             validation=validation,
             output=output,
             architecture=architecture,

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of a re-training, checked before it starts."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from filterlens.degradations import Degradation, Mixture
-from filterlens.settings import Fraction, Seed
+from filterlens.settings import Fraction, Seed, Settings, Shown
 from filterlens.training.recipe import Batch, Rate, SomeSteps, Stage
+
+if TYPE_CHECKING:
+    from filterlens.degradations import Degradation, Mixture
 
 
 class RetrainSettings(Stage):
@@ -38,12 +40,57 @@ class RetrainSettings(Stage):
     checkpoint_every: SomeSteps = 500
 
     @property
-    def mixture(self) -> Mixture:
+    def mixture(self) -> "Mixture":
         """What degrades the patches."""
+        from filterlens.degradations import Mixture
+
         return Mixture.of(self.degradations, self.resampler)
 
 
-def settings_for(degradation: str | Degradation | Mixture, *, iterations: int, **settings: Any) -> RetrainSettings:
+_USUAL = {name: field.default for name, field in RetrainSettings.model_fields.items()}
+
+
+class RetrainOptions(Settings):
+    """What the command ``filterlens retrain`` lets choose; all else keeps the defaults of :class:`RetrainSettings`.
+
+    Attributes:
+        iterations: Training steps.
+        percent: Share of the filters to train, in percent.
+        part: found; or as many weights as the found filters have: random, last-layers, low-rank; or all filters.
+        found_for: Train the filters that were found for another degradation.
+        learning_rate: Peak rate of Adam; a tenth suits --part all.
+        batch: Patches a step.
+        patch: Side of the HR patches in pixels.
+        seed: Decides noise and random choices; same seed, same result.
+    """
+
+    iterations: SomeSteps = 2000
+    percent: Annotated[float, Field(allow_inf_nan=True)] = 1.0
+    part: str = "found"
+    found_for: Annotated[str | None, Shown("the same")] = None
+    learning_rate: float = _USUAL["learning_rate"]
+    batch: int = _USUAL["batch"]
+    patch: int = _USUAL["patch"]
+    seed: int = _USUAL["seed"]
+
+    def settings(self, degradation: str) -> RetrainSettings:
+        """Return the settings of a re-training on a degradation, with a short warm-up.
+
+        Raises:
+            UsageError: An unknown degradation, or an illegal value.
+        """
+        return settings_for(
+            degradation,
+            iterations=self.iterations,
+            learning_rate=self.learning_rate,
+            batch=self.batch,
+            patch=self.patch,
+            seed=self.seed,
+            warmup=min(100, self.iterations // 10),
+        )
+
+
+def settings_for(degradation: "str | Degradation | Mixture", *, iterations: int, **settings: Any) -> RetrainSettings:
     """Check the settings of a re-training.
 
     Args:
@@ -54,6 +101,8 @@ def settings_for(degradation: str | Degradation | Mixture, *, iterations: int, *
     Raises:
         UsageError: Unknown degradation or setting (with the nearest legal name), or an illegal value.
     """
+    from filterlens.degradations import Mixture
+
     given = {name: value for name, value in settings.items() if value is not None}
     given["degradations"] = _coins(degradation)
     if isinstance(degradation, Mixture):
@@ -61,8 +110,10 @@ def settings_for(degradation: str | Degradation | Mixture, *, iterations: int, *
     return RetrainSettings.of(given | {"iterations": iterations}, "Re-training")
 
 
-def _coins(degradation: str | Degradation | Mixture) -> tuple[tuple[str, float], ...]:
+def _coins(degradation: "str | Degradation | Mixture") -> tuple[tuple[str, float], ...]:
     """Write a mixture's coins; a single degradation always falls."""
+    from filterlens.degradations import Degradation, Mixture
+
     if isinstance(degradation, Mixture):
         return tuple((str(coin.degradation), coin.probability) for coin in degradation.coins)
     chain = Degradation.parse(degradation)

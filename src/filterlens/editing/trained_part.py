@@ -55,7 +55,7 @@ class TrainableWeights(nn.Module, ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class _Piece:
+class _Scattered:
     """The trained weights of one parameter: where they lie in it, and the constants around them."""
 
     name: str
@@ -83,7 +83,7 @@ class ScatteredWeights(TrainableWeights):
         super().__init__(pair)
         masks, frozen = pair.unflatten(mask), pair.unflatten(pair.baseline)
         self._pieces = tuple(
-            _Piece(name, values.shape, values.flatten().clone(), masks[name].flatten().nonzero().squeeze(1))
+            _Scattered(name, values.shape, values.flatten().clone(), masks[name].flatten().nonzero().squeeze(1))
             for name, values in frozen.items()
             if masks[name].any()
         )

@@ -9,7 +9,7 @@ import contextlib
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,6 +70,7 @@ class Loop(ABC):
         self.title, self.stage, self.state, self.loss, self.batches = title, stage, state, loss, batches
         self.processes, self.file, self.fingerprint, self.progress = processes, file, fingerprint, progress
         self.log_every, self.save_every, self.validate_every = log_every, save_every, validate_every
+        self._saved_at, self._asked = 0.0, 0  # when a state was saved; how often the processes could have asked
 
     @abstractmethod
     def log(self, mean: float, bar: Bar) -> None:
@@ -114,7 +115,7 @@ class Loop(ABC):
         shared, signals = self.processes.prepare(self.loss), HeldSignals()
         held = contextlib.nullcontext() if self.file is None else signals
         with self.progress.bar(name, self.stage.iterations, self.state.done) as bar, held:
-            pauses = Pauses(signals, self.processes)
+            self._saved_at, self._asked = time.monotonic(), 0
             if self.state.owes_validation:
                 self.validate(signals)
             for end in (self.loss.encoder_iterations, self.stage.iterations):
@@ -128,9 +129,9 @@ class Loop(ABC):
                     step(self.batches.draw(self.state.done), self.rate(self.state.done))
                     self.state.count()
                     bar.advance()
-                    self._after_step(bar, signals, pauses)
+                    self._after_step(bar, signals)
 
-    def _after_step(self, bar: Bar, signals: HeldSignals, pauses: "Pauses") -> None:
+    def _after_step(self, bar: Bar, signals: HeldSignals) -> None:
         """Log, validate and save when due; saving comes last, so that a resumed run repeats what it did not log."""
         if self._is_due(self.log_every):
             self.log(float(self._loss_total()) / self.state.meter.steps, bar)
@@ -139,16 +140,36 @@ class Loop(ABC):
         if is_validated:
             self.validate(signals)
             self.state.meter.restart_clock()
-        wish = pauses.wish(at_once=is_validated)
-        if wish.save or wish.signal or self._is_due(self.save_every):
-            self._save(must=bool(wish.signal))
-            pauses.saved()
-        if wish.signal:
+        signal, is_time = self._asked_of_all(signals, at_once=is_validated)
+        if is_time or signal or self._is_due(self.save_every):
+            self._save(must=bool(signal))
+            self._saved_at = time.monotonic()
+        if signal:
             self.progress.note(
                 f"ended at step {self.state.done} of the {self.title}; its state is saved, and the same command goes "
                 "on from it"
             )
-            signals.deliver(wish.signal)
+            signals.deliver(signal)
+
+    def _asked_of_all(self, signals: HeldSignals, *, at_once: bool) -> tuple[int, bool]:
+        """Return the signal that ends the training (0 is none), and whether it is time for a state.
+
+        All processes say the same.
+
+        Args:
+            signals: The signals of this process.
+            at_once: Several processes on GPUs ask each other now, instead of after some steps.
+        """
+        mine = signals.asked, time.monotonic() - self._saved_at >= SAVE_EVERY
+        if self.processes.num_processes == 1:
+            return mine
+        self._asked += 1
+        device = self.processes.device
+        if not at_once and device.type != "cpu" and self._asked % ASK_EVERY:
+            return 0, False
+        everyone = self.processes.gather(torch.tensor([mine], dtype=torch.int64, device=device))
+        signal, is_time = everyone.max(0).values.tolist()
+        return int(signal), bool(is_time)
 
     def _is_due(self, every: int) -> bool:
         return self.state.done == self.stage.iterations or (every > 0 and self.state.done % every == 0)
@@ -174,50 +195,3 @@ class Loop(ABC):
                     raise
                 self.progress.note(f"{error} The training goes on; it tries again in {SAVE_EVERY / 60:g} minutes.")
         self.processes.wait_for_everyone()
-
-
-class Wish(NamedTuple):
-    """What is to be done after a step.
-
-    Attributes:
-        signal: The signal that ends the training; 0 is none.
-        save: Whether it is time for a state.
-    """
-
-    signal: int
-    save: bool
-
-
-class Pauses:
-    """Says after every step whether to save or to end; all processes of a training say the same.
-
-    Args:
-        held: The signals of this process.
-        processes: The processes of the training.
-    """
-
-    def __init__(self, held: HeldSignals, processes: TrainingProcesses) -> None:
-        self._held = held
-        self._others = processes if processes.num_processes > 1 else None
-        self._asked = 0
-        self.saved()
-
-    def saved(self) -> None:
-        """Begin to wait anew."""
-        self._since = time.monotonic()
-
-    def wish(self, at_once: bool = False) -> Wish:
-        """Return what to do after a step.
-
-        Args:
-            at_once: Several processes on GPUs ask each other now, instead of after some steps.
-        """
-        mine = Wish(self._held.asked, time.monotonic() - self._since >= SAVE_EVERY)
-        if self._others is None:
-            return mine
-        self._asked += 1
-        if not at_once and self._others.device.type != "cpu" and self._asked % ASK_EVERY:
-            return Wish(0, False)
-        all_of_them = self._others.gather(torch.tensor([mine], dtype=torch.int64, device=self._others.device))
-        signal, save = all_of_them.max(0).values.tolist()
-        return Wish(int(signal), bool(save))

@@ -4,15 +4,15 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
-from filterlens.degradations import Mixture
 from filterlens.errors import UsageError, unknown
-from filterlens.models.architectures import ARCHITECTURES, check_options
-from filterlens.models.user_module import is_factory, not_named
 from filterlens.settings import Fraction, Real, Seed, Settings, Whole, read_recipe, short, shown
+
+if TYPE_CHECKING:
+    from filterlens.degradations import Mixture
 
 MOST_STEPS = 10**9
 MOST_OF_AN_OPTION = {"kernel": 65, "code": 256}  # DAN decomposes 30,000 kernels of that width
@@ -135,6 +135,8 @@ class Recipe(Settings):
     @property
     def is_foreign(self) -> bool:
         """Whether the network is none of filterlens: it cannot be built here, only taken over."""
+        from filterlens.models.architectures import ARCHITECTURES
+
         return self.architecture not in ARCHITECTURES
 
     @property
@@ -154,8 +156,10 @@ class Recipe(Settings):
         first = stage.model_copy(update={"learning_rate": contrast.learning_rate, "warmup": 0, "period": 0})
         return first.rate(step, alone)
 
-    def mixture(self, stage: Stage) -> Mixture:
+    def mixture(self, stage: Stage) -> "Mixture":
         """Return the degradation mixture of a stage."""
+        from filterlens.degradations import Mixture
+
         return Mixture.of(stage.degradations, self.resampler)
 
     @model_serializer(mode="wrap")
@@ -172,6 +176,8 @@ def load_recipe(name: str | Path, **changes: Any) -> Recipe:
         UsageError: Unknown recipe, unknown setting (with the nearest legal name), or an illegal value.
         FilterlensError: The file cannot be read or is no TOML.
     """
+    from filterlens.models.user_module import is_factory, not_named
+
     settings = read_recipe(name, "training")
     own = settings.get("architecture")
     if isinstance(own, str) and is_factory(own) and changes.get("architecture") is None:
@@ -203,6 +209,8 @@ def with_target(recipe: Recipe, degradations: Sequence[str] = (), iterations: in
 
 def validated(settings: dict[str, Any], source: str) -> Recipe:
     """Check settings into a recipe; errors quote the value and the nearest legal name."""
+    from filterlens.models.architectures import ARCHITECTURES
+
     architecture = settings.get("architecture", "srresnet")
     if not isinstance(architecture, str) or (architecture not in ARCHITECTURES and ":" not in architecture):
         written = architecture if isinstance(architecture, str) else shown(architecture)
@@ -223,6 +231,8 @@ def _check_network(recipe: Recipe, source: str) -> None:
         if recipe.network:
             raise UsageError(f"Recipe '{source}': network has no meaning for {recipe.architecture}: it is taken over.")
         return
+    from filterlens.models.architectures import check_options
+
     check_options(recipe.architecture, recipe.network)
     for option, value in recipe.network.items():
         most = MOST_OF_AN_OPTION.get(option, LARGEST_OPTION)
