@@ -221,21 +221,24 @@ class Workshop:
 
     def references(self) -> dict[tuple[str, str], Array]:
         """Return (``baseline`` or ``target``, input) → PSNR of every seed's network ``(seeds, images)``."""
-        models = list(dict.fromkeys(self.models))
-        roles = ("baseline", "target")
-        results = self.laboratory.store.compute(
+        laboratory, inputs = self.laboratory, list(self.laboratory.inputs)
+        models, roles = list(dict.fromkeys(self.models)), ("baseline", "target")
+
+        def measure(model: TargetModel, sample: Sample) -> dict[str, Any]:
+            image = [sample.read()]
+            rows = {role: self._mean_psnr(model, getattr(model.pair, role), image, inputs) for role in roles}
+            return {role: [row[name] for name in inputs] for role, row in rows.items()}
+
+        found = laboratory.measured(
             "retraining-references",
             models,
-            lambda model: [model.identity, self._judged_on],
-            lambda model: {role: self._psnr(model, getattr(model.pair, role)) for role in roles},
-            lambda model: model.pair.name,
+            self.judging,
+            lambda model: [model.identity, inputs, laboratory.judge_precision],
+            measure,
+            lambda model: model.title,
         )
-        known = dict(zip(models, results, strict=True))
-        return {
-            (role, given): np.array([known[model][role][given] for model in self.models])
-            for role in roles
-            for given in self.laboratory.inputs
-        }
+        seeds = [models.index(model) for model in self.models]
+        return {(role, given): found[role][seeds, :, place] for role in roles for place, given in enumerate(inputs)}
 
     def _state(self, training: Training) -> Path:
         return self.laboratory.folder / "retraining" / f"{digest(self._identity(training))}.state.pt"
