@@ -13,7 +13,7 @@ from filterlens.jobs.degrade import degrade_folder
 from filterlens.jobs.image_folder import Rules
 from filterlens.jobs.restore import network_fingerprint, restore_folder
 from filterlens.models.one_branch import SRResNet
-from tests.execution.test_tiled_network import written
+from tests.jobs.test_restore import written
 from tests.noting import Noting
 
 CPU = torch.device("cpu")
