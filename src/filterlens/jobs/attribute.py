@@ -104,7 +104,7 @@ def attribute_to_folder(
         field = None if allow_small else receptive_field(pair.network(pair.target))
         check = partial(_check_size, field=field, scale=pair.scale)
         usable = readable(images, store.progress, strict=strict, check=check)
-        made_of = _made_of(pair.identity, usable.samples, list(wanted), methods, settings.model_dump())
+        made_of = _made_of(pair.identity, usable.samples, list(wanted), methods, settings)
         record, finished = open_run_folder(output, made_of, force=force, replace_other=replace_other)
         if finished is not None:
             store.progress.note(f"'{output}' holds this very ranking already; --force computes it again")
@@ -164,11 +164,22 @@ def _write(output: Path, found: Sequence[Attribution], facts: dict[str, Any]) ->
     write_json(output / RUN, facts)
 
 
-def _made_of(network: str, samples: Sequence[Sample], *settings: Any) -> str:
-    """Hash everything that decides a ranking."""
+def _made_of(
+    network: str,
+    samples: Sequence[Sample],
+    degradations: Sequence[str],
+    methods: Sequence[str],
+    settings: AttributeSettings,
+) -> str:
+    """Hash everything that decides a ranking. Run folders hold this hash: the form of what is hashed stays."""
     contents = [sample.fingerprint() for sample in samples]
     names = [sample.name for sample in samples]
-    text = json.dumps([__version__, network, contents, names, *settings], default=str, sort_keys=True)
+    how = settings.model_dump(include={"objective", "contrast"})
+    if {"quadrature", "nodes", "tolerance"} & settings.changed():
+        how["quadrature"] = settings.rule(settings.conventions.parameter_rule)
+    conditions = settings.model_dump(include={"protocol", "precision", "seed", "memory"})
+    decides = [__version__, network, contents, names, degradations, methods, how, conditions]
+    text = json.dumps(decides, default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
