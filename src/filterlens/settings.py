@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings are values: one frozen class says what may be set, and what each setting means, may be and is by default.
+"""Settings as values: one frozen class declares each setting with its meaning, legal values and default.
 
 A subclass of :class:`Settings` has typed fields with defaults and a docstring with a section "Attributes". From these
 come the checks, Python's keywords, the part of a JSON record (``model_dump``), the JSON schema
@@ -45,8 +45,8 @@ class Shown:
     """How a command shows a setting, where that does not follow from its name and default; in a field's ``Annotated``.
 
     Attributes:
-        default: What help says of the default, for example ``"half of what is free, at most 4"`` of None.
-        option: Name of the option, for example ``"--percent"`` of ``percents``.
+        default: Default as help shows it, for example ``"half of what is free, at most 4"`` for None.
+        option: Name of the option, for example ``"--percent"`` for ``percents``.
     """
 
     default: str
@@ -54,7 +54,7 @@ class Shown:
 
 
 class Settings(BaseModel):
-    """Settings that refuse what they do not know and never change."""
+    """Base of all settings: unknown names are refused, and values never change."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -64,7 +64,7 @@ class Settings(BaseModel):
 
         Args:
             given: Name → value; names that are missing keep their defaults.
-            what: Where they come from, for the error, for example ``"Recipe 'cpu'"``.
+            what: Source of the settings, for the error, for example ``"Recipe 'cpu'"``.
 
         Raises:
             UsageError: An unknown name (with the nearest legal one), or a value that is not legal.
@@ -108,7 +108,7 @@ def read_recipe(name: str | Path, room: str) -> dict[str, Any]:
 
 
 def first_mistake(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say which setting is wrong, what its value is and what is legal; a name that is unknown comes first."""
+    """Say which setting is wrong, its value and what is legal; unknown names come first."""
     first = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     place = short(".".join(str(part) for part in first["loc"]))
     if first["type"] == "extra_forbidden":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user may set of an attribution: one class for Python's keywords, the command's options and the record."""
+"""The settings of an attribution: one class for Python keywords, command options and the record in run.json."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -18,15 +18,15 @@ RULE_NAMES = (Adaptive.rule, *RULES)
 
 @dataclass(frozen=True)
 class Conventions:
-    """A bundle of choices that decide the numbers: how inputs are made and integrals taken.
+    """Choices that decide the numbers: how inputs are made and how integrals are computed.
 
     Attributes:
         name: ``default``, or ``reference`` for the reference implementation's choices.
         resampler: Filter of the down-sampling.
-        multiple: HR images are cut to multiples of the scale and of this.
+        multiple: Number of which, next to the scale, the sides of HR images are cut to multiples.
         parameter_rule: Rule of integrals on the parameter path (FAIG).
         input_rule: Rule of integrals on the input path (IG).
-        precision: What ``auto`` means; None leaves it to the hardware.
+        precision: Meaning of ``auto``; None lets the hardware decide.
     """
 
     name: str
@@ -53,14 +53,14 @@ class AttributeSettings(Settings):
 
     Attributes:
         protocol: default, or reference: the reference implementation's choices exactly.
-        objective: Distance to what is attributed: truth (the paper), target or baseline.
+        objective: Reference of the attributed distance: truth (as in the paper), target or baseline.
         contrast: With three or more degradations: against the mean or the max of the others.
         quadrature: adaptive (as many nodes as each image needs), gauss-legendre, midpoint, trapezoid, left or right.
-        nodes: A fixed number of gradients per image and degradation.
-        tolerance: Add nodes until errors are below this share of the change.
+        nodes: Fixed number of gradients per image and degradation.
+        tolerance: Largest error of the integrals, as a share of the change; nodes are added until it is met.
         precision: auto (bf16 where the hardware is good at it), fp32 or bf16.
-        seed: Decides noise and random choices; same seed, same result.
-        memory: GiB that activations may take; larger images go in exact tiles.
+        seed: Seed of noise and random choices; the same seed gives the same result.
+        memory: Memory for activations in GiB; larger images are cut into exact tiles.
     """
 
     protocol: Literal["default", "reference"] = "default"
@@ -87,10 +87,10 @@ class AttributeSettings(Settings):
         """Return the rule of an integral.
 
         Args:
-            usual: What is taken where nothing is set; with ``nodes`` alone its fixed rule, else Gauss-Legendre.
+            usual: Rule to use where nothing is set; ``nodes`` alone keeps its fixed rule, or else takes Gauss-Legendre.
 
         Raises:
-            UsageError: The three settings do not go together, or the nodes or the tolerance are not legal.
+            UsageError: The three settings contradict each other, or the nodes or the tolerance are not legal.
         """
         if isinstance(self.quadrature, Rule):
             if self.nodes is not None or self.tolerance is not None:
@@ -112,7 +112,7 @@ class AttributeSettings(Settings):
 
     @property
     def is_adaptive(self) -> bool:
-        """Whether adaptive nodes are asked for."""
+        """Whether adaptive nodes are requested."""
         return self.quadrature == Adaptive.rule or isinstance(self.quadrature, Adaptive) or self.tolerance is not None
 
     def changed(self) -> set[str]:

@@ -13,7 +13,7 @@ from filterlens.cli.console import Terminal, result
 MOST, DEEPEST = 240, 4  # characters of a quoted value, and levels of it
 
 adapter = typer.Typer(
-    help="The filters of a function as a small file: take them out, bake them in, look inside.",
+    help="Adapters, the filters of a function as a small file: export, merge, show.",
     rich_markup_mode=None,
 )
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
@@ -30,25 +30,27 @@ def export(
         list[str] | None,
         typer.Option(
             "--degradation",
-            help="Whose filters, as `attribute` was given it (blur:2, noise:0.1, …); repeat it for one adapter of all.",
+            help="Degradation as given to `attribute` (blur:2, noise:0.1, …); repeat it for one adapter of several.",
             show_default=False,
         ),
     ] = None,
-    percent: Annotated[float, typer.Option("--percent", help="Share of the filters, for each degradation.")] = 1.0,
+    percent: Annotated[
+        float, typer.Option("--percent", help="Share of the filters in percent, for each degradation.")
+    ] = 1.0,
     run: Annotated[
         Path | None,
         typer.Option("--run", help="Run folder of `filterlens attribute`: its ranking and pair.", show_default=False),
     ] = None,
     pair: options.PairName = None,
     method: Annotated[
-        str | None, typer.Option("--method", help="Whose ranking of the run.", show_default="the first")
+        str | None, typer.Option("--method", help="Method whose ranking to use, with --run.", show_default="the first")
     ] = None,
     retrained: Annotated[
         Path | None,
         typer.Option(
             "--retrained",
-            help="Checkpoint of `filterlens retrain`: take the filters that it changed in the baseline, which --run, "
-            "--pair or --baseline names.",
+            help="Checkpoint from `filterlens retrain`: export the filters that it changed. Name its baseline with "
+            "--run, --pair or --baseline.",
             show_default=False,
         ),
     ] = None,
@@ -56,7 +58,7 @@ def export(
         Path | None,
         typer.Option(
             "--baseline",
-            help="With --retrained: what was re-trained. With --run: where its baseline lies now, if it was moved.",
+            help="With --retrained: the network before re-training. With --run: new path of a baseline that was moved.",
             show_default=False,
         ),
     ] = None,
@@ -66,10 +68,10 @@ def export(
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Write the top filters of a degradation as a file: indices, the values in baseline and target, and a card.
+    """Export the top filters of a degradation to a file: indices, values in baseline and target, and a card.
 
-    The scores come from a run folder, or ship with a pair. Found filters are a knob on the target: at strength 0 it
-    loses the function, above 1 it does more of it. To bring a function into a baseline, re-train them there first
+    The scores come from a run folder or ship with a pair. Found filters dial the target: strength 0 removes the
+    function, strengths above 1 amplify it. To add a function to a baseline, re-train the filters there first
     (`filterlens retrain`) and export them with --retrained.
     """
     from filterlens.errors import UsageError
@@ -106,8 +108,8 @@ def merge(
         str,
         typer.Option(
             "--base",
-            help="What adapters are put on: a checkpoint, or a pair that ships (its baseline; its target as "
-            "NAME/target).",
+            help="Network that the adapters edit: a checkpoint, or the name of a shipped pair (for its baseline; "
+            "NAME/target for its target).",
             show_default=False,
         ),
     ],
@@ -116,8 +118,8 @@ def merge(
         typer.Option(
             "--adapter",
             metavar="FILE=STRENGTH",
-            help="Adapter and its strength; repeat it. On a baseline 0 changes nothing and 1 brings the function in, "
-            "on a target 1 changes nothing and 0 takes it out; beyond that it extrapolates.",
+            help="Adapter file and its strength; repeat it. On a baseline, 0 changes nothing and 1 adds the function; "
+            "on a target, 1 changes nothing and 0 removes it. Strengths beyond that extrapolate.",
             show_default=False,
         ),
     ],
@@ -125,11 +127,11 @@ def merge(
     architecture: options.Architecture = None,
     values: Values = "exact",
     force: Annotated[
-        bool, typer.Option("--force", help="Overwrite the file, and take a base of another hash, with a warning.")
+        bool, typer.Option("--force", help="Overwrite the file; accept a base with another hash, with a warning.")
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Bake adapters into an ordinary checkpoint with the base's own names, which any program loads."""
+    """Merge adapters into an ordinary checkpoint that keeps the base's tensor names, so that any program loads it."""
     from filterlens.jobs.adapter import merge_adapters
 
     value = merge_adapters(
@@ -141,9 +143,9 @@ def merge(
 
 @adapter.command("show")
 def show(
-    file: Annotated[Path, typer.Argument(help="An adapter.", show_default=False)], json: options.Json = False
+    file: Annotated[Path, typer.Argument(help="Adapter file.", show_default=False)], json: options.Json = False
 ) -> None:
-    """Show what an adapter holds: filters per weight, the base by hash, where its scores come from."""
+    """Show what an adapter holds: filters per weight, hash of the base, origin of the scores."""
     from filterlens.jobs.adapter import describe_adapter
 
     value = describe_adapter(file)
@@ -151,7 +153,7 @@ def show(
 
 
 def _next(card: dict[str, Any], path: Path) -> str:
-    """Say how the file is used: found filters dial the target, re-trained ones the baseline."""
+    """Return the command that uses the file: found filters dial the target, re-trained ones the baseline."""
     name = card["pair"]["name"]
     found = card["holds"] == "found filters"
     base = (f"{name}/target" if found else name) if name else ("TARGET" if found else "BASELINE")
@@ -161,7 +163,7 @@ def _next(card: dict[str, Any], path: Path) -> str:
 def adapter_text(described: Mapping[str, Any], *, whole: bool = False) -> str:
     """Write what :func:`filterlens.jobs.adapter.describe_adapter` returns; ``whole`` with card and weights.
 
-    A card is a stranger's text: it is quoted plainly and cut short.
+    A card is untrusted text: it is quoted without control characters and cut short.
     """
     card = described["card"]
     pair = _table(card.get("pair"))
@@ -195,7 +197,7 @@ def _weight_lines(weights: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 
 
 def plain(value: object) -> str:
-    """Quote a stranger's value in one short line without control characters."""
+    """Quote an untrusted value in one short line without control characters."""
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in _words(value)).split())
     return text if len(text) <= MOST else f"{text[: MOST - 1]}…"
 

@@ -24,12 +24,12 @@ def app(
         list[str] | None,
         typer.Option(
             "--degradation",
-            help="With --baseline and --target: what to find filters for; repeat it. Default: blur:2 noise:0.1.",
+            help="With --baseline and --target: degradation to find filters for; repeat it. Default: blur:2 noise:0.1.",
             show_default=False,
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; others than 127.0.0.1 let other machines in.")
+        str, typer.Option("--host", help="Address to listen on; any other than 127.0.0.1 lets other machines in.")
     ] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option("--port", help="Port to listen on.", show_default="the first free one from 7860 on")
@@ -40,8 +40,8 @@ def app(
 ) -> None:
     """Open a page in the browser: dial single functions of a network and watch a picture change.
 
-    With --baseline and --target the filters are found first, on photographs that ship (a minute or more). Nothing
-    leaves this machine; what is written lies in a temporary folder and goes when the app ends. Needs the extra `app`.
+    With --baseline and --target the filters are found first, on the shipped photographs (a minute or more). Nothing
+    leaves this machine; files go to a temporary folder that is deleted when the app ends. Needs the extra `app`.
     """
     from filterlens.app.scratch import scratch_folder
     from filterlens.app.serve import check_gradio, free_port, serve

@@ -35,20 +35,20 @@ def attribute(
     ] = False,
     strict: options.Strict = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace another ranking in the run folder, and what was made from it.")
+        bool, typer.Option("--force", help="Replace another ranking in the run folder, and all results made from it.")
     ] = False,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
     """Rank every filter of a network for each degradation.
 
-    Checkpoints may be of any architecture that filterlens or, once installed (pip install "filterlens[archs]"),
-    spandrel recognises, or of your own code (--architecture).
+    Checkpoints may have any architecture that filterlens recognises, or spandrel once it is installed
+    (pip install "filterlens[archs]"), or the architecture of your own code (--architecture).
 
-    Writes filters.csv (degradation,layer,out,in,score,rank), scores.safetensors, distribution.csv and run.json. Killed
-    at any moment, the same command goes on where it stopped. An image that cannot be used is left out (--strict: ends
-    the job), which run.json says, and the exit code is 1. Several processes or machines that see the same folder:
-    `torchrun --nproc-per-node 2 -m filterlens attribute …`.
+    Writes filters.csv (degradation,layer,out,in,score,rank), scores.safetensors, distribution.csv and run.json. If it
+    is killed, run the same command again to continue. An image that cannot be used is left out and named in run.json,
+    and the exit code is 1 (--strict: the job stops there). To share the work among processes, or machines that see the
+    same folder: `torchrun --nproc-per-node 2 -m filterlens attribute …`.
     """
     from filterlens.attribution.methods import METHODS, known_methods, refuse_idle
     from filterlens.degradations import parse_degradations
@@ -57,7 +57,7 @@ def attribute(
     from filterlens.jobs.pairs import open_pair
     from filterlens.work.processes import processes_of_this_job
 
-    wanted = list(parse_degradations(degradation).values())  # a mistake is told before anything is loaded
+    wanted = list(parse_degradations(degradation).values())  # a mistake is reported before anything is loaded
     methods = list(METHODS) if method and "all" in method else known_methods(method or ["faig"])
     refuse_idle(context.obj, methods)
     processes = processes_of_this_job()

@@ -19,7 +19,7 @@ def classify(
     images: Annotated[
         Path,
         typer.Argument(
-            help="Folder of low-resolution images as the network would get them, or one image.", show_default=False
+            help="Folder of low-resolution images, as the network takes them, or one image.", show_default=False
         ),
     ],
     pair: options.PairName = None,
@@ -30,7 +30,9 @@ def classify(
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
     architecture: options.RunArchitecture = None,
-    percent: Annotated[float, typer.Option("--percent", help="Share of the filters that both sets hold.")] = 1.0,
+    percent: Annotated[
+        float, typer.Option("--percent", help="Share of the filters in each of the two sets, in percent.")
+    ] = 1.0,
     thresholds: Annotated[
         str,
         typer.Option("--thresholds", help="calibrated (on training images) or paper (noise 0.6, blur and others 0.5)."),
@@ -46,11 +48,11 @@ def classify(
     precision: options.PrecisionOption = "auto",
     json: options.Json = False,
 ) -> None:
-    """Tell what degrades each image, from the filters that the network uses on it; no ground truth is needed.
+    """Classify how each image is degraded, from the filters that the network uses on it; no ground truth is needed.
 
-    The overlap score of a degradation is the share of the filters that the network uses on this image which are among
-    those found for the degradation. Confidence: the product, over the degradations that can be seen, of the calibrated
-    probability of what the label says of each.
+    The overlap score of a degradation is the share of the filters used on this image that are also among those found
+    for the degradation. The confidence is the product, over the degradations that can be told, of the calibrated
+    probability that the label is right about each.
     """
     from filterlens.diagnosis.classify import THRESHOLDS
     from filterlens.diagnosis.overlap import Reading
@@ -117,7 +119,7 @@ def _entry(done: "Classified") -> dict[str, Any]:
 
 
 def _check_table(path: Path, force: bool) -> None:
-    """Refuse a table that would replace what this command did not write, before anything is computed."""
+    """Refuse, before anything is computed, to replace a table that this command did not write."""
     from filterlens.errors import FilterlensError
     from filterlens.record import Record
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the user sees: bars, notes and errors on standard error, the result alone on standard output."""
+"""Output on the terminal: bars, notes and errors on standard error, only the result on standard output."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from filterlens.progress import Bar
 if TYPE_CHECKING:
     from filterlens.data.usable import LeftOut
 
-SPEAK_EVERY = 30.0  # seconds between the lines of a bar that nobody watches
+SPEAK_EVERY = 30.0  # seconds between the lines of a bar without a terminal
 
 
 class _ErrorConsole(Console):

@@ -11,11 +11,11 @@ from filterlens.cli.console import Terminal, result
 from filterlens.errors import FilterlensError
 
 data = typer.Typer(
-    help="Image sets of the field: which are known, which are here, fetch one, verify a copy.",
+    help="Standard image sets: list the known and the installed ones, fetch one, verify a copy.",
     rich_markup_mode=None,
 )
 SetName = Annotated[
-    str, typer.Argument(metavar="NAME", help="Of the set, as `data list` shows it.", show_default=False)
+    str, typer.Argument(metavar="NAME", help="Name of the set, as `filterlens data list` shows it.", show_default=False)
 ]
 DataRoot = Annotated[
     Path | None,
@@ -29,7 +29,7 @@ DataRoot = Annotated[
 
 @data.command("list")
 def list_sets(root: DataRoot = None, json: options.Json = False) -> None:
-    """List the image sets that are known, and where those lie that are here."""
+    """List the known image sets, and the folders of those on this machine."""
     from filterlens.data.catalogue import CATALOGUE, data_root, locate
 
     place = data_root(root)
@@ -62,7 +62,7 @@ def get(
     name: SetName,
     source: Annotated[
         Path | None,
-        typer.Option("--from", help="An archive or folder that you fetched by hand.", show_default=False),
+        typer.Option("--from", help="Archive or folder that you downloaded yourself.", show_default=False),
     ] = None,
     root: DataRoot = None,
     force: options.Force = False,
@@ -79,7 +79,7 @@ def get(
 
 @data.command("where")
 def where(name: SetName, root: DataRoot = None, json: options.Json = False) -> None:
-    """Print the folder of an image set that is here."""
+    """Print the folder of an image set on this machine."""
     from filterlens.data.catalogue import find_set
 
     folder = find_set(name, root)

@@ -13,7 +13,7 @@ from filterlens.cli.console import Terminal, complain, described, result
 def degrade(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of images, or one image.", show_default=False)],
     output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Folder for the PNGs; for one image also a file.", show_default=False)
+        Path, typer.Argument(metavar="OUT", help="Folder for the PNGs; for one image, also a file.", show_default=False)
     ],
     degradation: options.Degradations,
     scale: options.Scale = 2,
@@ -27,8 +27,9 @@ def degrade(
 ) -> None:
     """Make low-resolution images: blur, down-sample, add noise, compress as JPEG, round to 8 bits.
 
-    Several degradations go to one subfolder each. The noise depends on image and seed alone. Killed at any moment, the
-    same command goes on where it stopped. An image that cannot be used is named at the end, and the exit code is 1.
+    Each of several degradations gets its own subfolder. The noise depends only on the image and the seed. If the
+    command is killed, run it again to continue. Images that cannot be used are named at the end, and the exit code
+    is 1.
     """
     from filterlens.jobs.degrade import degrade_folder
     from filterlens.jobs.image_folder import Rules

@@ -13,7 +13,7 @@ from filterlens.cli.mask import own_cross_matrix
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")] = Path("runs/demo"),
-    pair: Annotated[str, typer.Option("--pair", help="A pair that ships.")] = "srresnet-x2",
+    pair: Annotated[str, typer.Option("--pair", help="Name of a shipped pair.")] = "srresnet-x2",
     seed: options.Seed = 0,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Args:
-        arguments: Default: those of the process. ``--debug`` anywhere among them shows tracebacks.
+        arguments: Command-line arguments; default: those of the process. ``--debug`` anywhere shows tracebacks.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or bool(os.environ.get("FILTERLENS_DEBUG"))

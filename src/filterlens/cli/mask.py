@@ -24,10 +24,10 @@ def mask(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Prove that the found filters matter: replace them by the baseline's and measure own and cross damage.
+    """Prove that the found filters matter: replace them with the baseline's and measure own and cross damage.
 
-    Writes damage.csv (distance, PSNR, SSIM, removal or preservation of every edit on every input), the same per image,
-    networks.csv (the unedited networks) and pictures. Best on images that were not used to find the filters.
+    Writes damage.csv (distance, PSNR, SSIM, and removal or preservation for every edit and input), the same per image,
+    networks.csv (the unedited networks) and pictures. Use images that did not serve to find the filters.
     """
     from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.mask import mask_to_folder

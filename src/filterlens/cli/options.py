@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands share, spelled and explained the same everywhere, and options from settings classes."""
+"""Options that several commands share, and options made from the fields of settings classes."""
 
 import inspect
 from functools import cached_property
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PairName = Annotated[
     str | None,
     typer.Option(
-        "--pair", help="A pair that ships: srresnet-x2, srcnn-style-x2 or srresnet-x2-k3.", show_default=False
+        "--pair", help="Name of a shipped pair: srresnet-x2, srcnn-style-x2 or srresnet-x2-k3.", show_default=False
     ),
 ]
 Baseline = Annotated[
@@ -33,13 +33,15 @@ Degradations = Annotated[
     list[str],
     typer.Option(
         "--degradation",
-        help="What to find filters for; repeat it. Written blur:2, noise:0.1, poisson:200, jpeg:30, blur:2+noise:0.1, "
-        "blur:4,sigma_y=1,angle=30,kernel=21, or motion:15,angle=30. Strengths: blur sigma in HR pixels, length of the "
-        "motion in HR pixels, noise sigma as a fraction of the range, photons at white, JPEG quality.",
+        help="Degradation to find filters for; repeat it. Written blur:2, noise:0.1, poisson:200, jpeg:30, "
+        "blur:2+noise:0.1, blur:4,sigma_y=1,angle=30,kernel=21, or motion:15,angle=30. Strengths: blur sigma and "
+        "length of the motion in HR pixels, noise sigma as a fraction of the range, photons at white, JPEG quality.",
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Decides noise and random choices; same seed, same result.")]
+Seed = Annotated[
+    int, typer.Option("--seed", help="Seed of noise and random choices; the same seed gives the same result.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="auto (bf16 where the hardware is good at it), fp32 or bf16.")
@@ -49,14 +51,14 @@ RunBaseline = Annotated[
     Path | None,
     typer.Option(
         "--baseline",
-        help="Where the run's baseline lies now, if it was moved; its hash is checked.",
+        help="New path of the run's baseline, if it was moved; its hash is checked.",
         show_default=False,
     ),
 ]
 RunTarget = Annotated[
     Path | None,
     typer.Option(
-        "--target", help="Where the run's target lies now, if it was moved; its hash is checked.", show_default=False
+        "--target", help="New path of the run's target, if it was moved; its hash is checked.", show_default=False
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
@@ -68,16 +70,18 @@ Resampler = Annotated[
     str, typer.Option("--resampler", help="bicubic (antialiased, as MATLAB's imresize) or bilinear (as the reference).")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
-Recursive = Annotated[bool, typer.Option("--recursive", help="Also the images of all subfolders.")]
+Recursive = Annotated[bool, typer.Option("--recursive", help="Include the images of all subfolders.")]
 SkipExisting = Annotated[
-    bool, typer.Option("--skip-existing", help="Keep outputs that exist, whatever made them, and make the others.")
+    bool,
+    typer.Option("--skip-existing", help="Keep existing outputs, whatever made them, and make only the missing ones."),
 ]
 Architecture = Annotated[
     str | None,
     typer.Option(
         "--architecture",
-        help="Of your checkpoints, where it cannot be read off them: your own code as package.module:factory or "
-        "package.module:factory,option=value (it is imported and called), or a name of filterlens.",
+        help="Architecture of your checkpoints, where filterlens cannot recognise it: your own code as "
+        "package.module:factory or package.module:factory,option=value (it is imported and called), or a name that "
+        "filterlens knows.",
         show_default=False,
     ),
 ]
@@ -85,7 +89,7 @@ RunArchitecture = Annotated[
     str | None,
     typer.Option(
         "--architecture",
-        help="Of a run of your own code: its package.module:factory again, as code is only run if you name it.",
+        help="For a run with your own code: its package.module:factory again. Code runs only if you name it.",
         show_default=False,
     ),
 ]
@@ -93,14 +97,13 @@ Linear = Annotated[
     str,
     typer.Option(
         "--linear",
-        help="What a filter of a linear or attention layer is: rows (weight[out, :]), weights (weight[out, in]) or "
-        "none.",
+        help="Filters of linear and attention layers: rows (weight[out, :]), weights (weight[out, in]) or none.",
     ),
 ]
 
 
 class SettingsCommand(TyperCommand):
-    """A command whose further options are the fields of a settings class; it finds the settings in ``context.obj``.
+    """A command with one option for every field of a settings class; it finds the settings in ``context.obj``.
 
     The class is imported when the command runs or explains itself, not when the others do.
 
@@ -160,7 +163,7 @@ class SettingsCommand(TyperCommand):
 
 
 def takes(place: str) -> type[SettingsCommand]:
-    """Return the kind of command that takes the settings of a class, ``package.module:Name``."""
+    """Return a command class whose options are the settings of a class, ``package.module:Name``."""
     return type("SettingsCommand", (SettingsCommand,), {"place": place})
 
 

@@ -13,7 +13,7 @@ from filterlens.cli.console import Terminal, result
 def paper(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="EXPERIMENT", help="Experiments, or all; without any they are listed."),
+        typer.Argument(metavar="EXPERIMENT", help="Experiments to run, or all; without any, they are listed."),
     ] = None,
     recipe: Annotated[str, typer.Option("--recipe", help="quick, cpu, full, or a path to a .toml file.")] = "quick",
     output: Annotated[
@@ -21,7 +21,9 @@ def paper(
     ] = None,
     work: Annotated[
         Path | None,
-        typer.Option("--work", help="Folder of what was computed; a killed run goes on.", show_default="OUTPUT/work"),
+        typer.Option(
+            "--work", help="Folder of intermediate results; a killed run continues from it.", show_default="OUTPUT/work"
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of the image sets.", show_default="see filterlens data where")
@@ -38,7 +40,7 @@ def paper(
     ] = None,
     targets: Annotated[
         Path | None,
-        typer.Option("--targets", help="Folder of further target models; missing ones are trained there.",
+        typer.Option("--targets", help="Folder of further target models; missing ones are trained into it.",
                      show_default="runs/targets"),
     ] = None,
     seeds: Annotated[
@@ -47,9 +49,9 @@ def paper(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:  # fmt: skip
-    """Make the paper's tables and figures again, and ours, each with a page that says whether the claims hold.
+    """Reproduce the paper's tables and figures and add ours, each with a page that says whether the claims hold.
 
-    Everything slow is kept in --work, so the same command goes on after a kill. Under torchrun, processes share it.
+    Slow results are kept in --work: after a kill, run the same command again. Under torchrun, processes share the work.
     """
     from filterlens.paper.catalogue import EXPERIMENTS
 

@@ -31,12 +31,18 @@ def restore(
     ] = None,
     without: Annotated[
         str | None,
-        typer.Option("--without", help="Degradation whose filters are replaced by the baseline's.", show_default=False),
+        typer.Option(
+            "--without", help="Degradation whose filters are replaced with the baseline's.", show_default=False
+        ),
     ] = None,
-    percent: Annotated[float, typer.Option("--percent", help="Share of the filters that --without replaces.")] = 1.0,
+    percent: Annotated[
+        float, typer.Option("--percent", help="Share of the filters that --without replaces, in percent.")
+    ] = 1.0,
     strength: Annotated[
         float,
-        typer.Option("--strength", help="With --without: 0 removes the function, 1 is the target, between dials it."),
+        typer.Option(
+            "--strength", help="With --without: 0 removes the function, 1 is the target; values between dial it."
+        ),
     ] = 0.0,
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
@@ -44,8 +50,8 @@ def restore(
         str | None,
         typer.Option(
             "--base",
-            help="What adapters are put on: a checkpoint, or a pair that ships (its baseline; its target as "
-            "NAME/target).",
+            help="Network that the adapters edit: a checkpoint, or the name of a shipped pair (for its baseline; "
+            "NAME/target for its target).",
             show_default=False,
         ),
     ] = None,
@@ -54,19 +60,19 @@ def restore(
         typer.Option(
             "--adapter",
             metavar="FILE=STRENGTH",
-            help="With --base: adapter and its strength; repeat it. See `filterlens adapter merge --help`.",
+            help="With --base: adapter file and its strength; repeat it. See `filterlens adapter merge --help`.",
             show_default=False,
         ),
     ] = None,
     architecture: options.Architecture = None,
     any_base: Annotated[
-        bool, typer.Option("--any-base", help="With --adapter: take a base of another hash, with a warning.")
+        bool, typer.Option("--any-base", help="With --adapter: accept a base with another hash, with a warning.")
     ] = False,
     tile: Annotated[
         int | None,
         typer.Option(
             "--tile",
-            help="Side of the largest tile in LR pixels; larger images are restored in tiles, with the same result. "
+            help="Largest tile side in LR pixels; larger images are restored in tiles, with the same result. "
             "0: never. Default: 512 on a CPU, 1024 on a GPU.",
             show_default=False,
         ),
@@ -76,16 +82,16 @@ def restore(
         typer.Option(
             "--blend",
             metavar="PIXELS",
-            help="Only for networks whose outputs depend on the whole image (channel attention): cut them all the same "
-            "and cross-fade the seams over so many LR pixels, e.g. 32. 0: such a network sees images whole.",
+            help="Only for networks whose outputs depend on the whole image (channel attention): tile all the same, "
+            "and cross-fade the seams over this many LR pixels, for example 32. 0: such a network sees whole images.",
         ),
     ] = 0,
     most_megapixels: Annotated[
         float | None,
         typer.Option(
             "--max-megapixels",
-            help="Refuse larger input images before they are unpacked, and try others whatever memory is free. "
-            "Default: 179, and what memory allows.",
+            help="Largest input image, checked before it is decoded; smaller ones are tried whatever memory is free. "
+            "Default: 179, and as much as memory allows.",
             show_default=False,
         ),
     ] = None,
@@ -97,11 +103,11 @@ def restore(
     precision: options.PrecisionOption = "fp32",
     json: options.Json = False,
 ) -> None:
-    """Restore a folder of low-resolution images of any size; lacking one function, or with adapters dialled in.
+    """Restore a folder of low-resolution images of any size, if you wish without one function or with adapters.
 
-    PNG stays PNG, also of 16 bits, and WebP stays WebP, without loss; anything else becomes PNG. Gray, transparency
-    (enlarged), colour profiles, EXIF and texts are kept. Nothing is overwritten without --force; killed at any moment,
-    the same command goes on where it stopped. An image that cannot be used is named at the end, and the exit code is 1.
+    PNG stays PNG (also with 16 bits) and WebP stays WebP, both lossless; other formats become PNG. Gray, transparency
+    (enlarged), colour profiles, EXIF and texts are kept. Nothing is overwritten without --force. If the command is
+    killed, run it again to continue. Images that cannot be used are named at the end, and the exit code is 1.
     """
     from filterlens.execution.hardware import resolve_device, resolve_precision
     from filterlens.jobs.image_folder import Rules

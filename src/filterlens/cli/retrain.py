@@ -18,7 +18,7 @@ def retrain(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Run folder of `filterlens attribute`.", show_default=False)],
     degradation: Annotated[
-        str, typer.Option("--degradation", help="What to train on, for example blur:2.", show_default=False)
+        str, typer.Option("--degradation", help="Degradation to train on, for example blur:2.", show_default=False)
     ],
     images: Annotated[Path, typer.Option("--images", help="Folder of HR training images.", show_default=False)],
     validation: Annotated[
@@ -37,7 +37,7 @@ def retrain(
     target: options.RunTarget = None,
     architecture: options.RunArchitecture = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over; the new result replaces what --output holds when it is whole.")
+        bool, typer.Option("--fresh", help="Start over; the finished result replaces the old one in --output.")
     ] = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
@@ -45,8 +45,8 @@ def retrain(
 ) -> None:
     """Train only the found filters of the baseline on one degradation: do they alone learn its function?
 
-    All other weights, biases included, stay bit-identical. Killed at any moment, the same command goes on where it
-    stopped. Writes the network as a checkpoint and, next to it, a JSON file with PSNR before and after.
+    All other weights, biases included, stay bit-identical. If it is killed, run the same command again to continue.
+    Writes the network as a checkpoint and, next to it, a JSON file with PSNR before and after.
     """
     from filterlens.jobs.pairs import Moved
     from filterlens.jobs.retrain import retrain_to_folder

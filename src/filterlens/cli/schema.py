@@ -13,17 +13,17 @@ from filterlens.cli.console import result
 def schema(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="train or paper; without it they are listed.", show_default=False),
+        typer.Argument(metavar="NAME", help="train or paper; without it, the schemas are listed.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder to write NAME.schema.json to; without NAME, all of them.", show_default=False
+            "--output", "-o", help="Folder to write NAME.schema.json to; without NAME, all schemas.", show_default=False
         ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Print or write the JSON schema of the settings files, with which editors complete and check them.
+    """Print or write the JSON schemas with which editors complete and check settings files.
 
     An editor that knows TOML schemas (Even Better TOML, taplo) reads the path from the first line of the file:
     `#:schema train.schema.json`.

@@ -43,8 +43,8 @@ def train(
         Path | None,
         typer.Option(
             "--from",
-            help="As --baseline, of any architecture, which then is that network's, as is the scale: makes a target "
-            "for a network that has none.",
+            help="Like --baseline, for a network of any architecture: architecture and scale are taken from it. Makes "
+            "a target for a network that has none.",
             show_default=False,
         ),
     ] = None,
@@ -52,12 +52,13 @@ def train(
         list[str] | None,
         typer.Option(
             "--degradation",
-            help="What the target learns to remove; repeat it. Each falls on every second sample. clean: nothing.",
+            help="Degradation that the target learns to remove; repeat it. Each one degrades half of the samples. "
+            "clean: none.",
             show_default="recipe's",
         ),
     ] = None,
     iterations: Annotated[
-        int | None, typer.Option("--iterations", help="Steps of the target's stage.", show_default="recipe's")
+        int | None, typer.Option("--iterations", help="Training steps of the target.", show_default="recipe's")
     ] = None,
     architecture: Annotated[
         str | None,
@@ -71,10 +72,10 @@ def train(
         int | None, typer.Option("--scale", help="2, 3 or 4; 1 for dncnn.", show_default="recipe's")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Decides everything random.", show_default="recipe's")
+        int | None, typer.Option("--seed", help="Seed of everything random.", show_default="recipe's")
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over; the new result replaces what --output holds when it is whole.")
+        bool, typer.Option("--fresh", help="Start over; the finished result replaces the old one in --output.")
     ] = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
@@ -82,9 +83,9 @@ def train(
 ) -> None:
     """Train a baseline on clean inputs and fine-tune a target from it on degraded ones.
 
-    Killed at any moment, the same command goes on where it stopped, with the same numbers; SIGTERM and Ctrl-C cost
-    nothing, a sudden end at most three minutes. Several targets from one
-    baseline: `--baseline FILE` and another `--seed` for each. A target for a network of any architecture:
+    If it is killed, run the same command again to continue, with the same numbers: SIGTERM and Ctrl-C lose nothing, a
+    sudden end loses at most three minutes. Several targets from one baseline: `--baseline FILE` and
+    another `--seed` for each. A target for a network of any architecture:
     `--from model.safetensors --degradation blur:2 --degradation noise:0.1`. Several processes:
     `torchrun --nproc-per-node 2 -m filterlens train …`.
     """

@@ -16,14 +16,14 @@ class RetrainSettings(Stage):
     """A training stage on its own, with everything that decides its numbers; :func:`settings_for` makes it.
 
     Attributes:
-        learning_rate: Peak rate of Adam. A small part of the weights bears a rate ten times that of all of them.
+        learning_rate: Peak rate of Adam. A small part of the weights tolerates ten times the rate of all of them.
         resampler: ``bicubic`` (antialiased, the default protocol) or ``bilinear`` (the reference's).
         patch: Side of the HR patches in pixels; a multiple of the pair's scale.
         batch: Patches a step.
         betas: Adam's decay rates.
         ema: Decay of the moving average of the trained weights; the average is the result. 0 means none: with a rate
             that ends near zero, a short training gains nothing from it.
-        seed: Decides patches, degradations and random starts. Trainings of one seed see the same batches.
+        seed: Seed of patches, degradations and random starts. Trainings with one seed see the same batches.
         log_every: Steps between entries of the loss.
         checkpoint_every: Steps between states from which a killed training goes on; there is one at least every three
             minutes.
@@ -41,7 +41,7 @@ class RetrainSettings(Stage):
 
     @property
     def mixture(self) -> "Mixture":
-        """What degrades the patches."""
+        """The degradations of the patches."""
         from filterlens.degradations import Mixture
 
         return Mixture.of(self.degradations, self.resampler)
@@ -51,17 +51,17 @@ _USUAL = {name: field.default for name, field in RetrainSettings.model_fields.it
 
 
 class RetrainOptions(Settings):
-    """What the command ``filterlens retrain`` lets choose; all else keeps the defaults of :class:`RetrainSettings`.
+    """The options of ``filterlens retrain``; all other settings keep the defaults of :class:`RetrainSettings`.
 
     Attributes:
         iterations: Training steps.
         percent: Share of the filters to train, in percent.
-        part: found; or as many weights as the found filters have: random, last-layers, low-rank; or all filters.
-        found_for: Train the filters that were found for another degradation.
+        part: Weights to train: found; random, last-layers or low-rank (as many weights as found has); or all.
+        found_for: Another degradation, whose found filters are trained.
         learning_rate: Peak rate of Adam; a tenth suits --part all.
         batch: Patches a step.
         patch: Side of the HR patches in pixels.
-        seed: Decides noise and random choices; same seed, same result.
+        seed: Seed of noise and random choices; the same seed gives the same result.
     """
 
     iterations: SomeSteps = 2000
@@ -94,7 +94,7 @@ def settings_for(degradation: "str | Degradation | Mixture", *, iterations: int,
     """Check the settings of a re-training.
 
     Args:
-        degradation: What every patch suffers (all effects of ``blur:2+noise:0.1``), or a mixture with its coins.
+        degradation: Degradation of every patch (all effects of ``blur:2+noise:0.1``), or a mixture with its coins.
         iterations: Optimiser steps.
         **settings: Fields of :class:`RetrainSettings`; those that are None keep their default.
 
@@ -111,7 +111,7 @@ def settings_for(degradation: "str | Degradation | Mixture", *, iterations: int,
 
 
 def _coins(degradation: "str | Degradation | Mixture") -> tuple[tuple[str, float], ...]:
-    """Write a mixture's coins; a single degradation always falls."""
+    """Return a mixture's coins; the effects of a single degradation have probability 1."""
     from filterlens.degradations import Degradation, Mixture
 
     if isinstance(degradation, Mixture):

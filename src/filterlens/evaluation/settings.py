@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be set of a judging; on its own, so that the command can explain itself without loading PyTorch."""
+"""The settings of ``filterlens mask``, in a module of their own, so that its help needs no PyTorch."""
 
 from typing import Annotated
 
@@ -10,14 +10,14 @@ from filterlens.settings import Settings, Shown, Whole
 
 
 class MaskSettings(Settings):
-    """What decides a judging, next to the run and the images.
+    """Settings that decide how filters are judged, next to the run and the images.
 
     Attributes:
         percents: Share of the filters to replace, in percent; repeat it.
-        controls: Judge changed and random filters too, for comparison.
+        controls: Judge the most changed and random filters too, for comparison.
         pictures: Number of images whose pictures are kept for the report.
-        precision: ``fp32``, ``bf16`` or ``auto``; the judge rounds nothing away by default.
-        strict: Stop at the first image that cannot be used; else it is left out, and ``mask.json`` says so.
+        precision: ``fp32``, ``bf16`` or ``auto``.
+        strict: Stop at the first image that cannot be used; otherwise it is left out and named in ``mask.json``.
     """
 
     percents: Annotated[

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recipes of the whole evidence: the common settings and one section per experiment, from a TOML file."""
+"""Recipes for all pages of results: the common settings and one section per experiment, from a TOML file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ class PaperRecipe:
 
     Attributes:
         name: Name of the recipe.
-        common: What all experiments share.
+        common: Settings that all experiments share.
         own: Experiment → its own settings.
     """
 

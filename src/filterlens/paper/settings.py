@@ -11,11 +11,11 @@ class ImageChoice(Settings):
     """Some images, whole or cut into squares.
 
     Attributes:
-        set: ``photographs`` (those that ship), a set of the data catalogue (``set14``), or a folder.
+        set: ``photographs`` (the shipped ones), a set of the data catalogue (``set14``), or a folder.
         only: Names of images (file stems); empty takes all.
-        images: At most so many, spread evenly over the set in the order of names.
+        images: Largest number of images, spread evenly over the set in the order of names.
         crop: Side of the squares in HR pixels; None takes whole images.
-        squares: How many squares are cut out of every image, spread evenly over it.
+        squares: Number of squares cut from every image, spread evenly over it.
     """
 
     set: str
@@ -31,17 +31,17 @@ class ImageChoice(Settings):
 
 
 class Common(Settings):
-    """What all experiments share.
+    """Settings that all experiments share.
 
     Attributes:
         pairs: Shipped pairs; the first one serves experiments that need a single network.
         targets: Target models per pair, fine-tuned from one baseline with different seeds; the first ships.
-        training: How further targets are trained: ``card`` (as the shipped one was) or a training recipe, which
-            also trains a baseline of its own.
+        training: Training of further targets: ``card`` (as the shipped one) or a training recipe, which also trains
+            a baseline of its own.
         train: Image sets for every training (further targets, re-training of filters, calibration).
         find: Images on which filters are found.
-        judge: Images on which they are judged: pair → images; ``*`` is any other pair.
-        degradations: What the pairs were fine-tuned for.
+        judge: Images on which they are judged: pair → images; ``*`` stands for any other pair.
+        degradations: Degradations for which the pairs were fine-tuned.
         precision: Precision of attributions.
         judge_precision: Precision of the judged networks.
         tolerance: Tolerance of the integrals on the parameter path.

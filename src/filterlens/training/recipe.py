@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recipe says everything that decides the trained weights; it is read from TOML and refuses unknown settings."""
+"""Training recipes: all settings that decide the trained weights, read from TOML; unknown settings are refused."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ LARGEST_OPTION = 4096
 
 
 def _name(value: str) -> str:
-    """Refuse names that could not be a folder's, or that would paint on a terminal."""
+    """Refuse names that cannot name a folder, or that hold control characters."""
     if not value.isprintable() or set(value) & set("/\\") or not value.strip(" ."):
         raise ValueError("a name of printable characters without / and \\ is expected")
     return value
@@ -39,11 +39,11 @@ class Stage(Settings):
     Attributes:
         iterations: Optimiser steps.
         learning_rate: Peak rate of Adam.
-        final_learning_rate: Where the cosine ends.
+        final_learning_rate: Rate at the end of the cosine.
         warmup: Steps of linear warm-up.
         period: Steps of one cosine period; 0 means one period over the whole stage.
         degradations: Coins ``[degradation, probability]`` that fall independently on every sample; a degradation may
-            be a range, ``blur:0.2..4``, drawn for every sample. Empty means clean.
+            be a range, ``blur:0.2..4``, from which every sample draws its own. Empty means clean.
     """
 
     iterations: SomeSteps
@@ -57,7 +57,7 @@ class Stage(Settings):
         """Return the learning rate of a step: a linear warm-up, then cosine periods with restarts.
 
         Args:
-            step: From 0.
+            step: Index of the step, from 0.
             iterations: Steps over which it falls; by default the stage's.
         """
         if step < self.warmup:
@@ -72,13 +72,13 @@ class Contrast(Settings):
     """How DASR's encoder learns to tell degradations apart: momentum contrast (He et al. 2020, MoCo).
 
     Attributes:
-        baseline_iterations: The first steps of the baseline's stage train the encoder alone.
-        target_iterations: The same for the target's stage (published: a sixth of all steps).
+        baseline_iterations: First steps of the baseline's stage, which train the encoder alone.
+        target_iterations: First steps of the target's stage, likewise (published: a sixth of all steps).
         learning_rate: Peak rate of these steps.
         weight: Factor of the contrast, which all other steps add to L1; published as 1 with L1 on 0 … 255, here 1/255.
-        queue: Keys that are kept as negatives.
-        momentum: Share of itself that the key encoder keeps at a step.
-        temperature: Divides the logits of the softmax.
+        queue: Number of keys that are kept as negatives.
+        momentum: Share of its own weights that the key encoder keeps at a step.
+        temperature: Divisor of the logits in the softmax.
     """
 
     baseline_iterations: Steps = 0
@@ -94,25 +94,25 @@ class Recipe(Settings):
     """Everything that decides the weights of a baseline and of the target fine-tuned from it.
 
     Attributes:
-        name: What the card of the trained networks calls it.
-        architecture: ``srresnet``, ``srcnn-style``, ``dan``, ``dasr`` or ``dncnn``; of a given baseline also what
-            spandrel recognised, ``spandrel:NAME``, or your own code, ``package.module:factory``.
-        network: Options of the architecture besides the scale, for example ``{features = 32, blocks = 8}``.
+        name: Name of the recipe on the card of the trained networks.
+        architecture: ``srresnet``, ``srcnn-style``, ``dan``, ``dasr`` or ``dncnn``; for a given baseline also
+            ``spandrel:NAME``, as spandrel recognised it, or your own code, ``package.module:factory``.
+        network: Options of the architecture other than the scale, for example ``{features = 32, blocks = 8}``.
         scale: 2, 3 or 4; 1 for networks that keep the size (``dncnn``).
         resampler: ``bicubic`` (antialiased, the default protocol) or ``bilinear`` (the reference's).
         patch: Side of the HR patches in pixels; a multiple of ``scale``.
         batch: Patches a step, over all processes together.
         betas: Adam's decay rates.
-        ema: Decay of the exponential moving average of the weights; the average is what is saved.
-        start: ``random``, or ``identity``: a network without a global skip begins near nearest-neighbour upsampling,
-            which short schedules need; networks with one begin near it anyway.
+        ema: Decay of the exponential moving average of the weights; the average is saved.
+        start: ``random``, or ``identity``: a network without a global skip starts close to nearest-neighbour
+            upsampling, which short schedules need; networks with a global skip start close to it anyway.
         contrast: DASR's contrast; None takes the defaults.
-        seed: Decides initial weights, patches and degradations.
+        seed: Seed of initial weights, patches and degradations.
         validate_every: Steps between validations; 0 means only at the end of a stage.
         checkpoint_every: Steps between checkpoints from which a killed training goes on; there is one at least every
             three minutes.
-        baseline: The stage on clean inputs.
-        target: The stage on degraded inputs, from the baseline's weights.
+        baseline: Stage on clean inputs.
+        target: Stage on degraded inputs, which starts from the baseline's weights.
     """
 
     name: Annotated[str, Field(max_length=100), AfterValidator(_name)]
@@ -134,14 +134,14 @@ class Recipe(Settings):
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the network is none of filterlens: it cannot be built here, only taken over."""
+        """Whether the architecture is not one of filterlens: it cannot be built here, only taken from a checkpoint."""
         from filterlens.models.architectures import ARCHITECTURES
 
         return self.architecture not in ARCHITECTURES
 
     @property
     def options(self) -> dict[str, int]:
-        """What the architecture is built with."""
+        """The options with which the architecture is built."""
         return {"scale": self.scale} | self.network
 
     def rate(self, role: str, step: int) -> float:
@@ -190,10 +190,10 @@ def with_target(recipe: Recipe, degradations: Sequence[str] = (), iterations: in
     """Return the recipe with another target stage.
 
     Args:
-        recipe: What to change.
-        degradations: What the target learns, each falling on every second sample; nothing leaves the recipe's, and
-            ``clean`` alone means none.
-        iterations: Steps; None leaves the recipe's.
+        recipe: Recipe to change.
+        degradations: Degradations that the target learns, each on half of the samples; an empty sequence keeps the
+            recipe's, and ``clean`` alone means none.
+        iterations: Steps of the target; None keeps the recipe's.
 
     Raises:
         UsageError: A degradation or the number is not legal.
@@ -244,7 +244,7 @@ def _check_network(recipe: Recipe, source: str) -> None:
 
 
 def _check_blurs_fit(recipe: Recipe, stage: Stage, source: str) -> None:
-    """Refuse now what would otherwise stop the training hours later, at the first blurred patch."""
+    """Refuse now a blur that would otherwise stop the training hours later, at the first blurred patch."""
     widest, coded = recipe.mixture(stage).blur_width, recipe.network.get("kernel", 21)
     if recipe.architecture == "dan" and widest is not None and widest > coded:
         raise UsageError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What decides the two-branch networks and the one-branch networks next to them: sizes, stages, seeds."""
+"""The settings of the two-branch networks and of the one-branch networks compared with them: sizes, stages, seeds."""
 
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ class Steps(Settings):
     """One training stage, the same for every arm.
 
     Attributes:
-        iterations: Optimiser steps in which the restored image is learnt. The contrast's own steps come on top.
+        iterations: Optimiser steps that train the restored image. The contrast's own steps come on top.
         learning_rate: Peak rate of Adam.
         warmup: Steps of linear warm-up.
         period: Steps of one cosine period; 0 is one period over the whole stage.
@@ -32,20 +32,20 @@ class PeerSettings(Settings):
 
     Attributes:
         scale: Scale of all networks.
-        seeds: Target models of every arm and setting; None: as many as ``targets`` of the common settings.
+        seeds: Number of target models per arm and setting; None takes ``targets`` of the common settings.
         shared_baseline: One baseline per arm, from which all its target models are fine-tuned; else one per seed.
-        dan: Options of DAN besides the scale; empty is the published size.
-        dasr: Options of DASR besides the scale; empty is the published size.
+        dan: Options of DAN other than the scale; empty is the published size.
+        dasr: Options of DASR other than the scale; empty is the published size.
         baseline: The stage on clean inputs.
         target: The stage on the degradations of a setting.
-        contrast: How DASR's encoder is trained: steps on top of the stages.
+        contrast: Training of DASR's encoder: steps on top of the stages.
         batch: Patches a step.
         patch: Side of the HR patches in pixels.
-        ema: Decay of the moving average of the weights, which is what is kept: its memory, 1 / (1 - ema) steps, must be
+        ema: Decay of the moving average of the weights, which is saved: its memory, 1 / (1 - ema) steps, must be
             short compared with the stages.
         checkpoint_every: Steps between checkpoints from which a killed training goes on.
-        training_noise: Trained for noise of up to so many levels of 255, uniformly.
-        test_noise: Judged with so many, where a setting has noise.
+        training_noise: Largest noise in training, in levels of 255; drawn uniformly up to it.
+        test_noise: Noise in tests, in levels of 255, where a setting has noise.
     """
 
     scale: Literal[2, 4] = 2
