@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that a user can act on: each quotes the value, and says what is legal and how to put it right."""
+"""Errors that a user can act on: each quotes the value, says what is legal and gives a remedy."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ LONGEST = 500  # characters of a message
 
 
 class FilterlensError(Exception):
-    """Something went wrong that the message explains; the command line exits with ``exit_code``.
+    """An error that its message explains; the command line exits with ``exit_code``.
 
     Args:
-        message: The value, what is legal, the remedy.
-        command: A command line that mends it; shown on a line of its own, which is never cut.
+        message: Text with the value, the legal values and the remedy.
+        command: Command line that repairs the cause; shown on a line of its own, which is never cut.
     """
 
     exit_code = 1

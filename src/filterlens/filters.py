@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The filters of a network: which weights hold them, how each is addressed, and sets of them."""
+"""The filters of a network: the weights that hold them, their addresses, and selections of filters."""
 
 import hashlib
 import re
@@ -49,8 +49,8 @@ class FilterAddress:
 def weight_of(layer: str) -> str:
     """Return the parameter name of a layer's weight.
 
-    A network that is one convolution has a nameless layer; the projections of an attention (``attn.in_proj_weight``)
-    are called like their parameters.
+    A network that is a single convolution has a layer without a name; attention projections (``attn.in_proj_weight``)
+    have the names of their parameters.
     """
     if layer.endswith("_proj_weight"):
         return layer
@@ -62,8 +62,8 @@ class FilterLayer:
     """The filters of one convolution, linear layer or attention projection.
 
     Attributes:
-        name: The module's name, for example ``body.3.conv1``.
-        out_channels: Rows of its weight (of a transposed convolution the input channels: PyTorch's first dimension).
+        name: Name of the module, for example ``body.3.conv1``.
+        out_channels: Rows of its weight (for a transposed convolution the input channels, PyTorch's first dimension).
         in_channels: Columns of its weight (input channels per group); 1 where a filter is a whole row.
         kernel: Shape of one filter.
         offset: Flat index of its first filter.
@@ -92,7 +92,7 @@ class FilterLayer:
 
     @property
     def count(self) -> int:
-        """How many filters the layer has."""
+        """The number of filters in the layer."""
         return self.out_channels * self.in_channels
 
     @property
@@ -108,10 +108,10 @@ class FilterLayer:
 def filter_weights(network: nn.Module, linear: str = ROWS) -> Iterator[tuple[str, Tensor]]:
     """Yield every weight that holds filters with the name of its layer, in the order of the modules.
 
-    A shared weight comes once, under its first name; of an attention's projection the name is the parameter's own.
+    A shared weight comes once, under its first name; an attention projection has the name of its parameter.
 
     Args:
-        network: Any network.
+        network: Network to search.
         linear: Filters of a linear layer or an attention projection: ``rows`` (``weight[out, :]``),
             ``weights`` (``weight[out, in]``) or ``none``.
 
@@ -170,21 +170,21 @@ def _left_out(network: nn.Module, attributed: set[str]) -> tuple[str, ...]:
 
 
 class FilterSpace:
-    """Every filter of a network, with its address and its flat index.
+    """All filters of a network, with their addresses and flat indices.
 
     ``layers`` are the convolutions, transposed convolutions, linear layers and attention projections; ``left_out``
-    names the weights that are no filters (norms, embeddings, position tables), so that nothing is left out silently.
+    names the weights outside filters (norms, embeddings, position tables), so that nothing is left out silently.
 
-    The flat index is ``layer offset + out · in_channels + in``, layers in the order of the state dict. Biases are
-    no filters. Works for any kernel size and number of groups.
+    The flat index is ``layer offset + out · in_channels + in``, layers in the order of the state dict. Biases
+    are not filters. All kernel sizes and numbers of groups are supported.
 
     Args:
-        network: The network; nothing is kept of it but names and shapes.
+        network: The network; only names and shapes are kept.
         linear: Filters of a linear layer: ``rows`` (``weight[out, :]``), ``weights`` (``weight[out, in]``) or
             ``none``.
 
     Raises:
-        FilterlensError: There is no layer with filters, or a weight is derived from other parameters.
+        FilterlensError: No layer has filters, or a weight is derived from other parameters.
         UsageError: ``linear`` is none of these.
 
     Example:
@@ -237,7 +237,7 @@ class FilterSpace:
         """Return a layer by its module name.
 
         Raises:
-            UsageError: There is no such layer; the nearest name is quoted.
+            UsageError: No layer has that name; the error quotes the nearest one.
         """
         if name not in self._by_name:
             raise unknown("layer", name, self._by_name)
@@ -269,7 +269,7 @@ class FilterSpace:
         """Return the flat index of an address: a value, or text as ``body.3.conv1.weight[17, 4]``, ``fc.weight[5, :]``.
 
         Raises:
-            UsageError: The text is no address, or no filter of this network has it.
+            UsageError: The text is not an address, or no filter of this network has it.
         """
         if isinstance(address, str):
             address = self._parse(address)
@@ -292,7 +292,7 @@ class FilterSpace:
         return FilterAddress(layer, int(match[3]), 0 if row else int(match[4]), row)
 
     def pool(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Sum a quantity given per weight over each filter's slice.
+        """Sum a quantity per weight over each filter's slice.
 
         Args:
             weights: Parameter name → tensor of the weight's shape; parameters that hold no filters are ignored.
@@ -315,7 +315,7 @@ class Selection:
     """A set of filters of one network, best first.
 
     Attributes:
-        space: The network's filters.
+        space: All filters of the network.
         indices: Distinct flat indices ``(n,)`` int64, in the order of the ranking.
         name: Name of the set in tables and pictures.
     """
@@ -338,13 +338,14 @@ class Selection:
         """Select the filters with the highest scores.
 
         Args:
-            space: The network's filters.
-            scores: ``(filters,)``; ties go to the lower index.
-            percent: 0 to 100; the count is rounded down, as in the reference (1 % of 151,936 is 1519).
+            space: All filters of the network.
+            scores: Scores ``(filters,)``; ties go to the lower index.
+            percent: Share of the filters, 0 to 100; the count is rounded down, as in the reference (1 % of 151,936
+                is 1519).
             name: Name of the set in tables and pictures.
 
         Raises:
-            UsageError: No percentage.
+            UsageError: The percentage is not legal.
             FilterlensError: The scores are not one finite number per filter.
         """
         check_scores(space, scores, "The scores")
@@ -355,7 +356,7 @@ class Selection:
     def of(
         cls, space: FilterSpace, addresses: FilterAddress | str | Iterable[FilterAddress | str], name: str = ""
     ) -> "Selection":
-        """Select filters by address; one alone needs no list."""
+        """Select filters by address; a single address needs no list."""
         indices = [space.index(each) for each in as_list(addresses, FilterAddress)]
         return cls(space, torch.tensor(indices, dtype=torch.int64), name)
 
@@ -364,17 +365,17 @@ class Selection:
 
     @cached_property
     def mask(self) -> Tensor:
-        """``(filters,)`` bool: which filters are in the set."""
+        """Boolean mask ``(filters,)`` of the filters in the set."""
         mask = torch.zeros(len(self.space), dtype=torch.bool)
         mask[self.indices] = True
         return mask
 
     def fingerprint(self) -> str:
-        """Return a short hash of which filters are in the set, in whatever order."""
+        """Return a short hash of the filters in the set, in any order."""
         return hashlib.sha256(self.indices.cpu().sort().values.numpy().tobytes()).hexdigest()[:24]
 
     def overlap(self, other: "Selection") -> float:
-        """Return the share of this set's filters that are in the other one too: |A ∩ B| / |A|."""
+        """Return the share of this set's filters that are also in the other set: |A ∩ B| / |A|."""
         return float((self.mask & other.mask).sum() / len(self)) if len(self) else 0.0
 
     def addresses(self) -> list[FilterAddress]:
@@ -391,12 +392,12 @@ def check_scores(space: FilterSpace, scores: Tensor, what: str) -> None:
     """Check that scores can rank the filters of a network.
 
     Args:
-        space: The network's filters.
-        scores: Should be ``(filters,)``.
-        what: Their name in the error.
+        space: All filters of the network.
+        scores: Scores to check, ``(filters,)`` if they are right.
+        what: Name of the scores in the error.
 
     Raises:
-        FilterlensError: They are not one finite number per filter.
+        FilterlensError: The scores are not one finite number per filter.
     """
     if not isinstance(scores, Tensor) or tuple(scores.shape) != (len(space),):
         shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__

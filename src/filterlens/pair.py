@@ -32,10 +32,10 @@ class _Differentiable(nn.Module):
     """A network together with its loss and backward pass, so that all three see the same parameters.
 
     Args:
-        network: The network to differentiate.
-        run: Runs it on images.
-        loss: Maps its output to a scalar.
-        reentrant: Whether parts of it are computed again by ``checkpoint(…, use_reentrant=True)``, which reaches only
+        network: Network to differentiate.
+        run: Function that runs it on images.
+        loss: Function from its output to a scalar.
+        reentrant: Whether parts of it are recomputed by ``checkpoint(…, use_reentrant=True)``, which reaches only
             what ``backward`` reaches from an input that needs a gradient itself.
     """
 
@@ -60,23 +60,23 @@ class _Differentiable(nn.Module):
 class ModelPair:
     """Baseline θ̄ and target θ of one architecture, and the network at any point γ(α) = θ̄ + α(θ − θ̄).
 
-    The user's modules are copied, never touched, and computed with in evaluation mode. Wrappers (``DataParallel``,
+    The user's modules are copied and never changed; the copies compute in evaluation mode. Wrappers (``DataParallel``,
     ``torch.compile``, ``AveragedModel``) are left out. All parameters are kept as two flat vectors, so a point on the
-    path is one fused interpolation; what modules share is there once. Both are of the wider type of the two networks,
-    float32 at least. Buffers (running statistics) are the target's everywhere.
+    path is one fused interpolation; shared parameters occur once. Both vectors have the wider type of the two networks,
+    at least float32. Buffers (running statistics) are the target's everywhere.
 
     Args:
-        baseline: The network before fine-tuning.
-        target: The network after it.
-        scale: HR size over LR size. It is measured on tiny images; what is given must agree. Networks that take none
-            of them, such as those of a fixed size, need it, or an attribute ``scale`` of the target.
-        name: What results call the pair.
-        facts: Anything to keep with it for provenance (paths, hashes, cards).
-        linear: What a filter of a linear layer is: ``rows``, ``weights`` or ``none``.
+        baseline: Network before fine-tuning.
+        target: Network after fine-tuning.
+        scale: Ratio of HR size to LR size. It is measured on tiny images, and a given value must agree. Networks that
+            accept no tiny image, such as those of a fixed size, need it, or an attribute ``scale`` of the target.
+        name: Name of the pair in results.
+        facts: Provenance to keep with the pair (paths, hashes, cards).
+        linear: Filters of a linear layer: ``rows``, ``weights`` or ``none``.
 
     Raises:
-        FilterlensError: Different architectures, identical weights, NaN in them, weights or modules of a kind that
-            cannot be computed with, or networks that map no RGB image to one.
+        FilterlensError: Different architectures, identical weights, NaN in them, weights or modules of an unsupported
+            kind, or networks that do not map an RGB image to an RGB image.
         UsageError: The scale is wrong, or not known.
 
     Example:
@@ -124,14 +124,15 @@ class ModelPair:
         """Load a pair from two checkpoints.
 
         Args:
-            baseline: Before fine-tuning; which files, see :func:`filterlens.models.checkpoints.load_network`.
-            target: After it.
-            architecture: The architecture of both; None reads it off the files.
-            scale: The scale of both; None reads it off the files.
-            linear: What a filter of a linear layer is: ``rows``, ``weights`` or ``none``.
+            baseline: Checkpoint before fine-tuning; for the formats, see
+                :func:`filterlens.models.checkpoints.load_network`.
+            target: Checkpoint after fine-tuning.
+            architecture: Architecture of both; None takes it from the files.
+            scale: Scale of both; None takes it from the files.
+            linear: Filters of a linear layer: ``rows``, ``weights`` or ``none``.
 
         Raises:
-            FilterlensError: A file is unreadable, or the two are of different architectures.
+            FilterlensError: A file is unreadable, or the two have different architectures.
         """
         from filterlens.models.checkpoints import load_network
 
@@ -153,10 +154,10 @@ class ModelPair:
 
     @classmethod
     def pretrained(cls, name: str = "srresnet-x2") -> "ModelPair":
-        """Load a pair that ships inside the package.
+        """Load a pair that is shipped with the package.
 
         Raises:
-            UsageError: No pair of that name ships; the names that do are listed.
+            UsageError: No shipped pair has that name; the error lists the names.
         """
         from filterlens.models.pretrained import pair_files
 
@@ -174,12 +175,12 @@ class ModelPair:
 
     @property
     def device(self) -> torch.device:
-        """Where the pair computes."""
+        """The device on which the pair computes."""
         return self.target.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of its weights."""
+        """The floating-point type of the weights."""
         return self.target.dtype
 
     def to(self, device: torch.device | str) -> "ModelPair":
@@ -193,7 +194,7 @@ class ModelPair:
         """Return γ(α) as a flat vector; 0 is the baseline, 1 the target, both exactly.
 
         Raises:
-            UsageError: α is no number, or takes weights beyond what their type holds.
+            UsageError: α is not a number, or takes weights beyond the range of their type.
         """
         alpha = real_number(alpha, "place on the path")
         if alpha in (0, 1):
@@ -221,14 +222,14 @@ class ModelPair:
 
         Args:
             vector: Flat parameters ``(parameters,)``, on the pair's device.
-            images: LR ``(B, 3, H, W)``.
+            images: LR images ``(B, 3, H, W)``.
             precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
 
         Returns:
-            HR ``(B, 3, H·scale, W·scale)``, not clipped.
+            HR images ``(B, 3, H·scale, W·scale)``, not clipped.
 
         Raises:
-            UsageError: The images are no batch of RGB floats, or their size is one for which the scale does not hold.
+            UsageError: The images are not a batch of RGB floats, or the scale does not hold for their size.
             FilterlensError: The network fails on them, or returns no images.
         """
         images = self._own(images)
@@ -241,17 +242,17 @@ class ModelPair:
     ) -> tuple[Tensor, Tensor]:
         """Return loss(F(vector, images)) and its gradient with respect to the parameters.
 
-        The backward pass runs while the network holds the given parameters, so blocks may compute again what they
-        did not keep.
+        The backward pass runs while the network holds the given parameters, so blocks can recompute activations that
+        they did not keep.
 
         Args:
-            vector: Flat parameters.
-            images: LR ``(B, 3, H, W)``.
-            loss: Maps the output to a scalar.
-            precision: As in :meth:`run`; the gradient arrives in the weights' type.
+            vector: Flat parameters ``(parameters,)``.
+            images: LR images ``(B, 3, H, W)``.
+            loss: Function from the output to a scalar.
+            precision: Precision as in :meth:`run`; the gradient has the weights' type.
 
         Returns:
-            A scalar, and ``(parameters,)``.
+            The loss, a scalar, and its gradient ``(parameters,)``.
 
         Raises:
             UsageError: As in :meth:`run`.
@@ -288,7 +289,7 @@ class ModelPair:
         return images.detach().to(self.device, self.dtype).clone(memory_format=torch.channels_last)
 
     def _measured(self, given: Any, said: Any) -> int:
-        """Return the scale, measured; the attribute of a network is believed only where nothing can be measured."""
+        """Return the measured scale; a network's attribute counts only where nothing can be measured."""
         if given is not None:
             given = whole_number(given, "scale", 1)
         call = partial(functional_call, self._network, self.placed(self.target.clone()), tie_weights=False)
@@ -304,12 +305,12 @@ class ModelPair:
 
     @cached_property
     def tiling(self) -> Tiling | None:
-        """How large images may be cut into exact tiles; None where they may not. Found out once, in seconds."""
+        """How large images can be cut into exact tiles; None where they cannot. Determined once, in seconds."""
         return tiling_of(self._network, self.scale)
 
     @cached_property
     def identity(self) -> str:
-        """Hash of what results depend on: every parameter of both networks, their places, and the scale.
+        """Hash of everything that results depend on: every parameter of both networks, their places, and the scale.
 
         Networks with buffers (running statistics, DAN's basis) may also have options that no parameter shows.
         """
@@ -325,7 +326,7 @@ class ModelPair:
 
     @property
     def blocks(self) -> list[Container]:
-        """The lists of blocks whose activations may be computed twice instead of kept."""
+        """The lists of blocks whose activations can be recomputed instead of kept."""
         return containers_of(self._network)
 
     def network(self, vector: Tensor) -> nn.Module:
@@ -340,15 +341,15 @@ class ModelPair:
         """Give every weight the value of its filter: ``(filters,)``, a mask or numbers, becomes ``(parameters,)``.
 
         Args:
-            filters: One value per filter.
-            biases: The value of all biases (and other weights that are no filters).
+            filters: Value of each filter, ``(filters,)``.
+            biases: Value of all biases (and other weights outside filters).
         """
         spread = self.space.spread(filters.to(self.device))
         rest = torch.tensor(biases, dtype=filters.dtype, device=self.device)
         return self.flatten({slot.name: spread.get(slot.name, rest) for slot in self._layout.slots})
 
     def pool(self, vector: Tensor) -> Tensor:
-        """Sum a quantity per weight, given flat, over each filter's slice: ``(parameters,)`` → ``(filters,)``."""
+        """Sum a flat quantity per weight over each filter's slice: ``(parameters,)`` → ``(filters,)``."""
         return self.space.pool(self.unflatten(vector))
 
 
@@ -360,7 +361,7 @@ def between(low: Tensor, high: Tensor, strengths: Tensor) -> Tensor:
 
 
 def _guarded(call: Callable[[Tensor], object], images: Tensor) -> object:
-    """Run a network; its own errors become one line, but for those after which something else can be tried."""
+    """Run a network; its errors become one line, except those after which the caller can try something else."""
     try:
         return call(images)
     except FilterlensError:

@@ -25,7 +25,7 @@ class Bar(Protocol):
 
 
 class Progress(Protocol):
-    """Where bars and notes go."""
+    """Receiver of bars and notes."""
 
     def bar(self, name: str, total: int, done: int = 0) -> contextlib.AbstractContextManager[Bar]:
         """Open a bar of ``total`` steps, ``done`` of which are done."""

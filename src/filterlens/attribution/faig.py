@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filter attribution integrated gradients, the paper's method, and what a single gradient says instead."""
+"""Filter attribution integrated gradients, the paper's method, and two methods from a single gradient."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -30,10 +30,10 @@ CONTRASTS = ("mean", "max")
 
 @dataclass(frozen=True)
 class SquaredDistance:
-    """L(γ, x) = ‖F(γ, x) − r‖², summed over pixels and channels (paper, equation 3): what is attributed to the filters.
+    """L(γ, x) = ‖F(γ, x) − r‖², summed over pixels and channels (paper, equation 3): the attributed objective.
 
     Attributes:
-        to: What r is. ``truth``: the ground truth, as in the paper. ``target``: the target's own output F(θ, x).
+        to: Choice of r. ``truth``: the ground truth, as in the paper. ``target``: the target's own output F(θ, x).
             ``baseline``: the baseline's output F(θ̄, x). The last two need no ground truth.
     """
 
@@ -57,11 +57,11 @@ def discriminate(magnitudes: Tensor, contrast: str = "mean") -> Tensor:
 
     Args:
         magnitudes: |FAIG| of one image, ``(K, filters)`` for K ≥ 2 degradations.
-        contrast: ``mean`` or ``max`` of the others. The paper defines K = 2, where both are the other one, and the
-            two rankings are exact negatives.
+        contrast: ``mean`` or ``max`` of the other degradations. The paper defines K = 2, where both equal the other
+            one, and the two rankings are exact negatives.
 
     Returns:
-        ``(K, filters)``; positive where a filter serves that degradation more than the others.
+        Differences ``(K, filters)``; positive where a filter serves that degradation more than the others.
     """
     if contrast not in CONTRASTS:
         raise unknown("contrast", contrast, CONTRASTS)
@@ -74,13 +74,14 @@ class FAIG(GradientMethod):
     r"""FAIG_i(θ, x) = ∫₀¹ ∂L(γ(α), x)/∂γ_i (θ_i − θ̄_i) dα on the straight path from baseline to target (equation 6).
 
     The integral is taken per weight, then \|·\| per weight, then the sum over the filter's slice; the mean over the
-    images of what one degradation has more than the others is the score (equation 7, gradient elimination).
+    images of the excess over the other degradations is the score (equation 7, gradient elimination).
 
     Args:
         pair: Baseline and target.
         settings: All settings in one value; None takes ``given``.
-        eliminate: False scores a degradation by its own magnitudes alone ("FAIG without elimination").
-        **given: Settings as keywords. ``objective``: what L is the squared distance to: ``truth`` (the paper),
+        eliminate: Whether other degradations are subtracted; False scores by a degradation's own magnitudes alone
+            ("FAIG without elimination").
+        **given: Settings as keywords. ``objective``: reference of the squared distance L: ``truth`` (the paper),
             ``target`` or ``baseline``. ``quadrature``: a rule; by default nodes are added to each image until its
             integral is exact enough. ``contrast``: with K > 2 degradations, the ``mean`` (default) or ``max`` of the
             others is subtracted. Also ``nodes``, ``tolerance``, ``protocol``, ``precision``, ``seed`` and ``memory``;
@@ -170,17 +171,17 @@ class FAIG(GradientMethod):
             )
 
     def rounding_of(self, prepared: tuple[Tensor, ...], engines: Sequence[Engine]) -> float:
-        """Return how much of the loss's change on the path is rounding of the first engine against the second."""
+        """Return the share of the loss's change on the path that is rounding of the first engine against the second."""
         reference = self._reference(prepared, engines[1])
         return rounding_on_path(engines[0], engines[1], prepared[1], reference, self.objective.loss)
 
     def _reference(self, prepared: tuple[Tensor, ...], engine: Engine) -> Tensor:
-        """Return what the objective compares outputs with."""
+        """Return the image that the objective compares outputs with."""
         point = self.objective.network(self.pair)
         return prepared[0] if point is None else engine.output(point, prepared[1])
 
     def record(self, **more: Any) -> dict[str, Any]:
-        """Return what decided the scores, for the record."""
+        """Return everything that decided the scores, for the record."""
         rule = self.rule
         detail = asdict(rule) if isinstance(rule, Adaptive) else {"nodes": rule.nodes}
         own = {"objective": self.objective.to, "quadrature": rule.rule, **detail, "contrast": self.settings.contrast}
@@ -205,16 +206,16 @@ class Taylor(FAIG):
 
 
 class EndpointGradient(Taylor):
-    """|∂L(θ, x)/∂θ_i|, pooled and discriminated exactly as FAIG: what the gradient says without path and change.
+    """|∂L(θ, x)/∂θ_i|, pooled and discriminated exactly as FAIG: the gradient without path and change.
 
-    The baseline plays no part in it, unless the objective names it.
+    The baseline is not used, unless the objective names it.
     """
 
     name = "gradient"
     summary = "gradient at the target alone, discriminated as FAIG (neither a path nor the change)"
 
     def measure(self, image: DegradedImage, prepared: tuple[Tensor, ...], step: Step) -> Measurement:
-        """Return the magnitudes of the gradient for one image with one degradation; nothing adds up to anything."""
+        """Return the magnitudes of the gradient for one image with one degradation, without completeness."""
         with image.named():
             reference = self._reference(prepared, self.engine)
             _, gradient = self.engine.loss_and_gradient(self.pair.target, prepared[1], reference, self.objective.loss)
@@ -223,7 +224,7 @@ class EndpointGradient(Taylor):
 
 
 def refuse_clean_alone(degradations: Iterable[str]) -> None:
-    """Refuse to look for the filters of clean inputs where there is nothing to tell them from.
+    """Refuse to look for the filters of clean inputs where no other degradation is given.
 
     Raises:
         UsageError: ``clean`` is the only degradation.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user asks of a few filters: put back to the baseline, take this function away and leave everything else.
+"""The goal of goal-directed rankings: a few filters, put back to the baseline, remove one function and nothing else.
 
 :class:`Goal` measures how far a set of filters is from that; :func:`one_shot` guesses the set from gradients.
 
@@ -32,7 +32,7 @@ INVISIBLE = 1e-10  # mean squared difference of two outputs, about (1/400 of an 
 
 @dataclass(frozen=True)
 class Weights:
-    """How much a missing hundredth of removal, of preservation, and of preservation on clean inputs counts.
+    """Weights of missing removal, missing preservation, and missing preservation on clean inputs in the goal.
 
     On clean inputs baseline and target differ least, so the same disturbance costs more preservation there.
     """
@@ -52,7 +52,7 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """One input, and what target and baseline make of it.
+    """One input, and the outputs of target and baseline for it.
 
     Attributes:
         inputs: LR ``(1, 3, h, w)``.
@@ -80,7 +80,7 @@ class Pairing:
 
     @property
     def differs(self) -> bool:
-        """Whether the two networks differ at all here; where they do not, there is nothing to measure by."""
+        """Whether the two networks differ at all here; where they do not, there is no scale to measure by."""
         return self.scale > INVISIBLE * self.target.numel()
 
 
@@ -91,10 +91,10 @@ class Goal:
     """J for one function on a set of crops.
 
     Args:
-        engine: Computes outputs and gradients.
-        crops: Each with the same inputs.
-        own: Name of the input whose function is to go.
-        weights: What the parts of J count.
+        engine: Engine that computes outputs and gradients.
+        crops: Crops, each with the same inputs.
+        own: Name of the input whose function is removed.
+        weights: Weights of the parts of J.
     """
 
     def __init__(self, engine: Engine, crops: Sequence[Crop], own: str, weights: Weights) -> None:
@@ -146,10 +146,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Choice:
-    """What decides the one-shot score.
+    """Choices that decide the one-shot score.
 
     Attributes:
-        mu: What disturbance costs.
+        mu: Cost of disturbance.
         part: Part of the path, ``half`` or ``whole``.
     """
 
@@ -171,10 +171,10 @@ def contributions(engine: Engine, inputs: Tensor, reference: Tensor, step: Step)
     """Return Σ_k ∫ ∂‖F(γ, x) − reference‖²/∂γ_k (θ̄ − θ)_k dα over each filter's slice, per part of the path.
 
     Args:
-        engine: Computes the gradients.
+        engine: Engine that computes the gradients.
         inputs: LR ``(1, 3, h, w)``.
         reference: Output to compare with.
-        step: Called after every gradient.
+        step: Function called after every gradient.
 
     Returns:
         ``(parts, filters)`` float64 on the CPU.
@@ -193,7 +193,7 @@ def removal_and_disturbance(engine: Engine, pairing: Pairing, step: Step) -> tup
     r"""Return r and p of one input, each normalised so that \|·\| sums to 1 over the filters.
 
     r_i = −Σ_k ∫ ∂‖F(γ, x) − F(θ̄, x)‖²/∂γ_k (θ̄ − θ)_k dα, signed: positive where the filter's return to the baseline
-    takes the function away. p_i = \|Σ_k ∫ ∂‖F(γ, x) − F(θ, x)‖²/∂γ_k (θ̄ − θ)_k dα\|.
+    removes the function. p_i = \|Σ_k ∫ ∂‖F(γ, x) − F(θ, x)‖²/∂γ_k (θ̄ − θ)_k dα\|.
 
     Returns:
         ``(parts, filters)`` each; zeros where the two networks do not differ.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The filters whose return to the baseline takes one function away and nothing else: this project's own ranking."""
+"""Goal-directed ranking, this project's own method: filters whose return to the baseline removes one function only."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -31,28 +31,28 @@ SHOWN = 80  # steps of a progress bar, at most
 
 
 class GoalDirected(Method):
-    r"""Ask directly: which few filters, put back to the baseline, take away this function *and nothing else*?
+    r"""Search directly for the few filters that, put back to the baseline, remove one function *and nothing else*.
 
-    1. **One-shot score** on a few crops: r − μ Σ_E p^E, what a filter's return to the baseline removes along the path,
-       less what it disturbs on every input E that must stay (the other degradations, and clean).
+    1. **One-shot score** on a few crops: r − μ Σ_E p^E, the removal by a filter's return to the baseline along the
+       path, less its disturbance of every input E that must stay (the other degradations, and clean).
     2. **Refinement**: a weight in [0, 1] per filter, 1 % of the filters in sum, optimised on many varied crops for
        removal and preservation of the edited network itself; see :mod:`filterlens.attribution.mask_optimisation`.
 
-    μ, the part of the path, and when to stop refining are chosen on further crops, drawn from the same images. Nothing
-    looks at a ground truth.
+    μ, the part of the path, and when to stop refining are chosen on further crops, drawn from the same images. No
+    ground truth is used.
     All work is done on crops, so neither the size nor the number of the images changes how long it takes; for the same
     reason gradients in bfloat16 are not checked against float32.
 
     Args:
         pair: Baseline and target.
         settings: All settings in one value; None takes ``given``.
-        refine: False keeps the one-shot score.
+        refine: Whether the one-shot score is refined.
         schedule: Steps, rate and budget of the refinement.
-        weights: What removal and preservation count in the objective.
-        crops: How many crops the refinement sees; the one-shot score sees the first ``start_crops`` of them.
-        start_crops: See ``crops``.
-        held_out: How many further crops the choices are made on.
-        side: LR pixels of a crop's side.
+        weights: Weights of removal and preservation in the objective.
+        crops: Number of crops for the refinement; the one-shot score uses the first ``start_crops`` of them.
+        start_crops: Number of crops for the one-shot score.
+        held_out: Number of further crops, on which the choices are made.
+        side: Side of a crop in LR pixels.
         **given: Settings as keywords: ``protocol``, ``precision``, ``seed`` and ``memory``; see
             :class:`filterlens.attribution.settings.AttributeSettings`.
 
@@ -98,7 +98,7 @@ class GoalDirected(Method):
     ) -> Attribution:
         """Score every filter for each degradation; see :meth:`filterlens.attribution.method.Method.attribute`.
 
-        What must stay are the other degradations of the list and clean inputs. Processes share the crops of the
+        The other degradations of the list and clean inputs must stay. Processes share the crops of the
         one-shot score and then the degradations; the steps of a refinement follow each other.
         """
         wanted = parse_degradations(degradations)
@@ -128,7 +128,7 @@ class GoalDirected(Method):
         return Attribution(self.name, self.pair.space, scores, self.record(chosen_on_held_out_crops=chosen))
 
     def record(self, **more: Any) -> dict[str, Any]:
-        """Return what decided the scores, for the record."""
+        """Return everything that decided the scores, for the record."""
         refined = {"schedule": asdict(self.schedule)} if self.schedule else {}
         own = {"weights": asdict(self.weights), "kept": list(self.inputs), "refined": bool(refined)}
         return super().record(**own, **self.counts, **refined, **more)
@@ -171,14 +171,14 @@ class GoalDirected(Method):
 
 
 class _Search:
-    """From the one-shot score of a function to a set of its filters that was tried.
+    """The search from the one-shot score of a function to a set of its filters.
 
     Args:
         removed: Input's name → r, mean over the crops; see :func:`filterlens.attribution.goal.one_shot`.
         disturbed: Input's name → p, mean over the crops.
-        discovery: Returns what makes the goal of a function on the crops to optimise on; called only where it is
-            needed, and not at all when everything is on disk.
-        held_out: The same on the crops on which choices are made.
+        discovery: Function that returns the maker of a function's goal on the crops to optimise on; called only
+            where it is needed, and not at all when everything is on disk.
+        held_out: The same for the crops on which choices are made.
         schedule: Steps of the refinement; None keeps the one-shot score.
     """
 
@@ -241,17 +241,17 @@ class _Search:
 
 
 def varied_crops(samples: Sequence[Sample], side: int, count: int, multiple: int, *, key: str) -> list[Sample]:
-    """Cut ``count`` square crops at random places, as evenly from all images as possible, each turned its own way.
+    """Cut ``count`` square crops at random places, as evenly from all images as possible, each varied in its own way.
 
-    A crop is rotated by a multiple of 90°, mirrored or not, and its color channels change places: few images then
-    show as many directions and colors as many images do, which sets of filters are otherwise fitted to.
+    A crop is rotated by a multiple of 90°, mirrored or not, and its color channels are permuted: a few images then
+    show as many directions and colors as many images do; otherwise sets of filters would fit those few.
 
     Args:
         samples: The images; their order does not matter, their content decides.
         side: HR pixels of a crop; a smaller image gives crops of its own shorter side.
-        count: How many crops in all.
-        multiple: Sides of crops are multiples of it.
-        key: With the content of an image and the number of the crop it decides place and variation.
+        count: Number of crops in all.
+        multiple: Number of which sides of crops are multiples.
+        key: Key that, with the content of an image and the number of the crop, decides place and variation.
 
     Returns:
         Crops as samples, float in [0, 1], one image after the other in turn.

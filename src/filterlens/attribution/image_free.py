@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rankings that look at no image: by how much filters changed in fine-tuning, and at random, as controls."""
+"""Rankings that use no image: by the change of filters in fine-tuning, and random ones as controls."""
 
 from abc import abstractmethod
 from typing import Any
@@ -25,7 +25,7 @@ MAGNITUDE_BINS = 400
 
 
 class ImageFree(Method):
-    """A method that looks at no image."""
+    """A method that uses no image."""
 
     def attribute(
         self,
@@ -35,7 +35,7 @@ class ImageFree(Method):
         progress: Progress = SILENT,
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
-        """Score every filter for each degradation; ``images`` are not looked at."""
+        """Score every filter for each degradation; ``images`` are not used."""
         scores = {name: self.scores_for(name) for name in parse_degradations(degradations)}
         return Attribution(self.name, self.pair.space, scores, self.record())
 
@@ -56,7 +56,7 @@ class AbsoluteChange(ImageFree):
 
 
 class RelativeChange(ImageFree):
-    """Σ|θ − θ̄| / Σ|θ̄| over the filter's slice: what the reference implementation calls absolute filter change.
+    """Σ|θ − θ̄| / Σ|θ̄| over the filter's slice, called absolute filter change in the reference implementation.
 
     All degradations get the same scores. A filter that is all zeros in the baseline scores the largest finite number if
     it changed, else 0.
@@ -87,12 +87,12 @@ class Random(ImageFree):
 class LayerMatchedRandom(ImageFree):
     """Random filters with exactly as many in every layer as another ranking has, at every percentage.
 
-    The scores of the other ranking are shuffled within each layer: what remains of it is only *where* it looks.
+    The scores of the other ranking are shuffled within each layer: only the *places* of its filters remain.
 
     Args:
         pair: Baseline and target.
         settings: All settings in one value; None takes ``given``.
-        like: The attribution to match; its degradations are the ones available.
+        like: Attribution to match; its degradations are the ones available.
         **given: Settings as keywords; ``seed`` decides the shuffle.
     """
 
@@ -124,17 +124,17 @@ class MagnitudeMatchedRandom(ImageFree):
     """Random filters that changed in fine-tuning as much as those of another ranking, at every percentage.
 
     All filters are sorted by their absolute change Σ|θ − θ̄| and cut into bins of equal size; the scores of the other
-    ranking are shuffled within each bin: what remains of it is only *how much* its filters changed.
+    ranking are shuffled within each bin: only the *amount* of its filters' change remains.
 
     Args:
         pair: Baseline and target.
         settings: All settings in one value; None takes ``given``.
         like: The attribution to match; its degradations are the ones available.
-        bins: How many bins; fewer where a bin would hold less than 10 filters, for then hardly anything is shuffled.
+        bins: Number of bins; fewer where a bin would hold less than 10 filters and hardly anything would be shuffled.
         **given: Settings as keywords; ``seed`` decides the shuffle.
 
     Raises:
-        UsageError: There is no bin.
+        UsageError: The number of bins is below 1.
     """
 
     name = "random-magnitude-matched"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integrated gradients over the input path, as the reference implementation compares against."""
+"""Integrated gradients over the input path, which the reference implementation compares with."""
 
 from typing import Any
 
@@ -23,11 +23,11 @@ class InputIG(GradientMethod):
     r"""IG_i = \|∫₀¹ ∂ ΣF(θ, x(α))/∂θ_i dα\| while the input goes from the clean LR image to the degraded one.
 
     The gradient of the summed output is taken with respect to the *filters* of the target and is not multiplied by
-    the input's change; \|·\| per weight, sum over the slice, mean over images. The baseline network plays no part, and
+    the input's change; \|·\| per weight, sum over the slice, mean over images. The baseline network is not used, and
     nothing is eliminated.
 
     Args:
-        pair: Its target is attributed.
+        pair: Pair whose target is attributed.
         settings: All settings in one value; None takes ``given``.
         **given: Settings as keywords. ``quadrature``: a fixed rule; by default Gauss-Legendre with 8 nodes (under the
             protocol ``reference`` 100 nodes α = k/100). Also ``nodes``, ``protocol``, ``precision``, ``seed`` and
@@ -47,7 +47,7 @@ class InputIG(GradientMethod):
 
     @classmethod
     def idle(cls, settings: AttributeSettings) -> set[str]:
-        """Return the names of changed settings that mean nothing here: adaptive nodes need a path of parameters."""
+        """Return the names of changed settings without effect here: adaptive nodes need a path of parameters."""
         return super().idle(settings) | ({"quadrature"} if settings.is_adaptive and settings.quadrature else set())
 
     def attribute(
@@ -80,7 +80,7 @@ class InputIG(GradientMethod):
             return Measurement(self.magnitudes(over_inputs(self.engine, clean, degraded, _total, self.rule, step)))
 
     def record(self, **more: Any) -> dict[str, Any]:
-        """Return what decided the scores, for the record."""
+        """Return everything that decided the scores, for the record."""
         return super().record(quadrature=self.rule.rule, nodes=self.rule.nodes, **more)
 
 

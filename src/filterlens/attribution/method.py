@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What attribution methods share: the pair, the settings, one call; and how gradients of single images are measured."""
+"""The base of all attribution methods, and of those that measure gradients of single images."""
 
 import contextlib
 import copy
@@ -46,7 +46,7 @@ class DegradedImage:
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
-        """Let errors say which image they are about; those of reading it do so themselves."""
+        """Add the image's name to errors; errors of reading it name it already."""
         try:
             yield
         except FilterlensError as error:
@@ -58,8 +58,8 @@ class Method(ABC):
 
     Args:
         pair: Baseline and target.
-        settings: Those that the method takes; None takes ``given``.
-        **given: The same as keywords: fields of :class:`filterlens.attribution.settings.AttributeSettings`.
+        settings: Settings that the method takes; None takes ``given``.
+        **given: Settings as keywords: fields of :class:`filterlens.attribution.settings.AttributeSettings`.
 
     Raises:
         UsageError: A setting that the method does not take, or a value that is not legal.
@@ -88,7 +88,7 @@ class Method(ABC):
 
     @classmethod
     def idle(cls, settings: AttributeSettings) -> set[str]:
-        """Return the names of changed settings that mean nothing to the method."""
+        """Return the names of changed settings that have no effect on the method."""
         return settings.changed() - cls.takes
 
     @abstractmethod
@@ -104,10 +104,10 @@ class Method(ABC):
 
         Args:
             images: HR images: a folder, paths, or RGB tensors (uint8, or float in [0, 1]).
-            degradations: What to find filters for, for example ``["blur:2", "noise:0.1"]``.
-            progress: Where the bar goes.
-            store: Keeps the measurements of single images, and shares them among processes; by default this process
-                computes one after the other, and nothing is kept.
+            degradations: Degradations to find filters for, for example ``["blur:2", "noise:0.1"]``.
+            progress: Receiver of the progress bar.
+            store: Store that keeps the measurements of single images and shares them among processes; by default
+                this process computes one after the other, and nothing is kept.
 
         Returns:
             Scores ``(filters,)`` per degradation, with settings and completeness.
@@ -120,7 +120,7 @@ class Method(ABC):
 
     @property
     def multiple(self) -> int:
-        """What the sides of HR images are multiples of."""
+        """The number of which the sides of HR images are multiples."""
         return math.lcm(self.pair.scale, self.conventions.multiple)
 
     def truth_of(self, sample: Sample) -> Tensor:
@@ -156,37 +156,37 @@ class Method(ABC):
         )
 
     def engine_in(self, precision: str, progress: Progress = SILENT) -> Engine:
-        """Return what computes outputs and gradients of the pair in a precision."""
+        """Return the engine that computes outputs and gradients of the pair in a precision."""
         memory = self.settings.memory
         return Engine(self.pair, precision, memory=None if memory is None else memory * 2**30, note=progress.note)
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What an image with a degradation contributes to the scores.
+    """The contribution of an image with a degradation to the scores.
 
     Attributes:
-        magnitudes: Per filter, ``(filters,)`` float64 on the CPU.
-        completeness: How exact it is, for integrals on the parameter path.
+        magnitudes: Magnitude of every filter, ``(filters,)`` float64 on the CPU.
+        completeness: Exactness of the integral, for methods on the parameter path.
     """
 
     magnitudes: Tensor
     completeness: Completeness | None = None
 
     def to_keep(self) -> dict[str, Any]:
-        """Return what a store keeps; the image's name is not in it, since equal images share a measurement."""
+        """Return the form that a store keeps; without the image's name, since equal images share a measurement."""
         facts = None if self.completeness is None else asdict(self.completeness)
         return {"magnitudes": self.magnitudes, "completeness": facts and {**facts, "image": ""}}
 
     @classmethod
     def kept(cls, kept: dict[str, Any], image: DegradedImage) -> "Measurement":
-        """Take it out of what a store kept, for an image."""
+        """Return the measurement of an image from the form that a store keeps."""
         facts = kept["completeness"]
         return cls(kept["magnitudes"], facts and Completeness(**{**facts, "image": image.sample.name}))
 
 
 def finite(values: Tensor) -> Tensor:
-    """Return what a measurement found, if it is finite.
+    """Return the result of a measurement, if it is finite.
 
     Raises:
         FilterlensError: It is not.
@@ -262,7 +262,7 @@ class GradientMethod(Method):
     ) -> None:
         """Compare bfloat16 with float32 on a crop of one image, and fall back where the ranking would differ.
 
-        Also where adaptive nodes would chase its rounding: what a pass rounds off differs from node to node.
+        Also fall back where adaptive nodes would follow its rounding, which differs from node to node.
         """
         self.engine = self.engine_in(self.precision, progress)
         if not self.may_fall_back or self.precision == "fp32":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All methods by name, and how to run several of them with no pass computed twice."""
+"""All methods by name, and one run of several methods that computes no pass twice."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -54,16 +54,16 @@ def attribute_with(
     """Run several methods; FAIG with and without elimination share one pass.
 
     Args:
-        names: Keys of :data:`METHODS`, in the order wanted.
+        names: Keys of :data:`METHODS`, in the desired order.
         pair: Baseline and target.
         images: HR images.
-        degradations: What to find filters for.
-        settings: For all methods; each takes those that mean something to it.
-        progress: Where bars go.
-        store: Keeps and shares measurements; by default this process computes them and keeps nothing.
+        degradations: Degradations to find filters for.
+        settings: Settings for all methods; each takes those that affect it.
+        progress: Receiver of progress bars.
+        store: Store that keeps and shares measurements; by default this process computes them and keeps nothing.
 
     Returns:
-        Name → attribution, in the order of ``names``. Matched random filters match the first method that looks at
+        Name → attribution, in the order of ``names``. Matched random filters match the first method that uses
         images; without one, they match FAIG, which is then computed.
 
     Raises:
@@ -90,7 +90,7 @@ def attribute_with(
 
 
 def known_methods(names: str | Iterable[str]) -> list[str]:
-    """Return names of methods, each once; a single one needs no list.
+    """Return names of methods, each once; a single name needs no list.
 
     Raises:
         UsageError: An unknown method, or no method.
@@ -105,10 +105,10 @@ def known_methods(names: str | Iterable[str]) -> list[str]:
 
 
 def refuse_idle(settings: AttributeSettings, names: Sequence[str]) -> None:
-    """Refuse a changed setting that means nothing to any of the methods.
+    """Refuse a changed setting that has no effect on any of the methods.
 
     Raises:
-        UsageError: With the methods, the setting, and the methods that take it.
+        UsageError: Such a setting; the error names it, the methods, and the methods that take it.
     """
     if idle := _idle(settings, names):
         setting = min(idle)
@@ -120,7 +120,7 @@ def refuse_idle(settings: AttributeSettings, names: Sequence[str]) -> None:
 
 
 def taken_by(settings: AttributeSettings, names: Sequence[str]) -> AttributeSettings:
-    """Return the settings without those that mean nothing to any of the methods."""
+    """Return the settings without those that have no effect on any of the methods."""
     return settings.only(settings.changed() - _idle(settings, names))
 
 
@@ -131,14 +131,14 @@ def image_free(
     guide: Attribution | None,
     settings: AttributeSettings,
 ) -> dict[str, Attribution]:
-    """Run those of the named methods that look at no image.
+    """Run those of the named methods that use no image.
 
     Args:
         names: Names of methods; all others are passed over.
         pair: Baseline and target.
-        degradations: What to find filters for.
-        guide: The ranking that matched random filters match.
-        settings: For all methods; each takes those that mean something to it.
+        degradations: Degradations to find filters for.
+        guide: Ranking that matched random filters match.
+        settings: Settings for all methods; each takes those that affect it.
     """
     found: dict[str, Attribution] = {}
     for each in _UNGUIDED:
@@ -159,7 +159,7 @@ def _idle(settings: AttributeSettings, names: Sequence[str]) -> set[str]:
 
 
 def _guides(names: Sequence[str]) -> list[str]:
-    """Return the named methods that look at images; FAIG where random filters have no other ranking to match."""
+    """Return the named methods that use images; FAIG where random filters have no other ranking to match."""
     guides = [name for name in names if name not in CONTROLS]
     return guides or ([FAIG.name] if any(each.name in names for each in _MATCHED) else [])
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for the integral over the path, ∫₀¹ f(α) dα ≈ Σ w_k f(α_k): fixed nodes, or nodes where the loss needs them.
+"""Rules for the integral over the path, ∫₀¹ f(α) dα ≈ Σ w_k f(α_k), with fixed or adaptive nodes.
 
 Between two neighbouring nodes the integral of the summed integrand is known exactly: it is the difference of the losses
-there. So every piece of the path shows its own completeness error, and the next node goes where that is largest. The
+there. So every piece of the path has a known completeness error, and the next node goes where it is largest. The
 weights for the unevenly spaced nodes integrate the smoothest interpolant (kernel quadrature, Matérn 5/2).
 """
 
@@ -30,7 +30,7 @@ class Quadrature:
         rule: ``gauss-legendre`` (exact for polynomials up to degree 2n − 1), ``midpoint``, ``trapezoid``, ``left``
             (α = k/n) or ``right`` (α = (k + 1)/n). On the parameter path 0 is the baseline and 1 the target; the
             reference implementation counts k/100 *from the target*, which here is ``right`` with 100 nodes.
-        nodes: How many gradients are computed per image and degradation.
+        nodes: Number of gradients per image and degradation.
 
     Example:
         >>> [round(alpha, 3) for alpha, _ in Quadrature("gauss-legendre", 2)]
@@ -72,14 +72,14 @@ class Quadrature:
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Nodes are added per image and degradation until another one changes nothing that counts.
+    """A rule that adds nodes per image and degradation until a further node makes no relevant difference.
 
     Attributes:
-        tolerance: Stop when the completeness errors of all pieces of the path, none cancelling another, add up to less
-            than this share of the span of the loss on it, **and** the last node changed less than this share of the
-            top 1 % of the filters.
-        first: Gauss-Legendre nodes to begin with.
-        most: Nodes at which to stop in any case.
+        tolerance: Limit at which to stop: the completeness errors of all pieces of the path, added without
+            cancellation, are less than this share of the span of the loss on it, **and** the last node changed less
+            than this share of the top 1 % of the filters.
+        first: Number of Gauss-Legendre nodes at the start.
+        most: Largest number of nodes.
     """
 
     tolerance: float = 0.01
@@ -99,7 +99,7 @@ class Adaptive:
 
     @property
     def nodes(self) -> int:
-        """How many nodes are usual; what progress bars count on."""
+        """The usual number of nodes, for progress bars."""
         return self.first + 4
 
     def start(self) -> list[float]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The result of an attribution: scores per degradation, what decided them, and how exact they are."""
+"""The result of an attribution: scores per degradation, their settings, and their exactness."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ class Completeness:
         attributed: Σ_i ∫ ∂L/∂γ_i (θ_i − θ̄_i) dα over all parameters.
         loss_target: L(θ, x).
         loss_baseline: L(θ̄, x).
-        nodes: How many gradients the integral took.
+        nodes: Number of gradients in the integral.
         change: Share of this input's top 1 % of filters that the last node changed; None where nodes are fixed.
     """
 
@@ -62,7 +62,7 @@ class Attribution:
         method: Name of the method.
         space: The filters.
         scores: Degradation → ``(filters,)``; higher means more important for it.
-        settings: Everything that decided the scores.
+        settings: All settings that decided the scores.
         completeness: One entry per image and degradation, for methods that integrate along the parameter path.
 
     Raises:
@@ -170,7 +170,7 @@ def load_attributions(path: Path | str) -> dict[str, Attribution]:
 
 
 def _attributions(header: "_Header", tensors: Mapping[str, Tensor]) -> dict[str, Attribution]:
-    """Join header and arrays; a ValueError or FilterlensError says what does not fit."""
+    """Join header and arrays; a ValueError or FilterlensError names any mismatch."""
     space = header.space()
     wanted = {f"{method}/{name}" for method, facts in header.methods.items() for name in facts.degradations}
     if missing := sorted(wanted - tensors.keys()):
@@ -202,7 +202,7 @@ def as_scores(values: Tensor, like: torch.dtype) -> Tensor:
 
 
 class _Part(BaseModel):
-    """What a newer version adds is passed over; a text is no number."""
+    """A part of the header: additions by newer versions are ignored, and texts do not count as numbers."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -231,7 +231,7 @@ class _CompletenessFacts(_Part):
 
 
 class _MethodFacts(_Part):
-    """What belongs to the scores of one method."""
+    """Facts about the scores of one method."""
 
     degradations: list[str]
     settings: dict[str, Any]
@@ -239,7 +239,7 @@ class _MethodFacts(_Part):
 
 
 class _Header(_Part):
-    """The header of a score file, checked before anything in it is believed."""
+    """The header of a score file, checked before anything in it is used."""
 
     layers: Annotated[list[_LayerFacts], Field(min_length=1)]
     methods: Annotated[dict[str, _MethodFacts], Field(min_length=1)]

@@ -103,7 +103,7 @@ def restore(
     precision: options.PrecisionOption = "fp32",
     json: options.Json = False,
 ) -> None:
-    """Restore a folder of low-resolution images of any size, if you wish without one function or with adapters.
+    """Restore a folder of low-resolution images of any size, optionally without one function or with adapters.
 
     PNG stays PNG (also with 16 bits) and WebP stays WebP, both lossless; other formats become PNG. Gray, transparency
     (enlarged), colour profiles, EXIF and texts are kept. Nothing is overwritten without --force. If the command is

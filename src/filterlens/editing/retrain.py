@@ -91,11 +91,11 @@ def retrain(
         state: File from which a killed training goes on, saved at checkpoints, every few minutes, and when a signal
             ends the process; it stays when the training is done, so that the caller can save the result before
             deleting it.
-        device: Where to train; the pair's own by default.
+        device: Device to train on; the pair's own by default.
         precision: ``fp32`` or ``bf16`` autocast; the weights stay as they are.
         names: Names of the images, for errors.
-        fingerprint: What :func:`fingerprint_of` gives for these arguments, where it is known already.
-        progress: Where the bar goes.
+        fingerprint: Result of :func:`fingerprint_of` for these arguments, if it is already known.
+        progress: Receiver of the progress bar.
 
     Raises:
         UsageError: Nothing is trained, the patches do not fit, or ``state`` is of another training.

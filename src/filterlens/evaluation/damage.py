@@ -69,7 +69,7 @@ def measure_damage(
         seed: Seed of the noise.
         precision: Precision in which the networks run.
         keeper: Receives pictures, or None.
-        progress: Where the bar goes.
+        progress: Receiver of the progress bar.
 
     Returns:
         One :class:`Damage` per edit, input and image; one :class:`Quality` per network, input and image.

@@ -155,7 +155,7 @@ def measure_squares(
         multiple: Images are cut to multiples of the scale and of this.
         seed: Seed of the noise.
         precision: ``fp32`` or ``bf16``.
-        progress: Where the bar goes.
+        progress: Receiver of the progress bar.
 
     Returns:
         One :class:`Squares` per ranking, percentage, input and image; see :func:`curves_of`.

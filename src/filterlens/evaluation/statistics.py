@@ -129,9 +129,9 @@ def bootstrap(
     Args:
         statistic: Maps how often each image counts ``(draws, images)`` to the statistic of each draw ``(draws,)``, or
             to that of each seed ``(draws, seeds)``; then the seeds are drawn too.
-        images: How many images there are.
+        images: Number of images.
         value: The statistic itself, ``()`` or ``(seeds,)``; None computes it with every image counted once.
-        resamples: How many times the images are drawn anew.
+        resamples: Number of draws of the images.
         level: Level of the interval.
         seed: Seed of the images' draws; the seeds' draws use its successor.
 
@@ -293,7 +293,7 @@ def over_both(per_seed: Array, draws: Array, level: float, seed: int, images: in
         draws: The same for every draw of the images; see :func:`draw_counts`.
         level: Level of the interval.
         seed: That of the images' draws; the seeds' draws are its successor's.
-        images: How many images there are.
+        images: Number of images.
     """
     resamples, seeds = draws.shape
     joint = (draws * draw_counts(seeds, resamples, seed + 1)).sum(1) / seeds

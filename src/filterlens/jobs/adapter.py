@@ -55,7 +55,7 @@ def found_adapter(
         pair: Instead, a shipped pair with its rankings (the top 5 %).
         method: Whose ranking of the run; default: the first one's.
         architecture: The user's own code that the run is of; see :func:`filterlens.jobs.pairs.reopen_pair`.
-        moved: Where the run's checkpoints lie now.
+        moved: New paths of the run's checkpoints, if they were moved.
 
     Raises:
         UsageError: Both or neither of run and pair, nothing to take, or an unknown name.
@@ -262,7 +262,7 @@ def adapted_network(
 
     Args:
         base: See :func:`load_base`.
-        adapters: Each ``FILE=STRENGTH``.
+        adapters: Adapters, each as ``FILE=STRENGTH``.
         architecture: See :func:`load_base`.
         any_base: Take a base that is neither end of an adapter, too.
         note: Told when that was so.
@@ -308,7 +308,7 @@ def merge_adapters(
 
     Args:
         base: A checkpoint, or ``NAME`` or ``NAME/target`` of a shipped pair.
-        adapters: Each ``FILE=STRENGTH``.
+        adapters: Adapters, each as ``FILE=STRENGTH``.
         output: ``.safetensors``; or ``.pth``, ``.pt``, ``.ckpt``, under the wrapper of the base (``params`` if the base
             is no such file).
         architecture: The architecture of a base that does not say it itself.

@@ -71,7 +71,7 @@ def attribute_to_folder(
     Args:
         pair: Baseline and target, on the device that computes.
         images: HR images.
-        degradations: What to find filters for.
+        degradations: Degradations to find filters for.
         output: The run folder.
         methods: Names of methods; ``filters.csv`` holds the first one's ranking.
         settings: How the methods rank.
@@ -80,7 +80,7 @@ def attribute_to_folder(
         force: Replace the ranking in the folder, and what was made from it.
         replace_other: Replace another ranking, but keep this very one where it is finished.
         processes: Those that share the work; None is this one alone. The first one writes and reports.
-        progress: Where bars and notes go.
+        progress: Receiver of bars and notes.
 
     Returns:
         What ``run.json`` holds.

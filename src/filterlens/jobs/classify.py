@@ -82,11 +82,11 @@ def filters_of_run(
     Args:
         run: A folder of ``filterlens attribute``.
         percent: What must be calibrated.
-        device: Where to compute.
+        device: Device to compute on.
         architecture: The factory of a run of the user's own code; see :func:`filterlens.jobs.pairs.reopen_pair`.
-        moved: Where the run's checkpoints lie now.
+        moved: New paths of the run's checkpoints, if they were moved.
         calibrated: Whether a calibration is wanted; without one the paper's thresholds remain.
-        progress: Where bar and notes go.
+        progress: Receiver of the bar and notes.
     """
     facts = require_run(run)
     pair = reopen_pair(run, architecture, moved).to(device)
@@ -139,7 +139,7 @@ def classify_images(
     Args:
         source: LR images, as the network would get them.
         classifier: Says what they have.
-        progress: Where bar and notes go.
+        progress: Receiver of the bar and notes.
         strict: Stop at the first image that cannot be used.
         recursive: Also the images of subfolders.
 

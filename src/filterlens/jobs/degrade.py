@@ -36,8 +36,8 @@ def degrade_folder(
         scale: Down-sampling factor; images are cut to a multiple of it.
         resampler: ``bicubic`` or ``bilinear``.
         seed: Seed of the noise, which also depends on the image's content.
-        rules: What is done with existing files, bad images and subfolders.
-        progress: Where bars and notes go.
+        rules: Treatment of existing files, bad images and subfolders.
+        progress: Receiver of bars and notes.
 
     Raises:
         FilterlensError: A file is in the way, a folder cannot be written, or (strict) an image cannot be used.

@@ -41,9 +41,9 @@ def run_demo(
         pair: Name of a shipped pair.
         seed: Seed of the noise and of random methods.
         side: Side of the squares that are used, in HR pixels.
-        device: Where to compute.
+        device: Device to compute on.
         precision: Precision of the attribution and, here for speed, of the judging.
-        progress: Where bars and notes go.
+        progress: Receiver of bars and notes.
 
     Returns:
         Paths and seconds, and the rows of ``damage.csv``.

@@ -116,8 +116,8 @@ def convert_folder(
         output: Where all results lie; it may lie in the source.
         job: Name of the command.
         conversions: What is made of every image.
-        rules: What is done with existing files, bad images and subfolders.
-        progress: Where bars and notes go.
+        rules: Treatment of existing files, bad images and subfolders.
+        progress: Receiver of bars and notes.
 
     Raises:
         UsageError: An output would replace an input, or is called like what cannot be written.

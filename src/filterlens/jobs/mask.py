@@ -81,9 +81,9 @@ def mask_to_folder(
         settings: See :class:`MaskSettings`.
         pair: The run's pair, if it is loaded already.
         architecture: The factory of a run of the user's own code; see :func:`filterlens.jobs.pairs.reopen_pair`.
-        moved: Where the run's checkpoints lie now.
-        device: Where to compute.
-        progress: Where bars and notes go.
+        moved: New paths of the run's checkpoints, if they were moved.
+        device: Device to compute on.
+        progress: Receiver of bars and notes.
 
     Raises:
         FilterlensError: No run folder, changed checkpoints, no readable image; or another job is at work there.

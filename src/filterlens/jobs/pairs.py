@@ -98,7 +98,7 @@ def reopen_pair(run: Path, architecture: str | None = None, moved: Moved = STAYE
         run: The folder.
         architecture: The factory of a run of the user's own code, named again. Run folders travel, and nothing is
             imported because a file says so.
-        moved: Where its checkpoints lie now.
+        moved: New paths of its checkpoints, if they were moved.
 
     Raises:
         UsageError: The run is of a factory that is not named, or of another architecture than the one named.

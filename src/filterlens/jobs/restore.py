@@ -42,7 +42,7 @@ class NetworkChoice:
         without: Degradation whose top filters are dialled to ``strength``; needs ``run``.
         percent: Share of the filters that ``without`` replaces.
         strength: 0 replaces them by the baseline's, 1 leaves the target.
-        moved: Where the run's checkpoints lie now.
+        moved: New paths of the run's checkpoints, if they were moved.
         base: The network that adapters are dialled into.
         adapters: The adapters as files, each with or without ``=strength``.
         any_base: Take a base of another hash, with a warning.
@@ -149,14 +149,14 @@ def restore_folder(
         source: A folder of LR images, or one image.
         output: Folder of the HR images; for one image also a file, see :data:`filterlens.data.pictures.WRITTEN`.
         network: Any module ``(1, 3, H, W)`` → ``(1, 3, H·s, W·s)``.
-        device: Where to compute.
+        device: Device to compute on.
         precision: ``fp32`` or ``bf16``.
         tile: Side of the largest tile in LR pixels; see :class:`filterlens.execution.tiled_network.TiledNetwork`.
         blend: LR pixels of the seams for networks without exact tiles; 0 runs them whole.
         most_pixels: Larger images are refused, and others are tried whatever memory is free; by default images above
             Pillow's limit of 179 million pixels are refused, and those for which memory does not suffice.
-        rules: What is done with existing files, bad images and subfolders.
-        progress: Where bars and notes go.
+        rules: Treatment of existing files, bad images and subfolders.
+        progress: Receiver of bars and notes.
 
     Raises:
         FilterlensError: A file is in the way, a folder cannot be written, or (strict) an image cannot be used.

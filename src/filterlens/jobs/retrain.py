@@ -76,11 +76,11 @@ def retrain_to_folder(
         validation: Folder of HR images for the PSNR; None holds out every 20th training image.
         output: A ``.safetensors`` file, or a folder for ``retrained.safetensors``; by default the run folder.
         architecture: The user's own code that the run is of; see :func:`filterlens.jobs.pairs.reopen_pair`.
-        moved: Where the run's checkpoints lie now.
+        moved: New paths of the run's checkpoints, if they were moved.
         device: ``auto``, ``cpu``, ``cuda``.
         precision: ``auto``, ``fp32`` or ``bf16``.
         fresh: Start over, and replace an earlier result when the new one is whole; killed before, it goes on.
-        progress: Where bars and notes go.
+        progress: Receiver of bars and notes.
 
     Returns:
         What is also written as JSON next to the weights: part, settings, losses, PSNR of the baseline, the re-trained

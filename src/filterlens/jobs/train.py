@@ -87,7 +87,7 @@ def train_to_folder(
         precision: ``auto``, ``fp32`` or ``bf16``.
         fresh: Train anew in the folder ``fresh`` inside ``output``, and replace what ``output`` holds of an earlier
             training when the new one is whole; killed before, it goes on there.
-        progress: Where bars and notes go.
+        progress: Receiver of bars and notes.
 
     Returns:
         ``{"baseline": path, "target": path}``.

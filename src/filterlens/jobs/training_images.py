@@ -90,7 +90,7 @@ def read_images(paths: HeldOut, progress: Progress, *, chosen: bool) -> tuple[Re
 
     Args:
         paths: The images.
-        progress: Where the bar and the notes go.
+        progress: Receiver of the bar and notes.
         chosen: Whether the user named the ones that judge.
 
     Returns:

@@ -60,9 +60,9 @@ class Laboratory:
         common: The settings that all experiments share.
         library: Where images are found.
         targets_folder: Where further target models lie, or are trained into.
-        device: Where to compute.
+        device: Device to compute on.
         processes: Those that share the work.
-        progress: Where bars and notes go.
+        progress: Receiver of bars and notes.
     """
 
     def __init__(

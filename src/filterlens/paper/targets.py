@@ -38,8 +38,8 @@ def target_files(
         training: ``card``, or the name or path of a training recipe: then the first target's baseline is trained too,
             and the others start from it.
         images: Reads the training images; asked only when something must be trained.
-        device: Where to train.
-        progress: Where bars and notes go.
+        device: Device to train on.
+        progress: Receiver of bars and notes.
 
     Raises:
         FilterlensError: The folder holds a target of another recipe or seed, or training images are missing.
@@ -97,8 +97,8 @@ def train_once(
         role: The network that is wanted: ``baseline`` or ``target``.
         baseline: Reads the network to start from; asked only when something must be trained.
         images: Reads the training images; asked only when something must be trained.
-        device: Where to train.
-        progress: Where bars and notes go.
+        device: Device to train on.
+        progress: Receiver of bars and notes.
         remedy: What to do if the images are missing, other than getting them.
 
     Raises:

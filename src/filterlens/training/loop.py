@@ -45,7 +45,7 @@ class Loop(ABC):
         processes: Those that share every batch.
         file: Where the state is kept; None keeps none, and then a signal ends the process at once.
         fingerprint: Hash of all that decides the weights; a file with another one is refused.
-        progress: Where the bar and the notes go.
+        progress: Receiver of the bar and notes.
         log_every: Steps between logged losses.
         save_every: Steps between states; there is one at least every few minutes.
         validate_every: Steps between validations; 0 validates at the end alone.

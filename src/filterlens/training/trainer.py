@@ -67,16 +67,16 @@ def train(
         images: HR training images ``(3, H, W)`` uint8.
         output: Folder for ``baseline.safetensors``, ``target.safetensors``, ``log.jsonl`` and the checkpoints.
         validation: HR images for the PSNR in the log.
-        device: Where to train; by default the accelerator's choice.
+        device: Device to train on; by default the accelerator's choice.
         processes: The processes that share every batch; by default those of the launcher.
             :class:`filterlens.training.processes.OneProcess` trains alone inside a job of several.
         precision: ``fp32`` or ``bf16`` (autocast; the weights stay float32).
         baseline: Fine-tune only the target, from this network; it is copied into ``output``.
         data: Written into the cards.
         names: Names of ``images`` and then of ``validation``, for errors.
-        fingerprint: What :func:`fingerprint_of` gives for these arguments, where it is known already.
-        on_begin: Called in the leading process before a stage begins or goes on, so not where all is done already.
-        progress: Where bars and notes go.
+        fingerprint: Result of :func:`fingerprint_of` for these arguments, if it is already known.
+        on_begin: Function called in the leading process before a stage begins or goes on, not if all is done.
+        progress: Receiver of bars and notes.
 
     Returns:
         ``{"baseline": path, "target": path}``.
@@ -177,9 +177,9 @@ class Trainer:
         baseline: An existing baseline, of which only the target is fine-tuned; None trains both.
         fingerprint: Hash of recipe, images, processes and given baseline; a checkpoint of another training is refused.
         data: What the card says of the training images.
-        progress: Where bars go.
+        progress: Receiver of progress bars.
         log: One JSON line per logged loss or validation.
-        on_begin: Called in the leading process before a stage begins or goes on, so not where all is done already.
+        on_begin: Function called in the leading process before a stage begins or goes on, not if all is done.
     """
 
     recipe: Recipe

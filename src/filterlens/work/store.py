@@ -41,7 +41,7 @@ class Store:
     Args:
         folder: Where results lie. None keeps nothing: this process computes every result when it is asked for.
         processes: Those that share the work; default: this process alone.
-        progress: Where bars and notes go; the first process speaks for all.
+        progress: Receiver of bars and notes; only the first process reports.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Store:
         """Return the result of every item, in order; all processes return the same.
 
         Args:
-            name: What is computed; part of the files' names.
-            items: What to compute it of.
+            name: Name of the computation; part of the files' names.
+            items: Items to compute it for.
             identity: Item → JSON value of everything that decides its result.
             compute: Item → result.
             title: Item → what the bar calls it.
@@ -96,15 +96,15 @@ class Store:
         """Return the results one after the other, in the order of the items, once all processes have them all.
 
         Args:
-            name: What is computed; part of the files' names.
-            items: What to compute it of.
+            name: Name of the computation; part of the files' names.
+            items: Items to compute it for.
             identity: Item → JSON value of everything that decides its result.
             compute: (item, what was prepared for it, step) → result; ``step`` is called after every step.
             prepare: Reads what an item needs; with a GPU it runs while the item before is computed.
             title: Item → what the bar calls it.
             cost: Item → how long it takes, in any unit: the longest are taken first, so that no process waits long.
             steps: How many steps an item usually takes.
-            progress: Where bar and notes go; default: the store's.
+            progress: Receiver of the bar and notes; default: the store's.
         """
         task = _Task(name, compute, prepare, title, steps)
         shown = self.progress if progress is None else progress if self.leads else SILENT
