@@ -9,7 +9,7 @@ from filterlens.data.samples import as_samples
 from filterlens.degradations import parse_degradations
 from filterlens.evaluation.damage import Keeper, measure_damage, summarise_damage, summarise_quality
 from filterlens.run.tables import Edit
-from tests.attribution.small_networks import Linear, make_pair, photographs
+from tests.attribution.small_networks import Curved, Linear, make_pair, photographs
 
 INPUTS = parse_degradations(["blur:1", "noise:0.1", "clean"])
 
@@ -47,6 +47,13 @@ def test_masking_everything_of_a_network_without_biases_is_the_baseline():
     assert cells[edit, "blur:1"].removal == 1
     assert cells[edit, "clean"].preservation == 0
     assert cells[edit, "clean"].psnr == pytest.approx(psnr_of("baseline", "clean", qualities))
+
+
+def test_masking_everything_leaves_the_biases_of_the_target():
+    _, _, pair = make_pair(Curved)
+    edit = Edit("any", 100, "blur:1")
+    cells, _, _ = judge(pair, {edit: whole(pair.space, 100)})
+    assert 0 < cells[edit, "blur:1"].removal < 1
 
 
 def test_removal_and_preservation_are_pooled_over_images_not_averaged_over_ratios():

@@ -96,7 +96,7 @@ def measure_damage(
                         keeper.keep(sample.name, name, what, None, pixels)
                 for edits, selection, donor in groups:
                     output = pair.run(_edited(pair, selection, donor), ends.lowered, precision)
-                    require_finite(output, named(edits[0]), sample.name, name)
+                    require_finite(output, _named(edits[0]), sample.name, name)
                     damages += _damage(edits, ends, output, truth, pair.scale)
                     if keeper:
                         for edit in filter(keeper.wants, edits):
@@ -157,7 +157,7 @@ def _damage(edits: Sequence[Edit], ends: Ends, output: Tensor, truth: Tensor, cr
     ]
 
 
-def named(edit: Edit) -> str:
+def _named(edit: Edit) -> str:
     """Say in words which network an edit makes."""
     return f"the target without the first {edit.percent:g} % that '{edit.method}' ranks for '{edit.masked}'"
 

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,10 @@ from filterlens.paper.experiments.trust.measure import (
     Change,
     Stability,
     TrustSettings,
+    area_under,
     image_scores,
     measure_stability,
+    reaches,
     removal_of,
 )
 from filterlens.paper.experiments.trust.page import curve_claims, randomisation_claims, stability_claims
@@ -97,7 +101,7 @@ def test_a_point_of_the_curve_is_what_editing_by_hand_gives(laboratory, tables):
 
 def test_the_figures_can_be_drawn_and_a_second_run_reads_from_disk(laboratory, outcome, monkeypatch):
     assert all(png(panel, LIGHT).startswith(b"\x89PNG") for panel in outcome.panels)
-    monkeypatch.setattr("filterlens.paper.experiments.trust.measure.measure_squares", None)
+    monkeypatch.setattr("filterlens.paper.judged.measure_damage", None)
     monkeypatch.setattr("filterlens.attribution.faig.FAIG.measure", None)
     assert page.run(laboratory, SETTINGS).tables == outcome.tables
 
@@ -156,8 +160,33 @@ def test_the_claim_on_randomisation_is_judged_in_the_longest_cascade(left, verdi
 
 def removal_like(method, kind, values, percents=(0.1, 1, 10)):
     scales = np.array([1.0, 3.0])[:, None]  # of two images that agree
-    squares = np.stack(np.broadcast_arrays((1 - np.array(values)) * scales, scales), -1)
-    return removal_of(method, kind, percents, squares[None], 0.9, 100)
+    residual, scale = np.broadcast_arrays((1 - np.array(values)) * scales, scales)
+    return removal_of(method, kind, percents, residual[None], scale[None], 0.9, 100)
+
+
+def test_the_area_is_the_integral_over_log_p():
+    percents = np.geomspace(0.1, 20, 400)
+    values = np.log(percents / 0.1) / np.log(200)
+    assert area_under(percents, values) == pytest.approx(0.5)
+    assert area_under(percents, values**2) == pytest.approx(1 / 3, abs=1e-5)
+    coarse = area_under([1, 10, 100], [0, 0.5, 0.6])
+    assert coarse == pytest.approx((0.25 * math.log(10) + 0.55 * math.log(10)) / math.log(100))
+
+
+def test_the_area_lies_between_0_and_1_whatever_breaks():
+    assert area_under([1, 10], [1.0, 1.0]) == 1
+    assert area_under([1, 10], [-50.0, -900.0]) == 0
+    assert area_under([1, 10], [-50.0, 1.0]) == pytest.approx(0.5)
+    assert area_under([1], [0.3]) == 0.3
+    assert math.isnan(area_under([1, 10], [0.5, math.nan]))  # baseline and target do not differ
+
+
+def test_the_first_crossing_is_interpolated_in_log_p_and_a_fall_is_shown():
+    assert reaches([1, 10], [0.5, 1.0], 0.75) == pytest.approx(10**0.5)
+    assert reaches([1, 10], [0.5, 1.0], 0.2) == 1 and reaches([1, 10], [0.1, 0.2], 0.9) is None
+    assert removal_like("faig", "blur:1", (0.5, 1.0), (1, 10)).fall == 0
+    falling = removal_like("faig", "blur:1", (0.2, 0.95, 0.7, 0.8), (1, 2, 5, 10))
+    assert 1 < falling.needed.mean < 2 and falling.fall == pytest.approx(0.25)
 
 
 def test_the_area_is_over_the_logarithm_and_its_interval_is_a_point_where_images_agree():
@@ -168,10 +197,11 @@ def test_the_area_is_over_the_logarithm_and_its_interval_is_a_point_where_images
 
 
 def test_target_models_are_averaged_and_one_that_never_reaches_the_level_leaves_it_open():
-    weak, strong = (np.array([[[1 - v, 1] for v in values]] * 2) for values in ((0, 0.5), (0.5, 1)))
+    weak, strong = (np.array([[1 - v for v in values]] * 2) for values in ((0, 0.5), (0.5, 1)))
 
     def joined(*models):
-        return removal_of("faig", "blur:1", (1, 10), np.stack(models), 0.9, 100)
+        residual = np.stack(models)
+        return removal_of("faig", "blur:1", (1, 10), residual, np.ones_like(residual), 0.9, 100)
 
     both = joined(weak, strong)
     assert both.mean == pytest.approx((0.25, 0.75)) and both.area.mean == pytest.approx(0.5)

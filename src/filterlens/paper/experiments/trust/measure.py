@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trust in a ranking: how stable it is, whether it notices randomised layers, and how much its filters remove."""
 
-import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
-from typing import Any
+from dataclasses import dataclass
+from itertools import combinations, pairwise
 
 import numpy as np
 import torch
@@ -15,11 +14,10 @@ from filterlens.attribution.quadrature import Quadrature
 from filterlens.attribution.randomised import from_the_last, randomised, remaining
 from filterlens.attribution.result import Attribution
 from filterlens.data.samples import Sample
-from filterlens.evaluation.faithfulness import Curve, measure_squares
 from filterlens.evaluation.stability import Agreement, agreement_of, between_parts, parts_of, spread
 from filterlens.evaluation.statistics import Array, Estimate, bootstrap, over_seeds, pooled_ratio
-from filterlens.filters import ranking
 from filterlens.paper.images import evenly
+from filterlens.paper.judged import judge, selections_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.settings import Percent, Positive, Settings
 
@@ -263,34 +261,37 @@ def randomise(laboratory: Laboratory, settings: TrustSettings, name: str) -> lis
     return cascades + [compared(CONTROL, layers, before["faig"], before[MATCHED]) for layers in depths]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Removal:
-    """Curves of removal of one method for one degradation.
+    """Removal of one function over the share of filters that is replaced, by one method's ranking.
 
     Attributes:
         method: What ranks.
         kind: Degradation.
-        curves: One per target model, pooled over images.
+        percents: Points of the curves, ascending, in percent of all filters.
+        curves: Removal at every point, pooled over images, ``(target models, percents)``.
         area: Under the curve: mean over target models, sd, interval over images and target models.
         level: Removal that is to be reached.
     """
 
     method: str
     kind: str
-    curves: tuple[Curve, ...]
+    percents: tuple[float, ...]
+    curves: Array
     area: Estimate
     level: float
 
     @property
     def mean(self) -> tuple[float, ...]:
         """Removal at every point, mean over target models."""
-        return tuple(np.mean([curve.values for curve in self.curves], axis=0).tolist())
+        return tuple(np.mean(self.curves, axis=0).tolist())
 
     @property
     def needed(self) -> Estimate | None:
         """The smallest percentage that reaches the level, mean ± sd; None where a target model never does."""
-        reached = [each for each in (curve.reaches(self.level) for curve in self.curves) if each is not None]
-        return over_seeds(reached) if len(reached) == len(self.curves) else None
+        found = [reaches(self.percents, curve, self.level) for curve in self.curves.tolist()]
+        reached = [each for each in found if each is not None]
+        return over_seeds(reached) if len(reached) == len(found) else None
 
     @property
     def most(self) -> float:
@@ -299,55 +300,69 @@ class Removal:
 
     @property
     def fall(self) -> float:
-        """How far the mean curve falls again: removal is not monotone where other things break."""
-        return replace(self.curves[0], values=self.mean).fall
+        """How far the mean curve falls again below its highest value so far: not 0 where other things break."""
+        return float(np.max(np.maximum.accumulate(self.mean) - self.mean))
+
+
+def area_under(percents: Sequence[float], values: Sequence[float]) -> float:
+    """Return the area under a curve over log p, divided by the width: ∫ v d ln p / ln(p_last / p_first), in [0, 1].
+
+    Trapezoids between the points; values are clipped to [0, 1] first, so that a broken network (far below 0) does
+    not outweigh everything else. A single point is its own area. NaN where baseline and target do not differ.
+    """
+    if any(map(math.isnan, values)):  # the two networks do not differ there
+        return math.nan
+    clipped = [min(1.0, max(0.0, value)) for value in values]
+    logs = [math.log(percent) for percent in percents]
+    if len(logs) == 1:
+        return clipped[0]
+    steps = pairwise(zip(logs, clipped, strict=True))
+    return sum((a + b) / 2 * (y - x) for (x, a), (y, b) in steps) / (logs[-1] - logs[0])
+
+
+def reaches(percents: Sequence[float], values: Sequence[float], level: float) -> float | None:
+    """Return the first percentage at which a curve reaches a level, between points by log-linear interpolation.
+
+    None where no point does. The curve may fall again behind it: see :attr:`Removal.fall`.
+    """
+    before: tuple[float, float] | None = None
+    for percent, value in zip(percents, values, strict=True):
+        if value >= level:
+            if before is None:
+                return percent
+            part = (level - before[1]) / (value - before[1])
+            return math.exp(math.log(before[0]) + part * math.log(percent / before[0]))
+        before = percent, value
+    return None
 
 
 def measure_curves(laboratory: Laboratory, settings: TrustSettings, name: str) -> list[Removal]:
     """Rank with every method on the discovery images, remove on the others, and measure the own function."""
-    models, kinds = laboratory.targets(name), laboratory.common.degradations
-    methods, percents = list(dict.fromkeys(settings.curve_methods)), tuple(sorted(settings.curve_percents))
+    models, common = laboratory.targets(name), laboratory.common
+    methods, percents = list(dict.fromkeys(settings.curve_methods)), tuple(sorted(set(settings.curve_percents)))
     samples = evenly(laboratory.judging(name), settings.judged)
     ranked = [laboratory.attribute(model, methods, laboratory.finding) for model in models]
-    subjects = [
-        (model, kind, {method: found[method].of(kind) for method in methods})
-        for kind in kinds
-        for model, found in zip(models, ranked, strict=True)
-    ]
-
-    def identity(subject: tuple[TargetModel, str, Scores]) -> Any:
-        model, kind, scores = subject
-        orders = {
-            method: hashlib.sha256(ranking(each).numpy().tobytes()).hexdigest() for method, each in scores.items()
-        }
-        return [model.identity, orders, kind, percents, laboratory.judge_precision]
-
-    def measure(subject: tuple[TargetModel, str, Scores], sample: Sample) -> dict[str, Any]:
-        model, kind, scores = subject
-        squares = measure_squares(
-            model.pair,
-            {(method, kind): each for method, each in scores.items()},
-            [sample],
-            {kind: laboratory.inputs[kind]},
-            percents=percents,
-            seed=laboratory.common.seed,
-            precision=laboratory.judge_precision,
-        )
-        return {"squares": [[each.residual, each.scale] for each in squares]}
-
-    found = laboratory.measured(
-        "faithfulness", subjects, samples, identity, measure, title=lambda subject: f"{subject[0].title}, {subject[1]}"
-    )
-    squares = found["squares"].reshape(len(kinds), len(models), len(samples), len(methods), len(percents), 2)
-    return [
-        removal_of(method, kind, percents, squares[k, :, :, m], settings.level, laboratory.common.resamples)
-        for k, kind in enumerate(kinds)
-        for m, method in enumerate(methods)
-    ]
+    removals = []
+    for kind in common.degradations:
+        edited = [(model, selections_of(found, percents, [kind])) for model, found in zip(models, ranked, strict=True)]
+        damage = judge(laboratory, edited, samples, inputs={kind: laboratory.inputs[kind]}).damage
+        shape = len(models), len(samples), len(methods), len(percents)
+        residual, scale = (damage[column].reshape(shape) for column in ("residual", "scale"))
+        removals += [
+            removal_of(method, kind, percents, residual[:, :, m], scale[:, :, m], settings.level, common.resamples)
+            for m, method in enumerate(methods)
+        ]
+    return removals
 
 
 def removal_of(
-    method: str, kind: str, percents: tuple[float, ...], squares: Array, level: float, resamples: int = 2000
+    method: str,
+    kind: str,
+    percents: tuple[float, ...],
+    residual: Array,
+    scale: Array,
+    level: float,
+    resamples: int = 2000,
 ) -> Removal:
     """Join what one method did for one degradation; the interval of the area draws images, and target models, anew.
 
@@ -355,19 +370,19 @@ def removal_of(
         method: What ranked.
         kind: The degradation.
         percents: Points of the curves, ascending.
-        squares: Residual and scale of every point, ``(target models, images, percents, 2)``.
+        residual: Squared distance to the baseline's output, ``(target models, images, percents)``.
+        scale: That between the outputs of baseline and target, the same shape.
         level: Removal that is to be reached.
         resamples: Draws of the bootstrap.
     """
 
-    def curve(sums: Array) -> Curve:
-        return Curve(method, kind, kind, percents, tuple(pooled_ratio(*sums.T).tolist()))
+    def areas(curves: Array) -> Array:
+        return np.apply_along_axis(lambda curve: area_under(percents, curve.tolist()), -1, curves)
 
-    def areas(counts: Array) -> Array:
+    def drawn(counts: Array) -> Array:
         """Return the area of every draw of images and target model."""
-        return np.array([[curve(sums).area for sums in draw] for draw in np.tensordot(counts, squares, (1, 1))])
+        return areas(pooled_ratio(*(np.tensordot(counts, each, (1, 1)) for each in (residual, scale))))
 
-    curves = tuple(curve(own.sum(0)) for own in squares)
-    value = np.array([each.area for each in curves])
-    area = bootstrap(areas, squares.shape[1], value=value, resamples=resamples)
-    return Removal(method, kind, curves, area, level)
+    curves = pooled_ratio(residual.sum(1), scale.sum(1))
+    area = bootstrap(drawn, residual.shape[1], value=areas(curves), resamples=resamples)
+    return Removal(method, kind, percents, curves, area, level)

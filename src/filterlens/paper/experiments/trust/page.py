@@ -178,7 +178,7 @@ def _fewest(removals: Sequence[Removal]) -> str | None:
 
 def _needed(removal: Removal) -> str:
     if removal.needed is None:
-        return f"not by {removal.curves[0].percents[-1]:g} % (largest removal {fixed(removal.most)})"
+        return f"not by {removal.percents[-1]:g} % (largest removal {fixed(removal.most)})"
     return f"{fixed(removal.needed.mean)} %"
 
 
@@ -239,7 +239,7 @@ def _randomisation_table(name: str, cascades: Sequence[Cascade]) -> Table:
 
 def _curve_tables(name: str, removals: Sequence[Removal]) -> Iterator[Table]:
     """Tabulate areas, the fewest filters, and the points of the curves."""
-    percents, level = removals[0].curves[0].percents, whole_percent(removals[0].level)
+    percents, level = removals[0].percents, whole_percent(removals[0].level)
     for kind, own in _by_kind(removals).items():
         rows = (tuple[Cell, ...]((method_label(each.method), each.area, _needed(each), *each.mean)) for each in own)
         yield Table(
@@ -297,7 +297,7 @@ def _curve_panels(name: str, removals: Sequence[Removal]) -> Iterator[Panel]:
         yield drawing.lines(
             f"faithfulness-{name}-{safe_name(kind)}",
             f"{name}: removal of {function_of(kind)} on unseen images",
-            [drawing.Line(method_label(each.method), each.curves[0].percents, each.mean) for each in own],
+            [drawing.Line(method_label(each.method), each.percents, each.mean) for each in own],
             "replaced filters, %",
             f"removal on {kind}",
             log_x=True,
