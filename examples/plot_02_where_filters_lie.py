@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from filterlens.diagnosis.distribution import distribution, mean_depth, uniformity
-from filterlens.jobs.classify import shipped_filters
+from filterlens.diagnosis.found_filters import shipped_filters
 
 pair, found = shipped_filters("srresnet-x2", "cpu")
 chosen = found.selections(pair, 1)

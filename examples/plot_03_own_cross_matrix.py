@@ -19,8 +19,8 @@ import numpy as np
 from filterlens.data.photographs import photograph, square
 from filterlens.data.samples import as_samples
 from filterlens.degradations import parse_degradations
+from filterlens.diagnosis.found_filters import shipped_filters
 from filterlens.evaluation.damage import measure_damage, summarise_damage
-from filterlens.jobs.classify import shipped_filters
 from filterlens.report.labels import whole_percent
 from filterlens.run.tables import Edit
 

@@ -20,7 +20,7 @@ import numpy as np
 from filterlens import Degradation
 from filterlens.data.images import to_float, to_uint8
 from filterlens.data.photographs import photograph, square
-from filterlens.jobs.classify import shipped_filters
+from filterlens.diagnosis.found_filters import shipped_filters
 
 SIDE = 192  # HR pixels
 

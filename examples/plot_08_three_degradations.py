@@ -18,8 +18,8 @@ import torch
 from filterlens import Degradation, substitute
 from filterlens.data.images import to_float, to_uint8
 from filterlens.data.photographs import photograph, square
+from filterlens.diagnosis.found_filters import shipped_filters
 from filterlens.evaluation.function_distance import preservation, removal
-from filterlens.jobs.classify import shipped_filters
 from filterlens.report.labels import whole_percent
 
 SIDE = 144  # HR pixels

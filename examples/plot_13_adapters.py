@@ -22,7 +22,7 @@ import torch
 from filterlens import Adapter, Degradation, adapt
 from filterlens.data.images import to_float, to_uint8
 from filterlens.data.photographs import photograph, square
-from filterlens.jobs.classify import shipped_filters
+from filterlens.diagnosis.found_filters import shipped_filters
 from filterlens.metrics import psnr
 from filterlens.models.pretrained import pair_files
 

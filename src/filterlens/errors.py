@@ -50,6 +50,12 @@ def shortened(text: str, most: int = LONGEST) -> str:
     return f"{line[: most - end - 3]} … {line[-end:]}"
 
 
+def quoted(text: str, most: int) -> str:
+    """Return what a stranger's file says in one short line, without letting it fill or control the terminal."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
 def first_line(error: Exception, most: int = 200) -> str:
     """Return the beginning of the message of foreign code; empty where there is none."""
     return (str(error).splitlines() or [""])[0][:most]

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from filterlens.errors import FilterlensError, first_line
+from filterlens.errors import FilterlensError, first_line, quoted
 from filterlens.files import whole_file
 
 HEADER = "filterlens"  # the key of our own text among a file's metadata
@@ -79,8 +79,7 @@ def _reason(error: Exception) -> str:
         said = f"{place}: {first['msg']}, not {first['input']!r:.40}" if place else first["msg"]
     else:
         said = first_line(error, 4 * _MOST_LETTERS) or type(error).__name__
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in said).split()).rstrip(".")
-    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
+    return quoted(said.rstrip(". "), _MOST_LETTERS)
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

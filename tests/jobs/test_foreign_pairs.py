@@ -16,7 +16,7 @@ from filterlens.evaluation.settings import MaskSettings
 from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.jobs.attribute import attribute_to_folder
 from filterlens.jobs.mask import mask_to_folder
-from filterlens.jobs.pairs import open_pair, reopen_pair
+from filterlens.jobs.pairs import RunPair, open_pair
 from filterlens.jobs.restore import NetworkChoice, restore_folder
 from filterlens.models.foreign import is_installed
 from tests.models.foreign_networks import SCALES, write_pair
@@ -55,7 +55,7 @@ def test_from_two_files_to_the_edited_network(name: str, tmp_path: Path, images:
     assert "blur:2" in (run / "damage.csv").read_text()
 
     edited = NetworkChoice(run=run, without="blur:2", percent=10).open()
-    pair = reopen_pair(run)
+    pair = RunPair().open(run)
     assert json.loads((run / "run.json").read_text())["pair"]["left_out"] == list(pair.space.left_out)
     x = torch.rand(1, 3, 19, 26)
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_single_weights_or_no_linear_layers_are_recorded_and_reopened(tmp_path: 
         attribute_to_folder(
             pair, images, ["blur:2"], run, methods=["change-absolute"], allow_small=True, replace_other=True
         )
-        again = reopen_pair(run)
+        again = RunPair().open(run)
         assert again.space == pair.space
         counts[linear] = len(again.space)
         assert ("linear" in again.facts) == (linear != "rows")

@@ -14,7 +14,7 @@ from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
 from filterlens.degradations import parse_degradations
 from filterlens.diagnosis.classify import Classifier, Verdict
-from filterlens.diagnosis.found_filters import FoundFilters, filter_count
+from filterlens.diagnosis.found_filters import FoundFilters, filter_count, shipped_filters
 from filterlens.diagnosis.overlap import cut_patches, input_magnitudes, overlap_scores, patch_corners
 from filterlens.editing.dial import dialled
 from filterlens.errors import FilterlensError, UsageError
@@ -26,8 +26,8 @@ from filterlens.execution.tiling import Tiling
 from filterlens.filters import ROWS, Selection
 from filterlens.jobs.adapter import found_adapter
 from filterlens.jobs.attribute import attribute_to_folder
-from filterlens.jobs.classify import filters_of_run, shipped_filters
-from filterlens.jobs.pairs import open_pair
+from filterlens.jobs.classify import filters_of_run
+from filterlens.jobs.pairs import RunPair, open_pair
 from filterlens.metrics import psnr
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
@@ -159,7 +159,7 @@ class Studio:
         if not path.exists():
             shipped = None if self.run else self.pair.name
             code = self.pair.facts.get("architecture") if self.run else None
-            found_adapter([degradation], percent, run=self.run, pair=shipped, architecture=code).save(path)
+            found_adapter([degradation], percent, run=self.run, pair=shipped, reopening=RunPair(code)).save(path)
         return path
 
 
@@ -251,7 +251,7 @@ def open_studio(
         run = scratch / "run"
         _find(own.to(device), run, degradations or DEGRADATIONS, progress)
     if run is not None:
-        opened, found = filters_of_run(run, 1.0, device, architecture=architecture, progress=progress)
+        opened, found = filters_of_run(run, 1.0, device, reopening=RunPair(architecture), progress=progress)
         return Studio(opened, found, resolved, run)
     opened, found = shipped_filters(pair or SHIPPED, device)
     return Studio(opened, found, resolved)

@@ -9,6 +9,7 @@ import typer
 
 from filterlens.cli import options
 from filterlens.cli.console import Terminal, result
+from filterlens.errors import quoted
 
 MOST, DEEPEST = 240, 4  # characters of a quoted value, and levels of it
 
@@ -76,7 +77,7 @@ def export(
     """
     from filterlens.errors import UsageError
     from filterlens.jobs.adapter import check_file_name, checked_file, found_adapter, retrained_adapter
-    from filterlens.jobs.pairs import Moved
+    from filterlens.jobs.pairs import RunPair
 
     check_file_name(output, [".safetensors"])
     if pair is not None and method is not None:
@@ -90,8 +91,7 @@ def export(
             run=run,
             pair=pair,
             method=method,
-            architecture=architecture,
-            moved=Moved(baseline, target),
+            reopening=RunPair(architecture, baseline, target),
         )
     else:
         if degradations or method:
@@ -104,15 +104,7 @@ def export(
 
 @adapter.command("merge")
 def merge(
-    base: Annotated[
-        str,
-        typer.Option(
-            "--base",
-            help="Network that the adapters edit: a checkpoint, or the name of a shipped pair (for its baseline; "
-            "NAME/target for its target).",
-            show_default=False,
-        ),
-    ],
+    base: Annotated[str, options.BASE],
     adapters: Annotated[
         list[str],
         typer.Option(
@@ -198,8 +190,7 @@ def _weight_lines(weights: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 
 def plain(value: object) -> str:
     """Quote an untrusted value in one short line without control characters."""
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in _words(value)).split())
-    return text if len(text) <= MOST else f"{text[: MOST - 1]}…"
+    return quoted(_words(value), MOST)
 
 
 def _words(value: object, depth: int = 0) -> str:

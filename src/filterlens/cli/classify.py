@@ -55,11 +55,12 @@ def classify(
     probability that the label is right about each.
     """
     from filterlens.diagnosis.classify import THRESHOLDS
+    from filterlens.diagnosis.found_filters import shipped_filters
     from filterlens.diagnosis.overlap import Reading
     from filterlens.errors import unknown
     from filterlens.execution.hardware import resolve_device
-    from filterlens.jobs.classify import classify_images, filters_of_run, shipped_filters
-    from filterlens.jobs.pairs import Moved
+    from filterlens.jobs.classify import classify_images, filters_of_run
+    from filterlens.jobs.pairs import RunPair
 
     if pair and run:
         raise UsageError("Give either --pair or --run, not both.")
@@ -78,8 +79,7 @@ def classify(
             run,
             percent,
             where,
-            architecture=architecture,
-            moved=Moved(baseline, target),
+            reopening=RunPair(architecture, baseline, target),
             calibrated=calibrated,
             progress=terminal,
         )

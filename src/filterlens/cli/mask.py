@@ -31,7 +31,7 @@ def mask(
     """
     from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.mask import mask_to_folder
-    from filterlens.jobs.pairs import Moved
+    from filterlens.jobs.pairs import RunPair
     from filterlens.run.folder import DAMAGE
 
     settings = context.obj
@@ -39,8 +39,7 @@ def mask(
         run,
         images,
         settings,
-        architecture=architecture,
-        moved=Moved(baseline, target),
+        reopening=RunPair(architecture, baseline, target),
         device=str(resolve_device(device)),
         progress=Terminal(),
     )

@@ -100,6 +100,21 @@ Linear = Annotated[
         help="Filters of linear and attention layers: rows (weight[out, :]), weights (weight[out, in]) or none.",
     ),
 ]
+Validation = Annotated[
+    Path | None,
+    typer.Option(
+        "--validation", help="Folder of HR images for the PSNR.", show_default="every 20th training image, held out"
+    ),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Start over; the finished result replaces the old one in --output.")
+]
+BASE = typer.Option(
+    "--base",
+    help="Network that the adapters edit: a checkpoint, or the name of a shipped pair (for its baseline; "
+    "NAME/target for its target).",
+    show_default=False,
+)
 
 
 class SettingsCommand(TyperCommand):

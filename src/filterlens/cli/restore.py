@@ -46,15 +46,7 @@ def restore(
     ] = 0.0,
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
-    base: Annotated[
-        str | None,
-        typer.Option(
-            "--base",
-            help="Network that the adapters edit: a checkpoint, or the name of a shipped pair (for its baseline; "
-            "NAME/target for its target).",
-            show_default=False,
-        ),
-    ] = None,
+    base: Annotated[str | None, options.BASE] = None,
     adapters: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,7 +103,7 @@ def restore(
     """
     from filterlens.execution.hardware import resolve_device, resolve_precision
     from filterlens.jobs.image_folder import Rules
-    from filterlens.jobs.pairs import Moved
+    from filterlens.jobs.pairs import RunPair
     from filterlens.jobs.restore import NetworkChoice, restore_folder
 
     choice = NetworkChoice(
@@ -122,11 +114,10 @@ def restore(
         without=without,
         percent=percent,
         strength=strength,
-        moved=Moved(baseline, target),
+        reopening=RunPair(architecture, baseline, target),
         base=base,
         adapters=adapters or (),
         any_base=any_base,
-        architecture=architecture,
     )
     rules, progress, where = Rules(force, skip_existing, strict, recursive), Terminal(), resolve_device(device)
     restored = restore_folder(

@@ -21,12 +21,7 @@ def retrain(
         str, typer.Option("--degradation", help="Degradation to train on, for example blur:2.", show_default=False)
     ],
     images: Annotated[Path, typer.Option("--images", help="Folder of HR training images.", show_default=False)],
-    validation: Annotated[
-        Path | None,
-        typer.Option(
-            "--validation", help="Folder of HR images for the PSNR.", show_default="every 20th training image, held out"
-        ),
-    ] = None,
+    validation: options.Validation = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -36,9 +31,7 @@ def retrain(
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
     architecture: options.RunArchitecture = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over; the finished result replaces the old one in --output.")
-    ] = False,
+    fresh: options.Fresh = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     json: options.Json = False,
@@ -48,7 +41,7 @@ def retrain(
     All other weights, biases included, stay bit-identical. If it is killed, run the same command again to continue.
     Writes the network as a checkpoint and, next to it, a JSON file with PSNR before and after.
     """
-    from filterlens.jobs.pairs import Moved
+    from filterlens.jobs.pairs import RunPair
     from filterlens.jobs.retrain import retrain_to_folder
 
     chosen: RetrainOptions = context.obj
@@ -63,8 +56,7 @@ def retrain(
             found_for=chosen.found_for,
             validation=validation,
             output=output,
-            architecture=architecture,
-            moved=Moved(baseline, target),
+            reopening=RunPair(architecture, baseline, target),
             device=device,
             precision=precision,
             fresh=fresh,

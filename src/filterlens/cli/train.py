@@ -25,12 +25,7 @@ def train(
             "--output", "-o", help="Folder for weights, log and checkpoints.", show_default="runs/train-RECIPE"
         ),
     ] = None,
-    validation: Annotated[
-        Path | None,
-        typer.Option(
-            "--validation", help="Folder of HR images for the PSNR.", show_default="every 20th training image, held out"
-        ),
-    ] = None,
+    validation: options.Validation = None,
     baseline: Annotated[
         Path | None,
         typer.Option(
@@ -74,9 +69,7 @@ def train(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of everything random.", show_default="recipe's")
     ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over; the finished result replaces the old one in --output.")
-    ] = False,
+    fresh: options.Fresh = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     json: options.Json = False,

@@ -17,6 +17,7 @@ from filterlens.diagnosis.classify import Classifier, choose_thresholds
 from filterlens.diagnosis.overlap import Reading
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.filters import Selection
+from filterlens.models.pretrained import filters_file
 from filterlens.pair import ModelPair
 from filterlens.tensors import HEADER, damaged, read_tensors, write_tensors
 
@@ -145,6 +146,17 @@ def load_found_filters(path: Path, pair: ModelPair) -> FoundFilters:
     if header.filters != len(pair.space):
         raise FilterlensError(f"'{path}' is of {header.filters} filters, but the pair has {len(pair.space)}. {_REMEDY}")
     return FoundFilters(rankings, calibrations, header.provenance)
+
+
+def shipped_filters(name: str, device: torch.device | str = "cpu") -> tuple[ModelPair, FoundFilters]:
+    """Load a pair that ships, and its filters.
+
+    Raises:
+        UsageError: No such pair ships.
+        FilterlensError: It ships without filters, or they belong to another version of it.
+    """
+    pair = ModelPair.pretrained(name)
+    return pair.to(device), load_found_filters(filters_file(name), pair)
 
 
 def _checked(name: str, ranking: Tensor, filters: int) -> Tensor:

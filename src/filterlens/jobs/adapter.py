@@ -20,7 +20,7 @@ from filterlens.editing.merge import PICKLED, SAFETENSORS, container_bytes, cont
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.files import whole_file
 from filterlens.filters import Selection
-from filterlens.jobs.pairs import STAYED, Moved, checkpoint_of, open_pair, reopen_pair
+from filterlens.jobs.pairs import AS_IT_LAY, RunPair, checkpoint_of
 from filterlens.models.checkpoints import LoadedNetwork, load_network, read_content
 from filterlens.pair import ModelPair
 from filterlens.progress import Note, silent
@@ -43,8 +43,7 @@ def found_adapter(
     run: Path | None = None,
     pair: str | None = None,
     method: str | None = None,
-    architecture: str | None = None,
-    moved: Moved = STAYED,
+    reopening: RunPair = AS_IT_LAY,
 ) -> Adapter:
     """Take the filters that were found for one or more degradations, with the target's values.
 
@@ -54,8 +53,7 @@ def found_adapter(
         run: Run folder of ``filterlens attribute``.
         pair: Instead, a shipped pair with its rankings (the top 5 %).
         method: Whose ranking of the run; default: the first one's.
-        architecture: The user's own code that the run is of; see :func:`filterlens.jobs.pairs.reopen_pair`.
-        moved: New paths of the run's checkpoints, if they were moved.
+        reopening: New paths of the run's checkpoints and the user's own code, where the folder cannot know them.
 
     Raises:
         UsageError: Both or neither of run and pair, nothing to take, or an unknown name.
@@ -67,9 +65,7 @@ def found_adapter(
         raise UsageError("Whose filters? Give --degradation, for example --degradation blur:2.")
     names = list(parse_degradations(degradations))
     network, selections, scores = (
-        _of_run(run, names, percent, method, architecture, moved)
-        if run is not None
-        else _of_shipped(str(pair), names, percent)
+        _of_run(run, names, percent, method, reopening) if run is not None else _of_shipped(str(pair), names, percent)
     )
     card = {
         "holds": FOUND,
@@ -120,7 +116,7 @@ def retrained_adapter(
 
 
 def _of_run(
-    run: Path, names: Sequence[str], percent: float, method: str | None, architecture: str | None, moved: Moved
+    run: Path, names: Sequence[str], percent: float, method: str | None, reopening: RunPair
 ) -> tuple[ModelPair, list[Selection], dict[str, Any]]:
     facts = require_run(run)
     rankings = load_attributions(run / SCORES)
@@ -128,15 +124,13 @@ def _of_run(
         raise unknown("method of this run", method, rankings)
     ranking = rankings[method or next(iter(rankings))]
     scores = _scores(ranking.method, ranking.settings, facts["images"]) | {"created": facts.get("created")}
-    return reopen_pair(run, architecture, moved), [ranking.select(name, percent) for name in names], scores
+    return reopening.open(run), [ranking.select(name, percent) for name in names], scores
 
 
 def _of_shipped(pair: str, names: Sequence[str], percent: float) -> tuple[ModelPair, list[Selection], dict[str, Any]]:
-    from filterlens.diagnosis.found_filters import load_found_filters
-    from filterlens.models.pretrained import filters_file
+    from filterlens.diagnosis.found_filters import shipped_filters
 
-    network = open_pair(pair, None, None)
-    found = load_found_filters(filters_file(pair), network)
+    network, found = shipped_filters(pair)
     selections = found.selections(network, percent)
     for name in names:
         if name not in selections:

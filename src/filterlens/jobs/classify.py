@@ -24,8 +24,7 @@ from filterlens.diagnosis.overlap import MOST_PATCHES
 from filterlens.errors import FilterlensError
 from filterlens.files import sha256_of
 from filterlens.filters import ranking
-from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
-from filterlens.models.pretrained import filters_file
+from filterlens.jobs.pairs import AS_IT_LAY, RunPair
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import Record
@@ -54,24 +53,12 @@ class Classified:
     seconds: float = 0.0
 
 
-def shipped_filters(name: str, device: torch.device) -> tuple[ModelPair, FoundFilters]:
-    """Load a pair that ships, and its filters.
-
-    Raises:
-        UsageError: No such pair ships.
-        FilterlensError: It ships without filters, or they belong to another version of it.
-    """
-    pair = ModelPair.pretrained(name)
-    return pair.to(device), load_found_filters(filters_file(name), pair)
-
-
 def filters_of_run(
     run: Path,
     percent: float,
     device: torch.device,
     *,
-    architecture: str | None = None,
-    moved: Moved = STAYED,
+    reopening: RunPair = AS_IT_LAY,
     calibrated: bool = True,
     progress: Progress = SILENT,
 ) -> tuple[ModelPair, FoundFilters]:
@@ -83,13 +70,12 @@ def filters_of_run(
         run: A folder of ``filterlens attribute``.
         percent: What must be calibrated.
         device: Device to compute on.
-        architecture: The factory of a run of the user's own code; see :func:`filterlens.jobs.pairs.reopen_pair`.
-        moved: New paths of the run's checkpoints, if they were moved.
+        reopening: New paths of the run's checkpoints and the user's own code, where the folder cannot know them.
         calibrated: Whether a calibration is wanted; without one the paper's thresholds remain.
         progress: Receiver of the bar and notes.
     """
     facts = require_run(run)
-    pair = reopen_pair(run, architecture, moved).to(device)
+    pair = reopening.open(run).to(device)
     attributions = load_attributions(run / SCORES)
     found = rankings_of(attributions.get("faig") or next(iter(attributions.values())))
     found.selections(pair, percent)  # an impossible percentage is told before the work

@@ -23,7 +23,7 @@ from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE
 from filterlens.evaluation.settings import MaskSettings
 from filterlens.execution.hardware import resolve_precision
 from filterlens.files import folder_lock, write_json
-from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
+from filterlens.jobs.pairs import AS_IT_LAY, RunPair
 from filterlens.metrics import specification
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
@@ -68,8 +68,7 @@ def mask_to_folder(
     settings: MaskSettings | None = None,
     *,
     pair: ModelPair | None = None,
-    architecture: str | None = None,
-    moved: Moved = STAYED,
+    reopening: RunPair = AS_IT_LAY,
     device: str = "cpu",
     progress: Progress = SILENT,
 ) -> Judging:
@@ -80,8 +79,7 @@ def mask_to_folder(
         images: HR images to judge on; best ones that were not used to find the filters.
         settings: See :class:`MaskSettings`.
         pair: The run's pair, if it is loaded already.
-        architecture: The factory of a run of the user's own code; see :func:`filterlens.jobs.pairs.reopen_pair`.
-        moved: New paths of the run's checkpoints, if they were moved.
+        reopening: New paths of the run's checkpoints and the user's own code, where the folder cannot know them.
         device: Device to compute on.
         progress: Receiver of bars and notes.
 
@@ -90,7 +88,7 @@ def mask_to_folder(
     """
     require_run(run)
     with folder_lock(run, "judging"):
-        opened = (pair or reopen_pair(run, architecture, moved)).to(device)
+        opened = (pair or reopening.open(run)).to(device)
         return _mask(run, images, settings or MaskSettings(), opened, progress)
 
 

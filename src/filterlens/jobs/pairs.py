@@ -78,51 +78,54 @@ def open_pair(
 
 
 @dataclass(frozen=True)
-class Moved:
-    """Where the checkpoints of a run lie now, as the user says; None looks where they lay, from here and the run."""
+class RunPair:
+    """How the pair of a run folder is opened again: what the folder cannot know of it.
 
+    Attributes:
+        architecture: The factory of a run of the user's own code, named again. Run folders travel, and nothing is
+            imported because a file says so.
+        baseline: New path of the run's baseline, if it was moved.
+        target: New path of its target, if it was moved.
+    """
+
+    architecture: str | None = None
     baseline: Path | None = None
     target: Path | None = None
 
-    def __bool__(self) -> bool:
+    @property
+    def is_moved(self) -> bool:
+        """Whether the user says where a checkpoint lies."""
         return self.baseline is not None or self.target is not None
 
+    def open(self, run: Path) -> ModelPair:
+        """Load the pair of a run folder again and check that it is still the same.
 
-STAYED = Moved()
+        Raises:
+            UsageError: The run is of a factory that is not named, or of another architecture than the one named.
+            FilterlensError: A checkpoint is gone, or holds other weights.
+        """
+        facts = require_run(run)["pair"]
+        said = facts.get("architecture")
+        if is_factory(said) and self.architecture is None:
+            raise UsageError(f"'{run}' is of a network of your own code. {not_named(str(said))}")
+        if self.architecture not in (None, said):
+            raise UsageError(f"'{run}' is of '{said}', not of '{self.architecture}'.")
+        if facts.get("name"):
+            if self.is_moved:
+                raise UsageError(
+                    f"'{run}' is of the pair '{facts['name']}', which ships: leave --baseline and --target out."
+                )
+            pair = ModelPair.pretrained(facts["name"])
+        else:
+            paths = {role: checkpoint_of(run, role, getattr(self, role)) for role in ROLES}
+            linear = facts.get("linear", ROWS)
+            pair = ModelPair.load(*paths.values(), architecture=said, linear=linear)
+        for role in ROLES:
+            _check_same_weights(run, role, facts[role], pair)
+        return pair
 
 
-def reopen_pair(run: Path, architecture: str | None = None, moved: Moved = STAYED) -> ModelPair:
-    """Load the pair of a run folder again and check that it is still the same.
-
-    Args:
-        run: The folder.
-        architecture: The factory of a run of the user's own code, named again. Run folders travel, and nothing is
-            imported because a file says so.
-        moved: New paths of its checkpoints, if they were moved.
-
-    Raises:
-        UsageError: The run is of a factory that is not named, or of another architecture than the one named.
-        FilterlensError: A checkpoint is gone, or holds other weights.
-    """
-    facts = require_run(run)["pair"]
-    said = facts.get("architecture")
-    if is_factory(said) and architecture is None:
-        raise UsageError(f"'{run}' is of a network of your own code. {not_named(str(said))}")
-    if architecture not in (None, said):
-        raise UsageError(f"'{run}' is of '{said}', not of '{architecture}'.")
-    if facts.get("name"):
-        if moved:
-            raise UsageError(
-                f"'{run}' is of the pair '{facts['name']}', which ships: leave --baseline and --target out."
-            )
-        pair = ModelPair.pretrained(facts["name"])
-    else:
-        paths = {role: _checkpoint_of(run, facts, role, getattr(moved, role)) for role in ROLES}
-        linear = facts.get("linear", ROWS)
-        pair = ModelPair.load(*paths.values(), architecture=said, linear=linear)
-    for role in ROLES:
-        _check_same_weights(run, role, facts[role], pair)
-    return pair
+AS_IT_LAY = RunPair()
 
 
 def checkpoint_of(run: Path, role: str, moved: Path | None = None) -> Path:
@@ -131,11 +134,7 @@ def checkpoint_of(run: Path, role: str, moved: Path | None = None) -> Path:
     Raises:
         FilterlensError: There is none.
     """
-    return _checkpoint_of(run, require_run(run)["pair"], role, moved)
-
-
-def _checkpoint_of(run: Path, facts: dict[str, Any], role: str, moved: Path | None) -> Path:
-    entry = facts.get(role)
+    entry = require_run(run)["pair"].get(role)
     if entry is None:
         raise FilterlensError(f"'{run / RUN}' names no {role}. Run `filterlens attribute` again, into another folder.")
     places = [moved] if moved else places_of(entry, run)

@@ -20,7 +20,7 @@ from filterlens.execution.memory import is_out_of_memory
 from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.files import sha256_of
 from filterlens.jobs.image_folder import USUAL, Batch, Conversion, Rules, Task, convert_folder
-from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
+from filterlens.jobs.pairs import AS_IT_LAY, RunPair
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Note, Progress, silent
 from filterlens.run.folder import SCORES
@@ -42,12 +42,11 @@ class NetworkChoice:
         without: Degradation whose top filters are dialled to ``strength``; needs ``run``.
         percent: Share of the filters that ``without`` replaces.
         strength: 0 replaces them by the baseline's, 1 leaves the target.
-        moved: New paths of the run's checkpoints, if they were moved.
         base: The network that adapters are dialled into.
         adapters: The adapters as files, each with or without ``=strength``.
         any_base: Take a base of another hash, with a warning.
-        architecture: Architecture of ``model`` or ``base`` (see :func:`filterlens.models.checkpoints.load_network`), or
-            of a run of the user's own code (see :func:`filterlens.jobs.pairs.reopen_pair`).
+        reopening: New paths of the run's checkpoints and the user's own code; its architecture is also that of
+            ``model`` or ``base`` (see :func:`filterlens.models.checkpoints.load_network`).
 
     Raises:
         UsageError: The options contradict each other or name something unknown.
@@ -60,11 +59,10 @@ class NetworkChoice:
     without: str | None = None
     percent: float = 1.0
     strength: float = 0.0
-    moved: Moved = STAYED
+    reopening: RunPair = AS_IT_LAY
     base: str | None = None
     adapters: Sequence[str] = ()
     any_base: bool = False
-    architecture: str | None = None
 
     def __post_init__(self) -> None:
         if sum(choice is not None for choice in (self.pair, self.model, self.run)) > 1:
@@ -73,9 +71,9 @@ class NetworkChoice:
             raise UsageError("--adapter needs --base: the network that it was taken from, or its target.")
         if self.base is not None and (self.pair or self.model or self.run or self.without or self.network != "target"):
             raise UsageError("--base names the network: leave --pair, --model, --network, --run and --without out.")
-        if self.moved and self.run is None:
+        if self.reopening.is_moved and self.run is None:
             raise UsageError("--baseline and --target say where the checkpoints of --run lie now: give --run too.")
-        if self.architecture is not None and self.base is None and self.model is None and self.run is None:
+        if self.reopening.architecture is not None and self.base is None and self.model is None and self.run is None:
             raise UsageError("--architecture says what --base, --model or --run is of: give one of them.")
         if self.network not in ("target", "baseline"):
             raise unknown("network", self.network, ("target", "baseline"))
@@ -92,16 +90,16 @@ class NetworkChoice:
             from filterlens.jobs.adapter import adapted_network
 
             return adapted_network(
-                self.base, self.adapters, architecture=self.architecture, any_base=self.any_base, note=note
+                self.base, self.adapters, architecture=self.reopening.architecture, any_base=self.any_base, note=note
             )
         if self.model is not None:
             from filterlens.models.checkpoints import load_network
 
-            return load_network(self.model, self.architecture).network
+            return load_network(self.model, self.reopening.architecture).network
         if self.run is None:
             pair = ModelPair.pretrained(self.pair or "srresnet-x2")
         else:
-            pair = reopen_pair(self.run, self.architecture, self.moved)
+            pair = self.reopening.open(self.run)
             if self.without is not None:
                 ranking = next(iter(load_attributions(self.run / SCORES).values()))
                 return modulate(pair, ranking.select(self.without, self.percent), self.strength)

@@ -23,7 +23,7 @@ from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, read_json, write_json
 from filterlens.filters import FilterSpace, Selection
-from filterlens.jobs.pairs import STAYED, Moved, reopen_pair
+from filterlens.jobs.pairs import AS_IT_LAY, RunPair
 from filterlens.jobs.training_images import HeldOut, ReadImages, read_images, said_of
 from filterlens.models.checkpoints import read_content
 from filterlens.pair import ModelPair
@@ -55,8 +55,7 @@ def retrain_to_folder(
     found_for: str | None = None,
     validation: Path | None = None,
     output: Path | None = None,
-    architecture: str | None = None,
-    moved: Moved = STAYED,
+    reopening: RunPair = AS_IT_LAY,
     device: str = "auto",
     precision: str = "auto",
     fresh: bool = False,
@@ -75,8 +74,7 @@ def retrain_to_folder(
         found_for: Degradation whose filters are trained; by default the one that they are trained on.
         validation: Folder of HR images for the PSNR; None holds out every 20th training image.
         output: A ``.safetensors`` file, or a folder for ``retrained.safetensors``; by default the run folder.
-        architecture: The user's own code that the run is of; see :func:`filterlens.jobs.pairs.reopen_pair`.
-        moved: New paths of the run's checkpoints, if they were moved.
+        reopening: New paths of the run's checkpoints and the user's own code, where the folder cannot know them.
         device: ``auto``, ``cpu``, ``cuda``.
         precision: ``auto``, ``fp32`` or ``bf16``.
         fresh: Start over, and replace an earlier result when the new one is whole; killed before, it goes on.
@@ -95,7 +93,7 @@ def retrain_to_folder(
     require_run(run)
     path = _weights_path(output or run)
     check_writable(path.parent)
-    pair = reopen_pair(run, architecture, moved)
+    pair = reopening.open(run)
     trained = _part(run, part, found_for or _name(settings), percent, settings.seed)
     where = resolve_device(device)
     chosen = resolve_precision(precision, where)
