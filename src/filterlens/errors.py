@@ -50,9 +50,9 @@ def shortened(text: str, most: int = LONGEST) -> str:
     return f"{line[: most - end - 3]} … {line[-end:]}"
 
 
-def quoted(text: str, most: int) -> str:
+def quoted(said: object, most: int = 120) -> str:
     """Return what a stranger's file says in one short line, without letting it fill or control the terminal."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(said)).split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

@@ -27,7 +27,6 @@ ROLES = (BASELINE, TARGET)
 _HEADER, _KIND, _FORMAT = "filterlens", "adapter", 1
 _INDICES = "indices"
 _EXACT = (torch.float16, torch.float32, torch.float64)  # from small to large
-_QUOTED = 120  # characters of what a file says, in an error
 VALUES = {"exact": None, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -254,7 +253,7 @@ def load_adapter(path: Path | str) -> Adapter:
                 raise FilterlensError(f"'{path}' is no adapter. `filterlens adapter export` writes one.")
             if header.get("format") != _FORMAT:
                 raise FilterlensError(
-                    f"Adapter '{path}' has format {quoted(str(header.get('format')), _QUOTED)}, but this version reads {_FORMAT}. "
+                    f"Adapter '{path}' has format {quoted(header.get('format'))}, but this version reads {_FORMAT}. "
                     "Install the version of filterlens that wrote it, or a newer one."
                 )
             tensors = {name: file.get_tensor(name) for name in (_INDICES, BASELINE, TARGET)}
@@ -264,7 +263,7 @@ def load_adapter(path: Path | str) -> Adapter:
             raise ValueError("its card is no JSON object")
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise FilterlensError(
-            f"'{path}' is not an intact adapter ({quoted(str(error), _QUOTED)}). Copy or export it again."
+            f"'{path}' is not an intact adapter ({quoted(error)}). Copy or export it again."
         ) from error
     return Adapter(pieces, card)
 
@@ -291,10 +290,10 @@ def _layout(entry: Mapping[str, Any]) -> tuple[tuple[int, ...], int, int, int]:
     """Return shape, filters, weights of a filter and filters that are here."""
     numbers = [*entry["shape"], entry["filters"], entry["here"]]
     if not all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in numbers):
-        raise ValueError(f"the shape of '{quoted(entry['name'], _QUOTED)}' is not made of positive integers")
+        raise ValueError(f"the shape of '{quoted(entry['name'])}' is not made of positive integers")
     shape, filters, here = tuple(entry["shape"]), entry["filters"], entry["here"]
     if math.prod(shape) % filters or here > filters:
-        raise ValueError(f"{here} of {filters} filters do not fit '{quoted(entry['name'], _QUOTED)}' of shape {shape}")
+        raise ValueError(f"{here} of {filters} filters do not fit '{quoted(entry['name'])}' of shape {shape}")
     return shape, filters, math.prod(shape) // filters, here
 
 
@@ -316,7 +315,7 @@ def _checked(indices: Tensor, filters: int, name: str) -> Tensor:
     values = indices.long()
     if int(values.min()) < 0 or int(values.max()) >= filters:
         wrong = int(values.min()) if int(values.min()) < 0 else int(values.max())
-        raise ValueError(f"filter {wrong} of '{quoted(name, _QUOTED)}' is out of range: there are {filters}, counted from 0")
+        raise ValueError(f"filter {wrong} of '{quoted(name)}' is out of range: there are {filters}, counted from 0")
     if bool((values.diff() <= 0).any()):
-        raise ValueError(f"the filters of '{quoted(name, _QUOTED)}' are repeated or not in order")
+        raise ValueError(f"the filters of '{quoted(name)}' are repeated or not in order")
     return values
