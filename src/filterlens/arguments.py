@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers and lists that a user gives: each is legal, or an error quotes it and says what is; and numbers as text."""
+"""Checks of numbers and lists that a user gives; errors quote the value and the legal ones. And numbers as text."""
 
 import math
 from collections.abc import Iterable

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files are written whole or not at all, so a full disk or a kill never leaves half a result behind."""
+"""Whole files: written completely or not at all, so that a full disk or a kill never leaves half a result."""
 
 import contextlib
 import hashlib
@@ -129,7 +129,7 @@ def read_json(path: Path | str) -> Any:
 
 
 def is_deep(value: Any, most: int = DEEPEST_JSON) -> bool:
-    """Whether lists and objects lie deeper in each other than anything that filterlens writes."""
+    """Whether lists and objects are nested deeper than in any file that filterlens writes."""
     level = [value]
     for _ in range(most):
         level = [
@@ -147,10 +147,10 @@ def checked(value: Any, model: "type[BaseModel]", source: str, remedy: str) -> A
     """Check a value that came from a file, and return it as it is.
 
     Args:
-        value: What JSON or TOML gave.
-        model: Which keys must be there, and of which type; others are allowed as the model says.
+        value: Value read from JSON or TOML.
+        model: Type with the required keys and their types; others are allowed as the model says.
         source: The file, for the error.
-        remedy: What to do about it.
+        remedy: Remedy that the error gives.
 
     Raises:
         FilterlensError: The first place that does not fit, with its value.
@@ -177,9 +177,9 @@ def folder_lock(folder: Path | str, job: str, part: str = "") -> Iterator[None]:
     """Hold a folder for one job while the block runs; the lock of a process that died is free.
 
     Args:
-        folder: Made where it is missing.
-        job: What holds it, for the others' error, for example ``"training"``.
-        part: What of the folder is held, where jobs that write different files may run at the same time.
+        folder: Folder to hold; created if it is missing.
+        job: Name of the job in the error of others, for example ``"training"``.
+        part: Part of the folder to hold, where jobs that write different files may run at the same time.
 
     Raises:
         FilterlensError: Another living process holds it (its number and host are named), or it cannot be written.

@@ -36,7 +36,7 @@ def psnr(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> T
 
     Args:
         images: ``(B, 3, H, W)`` in [0, 1]; quantised here.
-        truth: The same shape.
+        truth: Ground truth, of the same shape.
         crop: Border pixels that do not count (the field: the scale).
         channel: ``rgb`` or ``y``.
 

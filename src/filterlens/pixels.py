@@ -12,7 +12,7 @@ class NotFiniteError(FilterlensError):
     """A network gives pixels that are no numbers.
 
     Args:
-        evidence: Which network or edit gives how many of them, and where.
+        evidence: Network or edit, number of such pixels, and place.
     """
 
     def __init__(self, evidence: str) -> None:
@@ -28,7 +28,7 @@ def require_unit_range(images: Tensor, what: str) -> tuple[float, float]:
 
     Args:
         images: ``(…, C, H, W)``, floats.
-        what: Their name in errors, for example ``"image 'city'"``.
+        what: Name of the images in errors, for example ``"image 'city'"``.
 
     Raises:
         UsageError: They are of another range, or hold NaN or infinity.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How jobs tell the user how far they are and what happened, without knowing a terminal.
+"""How jobs report progress and events to the user, without knowing a terminal.
 
-A job that shows bars takes a :class:`Progress`. What has only a line to say now and then takes a ``Note``, which is a
-progress's :meth:`Progress.note`.
+A job that shows bars takes a :class:`Progress`. A function that reports only single lines takes a ``Note``, which is
+the :meth:`Progress.note` of a progress.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ class Bar(Protocol):
 
 
 class Progress(Protocol):
-    """Receiver of bars and notes."""
+    """The receiver of bars and notes."""
 
     def bar(self, name: str, total: int, done: int = 0) -> contextlib.AbstractContextManager[Bar]:
         """Open a bar of ``total`` steps, ``done`` of which are done."""
@@ -37,7 +37,7 @@ class Progress(Protocol):
 
 
 def silent(text: str) -> None:
-    """Drop a note: the default of functions that have only a line to say."""
+    """Drop a note: the default of functions that report only single lines."""
 
 
 class _SilentBar:

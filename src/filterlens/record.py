@@ -2,7 +2,7 @@
 """Which files of a folder filterlens wrote: only those are ever replaced or removed.
 
 The record is a file of JSON lines in the folder. A line is written before a file is, and again with its hash once it is
-whole, so that a kill at any moment leaves no file of ours unknown and no stranger's file claimed.
+whole, so that a kill at any moment leaves no file of ours unknown and claims no file of others.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import PART, sha256_of
 
 _LOCKS = ".filterlens."  # how every lock's name begins
-GONE = "deleted"  # in the place of the hash: whatever lies there later is not ours
+GONE = "deleted"  # in place of the hash: any later file of that name is not ours
 RECORD = ".filterlens-files.jsonl"
 _LONGEST = 64 << 20  # bytes of a record that is read
 SHOWN = 4
@@ -24,11 +24,11 @@ SHOWN = 4
 
 @dataclass(frozen=True)
 class Entry:
-    """What is recorded of one file.
+    """The record of one file.
 
     Attributes:
-        sha256: Of its content; None while it is being written.
-        job: The command that wrote it.
+        sha256: SHA-256 of its content; None while it is being written.
+        job: Command that wrote it.
         made_of: Hash of everything that decides the content, where the job keeps one.
     """
 
@@ -41,7 +41,7 @@ class Record:
     """The files that jobs of filterlens wrote into a folder.
 
     Args:
-        folder: Need not exist yet.
+        folder: Folder of the files; need not exist yet.
         job: Name of the command that writes now.
 
     Raises:

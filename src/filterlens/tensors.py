@@ -24,7 +24,7 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Map
     """Write a safetensors file, whole or not at all; equal contents are equal bytes.
 
     Args:
-        path: Where.
+        path: File to write.
         tensors: Name → tensor, on any device; two that share memory are written twice.
         metadata: Texts, in any order.
 
@@ -45,12 +45,12 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
 
 
 def read_tensors(path: Path | str, what: str, remedy: str) -> tuple[dict[str, Tensor], Any]:
-    """Read a safetensors file and the JSON under :data:`HEADER`; what the JSON holds is the caller's to check.
+    """Read a safetensors file and the JSON under :data:`HEADER`; the caller checks the content of the JSON.
 
     Args:
         path: The file.
-        what: What errors call an intact one, for example ``"score file"``.
-        remedy: What errors tell the user to do.
+        what: Name of an intact file in errors, for example ``"score file"``.
+        remedy: Remedy that errors give.
 
     Raises:
         FilterlensError: It is damaged, no safetensors, or its header no JSON.

@@ -47,7 +47,7 @@ class Calls:
 
     Args:
         page: The page.
-        uploads: Where the files lie that a call may name.
+        uploads: Folder of the files that a call may name.
     """
 
     def __init__(self, page: gr.Blocks, uploads: Path) -> None:

@@ -58,9 +58,9 @@ def view(
         after: Address of the result.
         size: Width and height of the result.
         small: Width and height of the input.
-        facts: What is said below the picture.
+        facts: Text below the picture.
         file: Name under which the result is saved.
-        controls: What the picture was made for: the page marks it as an earlier one where they are others now.
+        controls: Controls for which the picture was made: if they have changed, the page marks it as an earlier one.
     """
     return {
         "before": before,

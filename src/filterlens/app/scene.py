@@ -57,7 +57,7 @@ class Scene:
 
     Attributes:
         name: The name of the picture.
-        degradation: What was done to it, as ``blur:2``; None where it came as it is.
+        degradation: Degradation applied to it, as ``blur:2``; None where it is used as it came.
         image: LR ``(1, 3, h, w)`` in [0, 1].
         truth: HR ``(1, 3, h·s, w·s)``, or None.
     """
@@ -74,7 +74,7 @@ def make_scene(name: str, picture: Tensor, handling: Handling, scale: int) -> Sc
     Args:
         name: The name of the picture.
         picture: ``(3, H, W)`` uint8.
-        handling: What happens to the picture.
+        handling: Processing of the picture.
         scale: HR size over LR size.
 
     Raises:

@@ -85,7 +85,7 @@ class Shelf:
 
     Args:
         folder: An existing temporary folder; whoever made it removes it.
-        uploads: Where the server puts what visitors send.
+        uploads: Folder in which the server stores uploads.
     """
 
     def __init__(self, folder: Path, uploads: Path) -> None:

@@ -29,7 +29,7 @@ class Controls:
 
     Attributes:
         source: Name of a photograph, or ``upload:N``.
-        handling: What happens to it before the network sees it.
+        handling: Processing before the network sees it.
         percent: Share of the filters that belong to each function.
         strengths: Degradation → λ.
     """
@@ -71,16 +71,16 @@ class Session:
     """What the server keeps for one open page.
 
     Attributes:
-        uploads: How many pictures were sent; numbers the latest.
+        uploads: Number of uploaded pictures, which numbers the latest.
         upload: Name and pixels ``(3, H, W)`` of the latest one.
-        key: What ``scene`` was made of.
-        scene: What the network was last given.
+        key: Choices of which ``scene`` was made.
+        scene: Latest input of the network.
         input: Address of its picture.
         shown: The controls whose picture was last finished.
-        explained: The scene that ``explanation`` is about.
-        explanation: What it has, and why; None where nothing can be said.
-        trouble: Why nothing can be said.
-        adapters: For which share of the filters adapters lie ready.
+        explained: Scene that ``explanation`` is about.
+        explanation: Its degradations, with reasons; None where there is no verdict.
+        trouble: Reason why there is no verdict.
+        adapters: Share of the filters for which adapters are ready.
         inputs: Pictures of inputs on disk, the latest last.
         results: And of results.
     """

@@ -44,11 +44,11 @@ class Explanation:
     """A verdict with its reasons.
 
     Attributes:
-        verdict: Which degradations are there.
-        thresholds: Degradation → overlap from which on it is said to be there.
+        verdict: Degradations of the input.
+        thresholds: Degradation → smallest overlap at which it counts as present.
         percent: Share of the filters that the overlap compares.
-        shares: What part of the change that fine-tuning made to this input each filter carries, ``(filters,)``
-            float64 with the sum 1.
+        shares: Share of each filter in the change that fine-tuning made to this input, ``(filters,)`` float64 with
+            the sum 1.
     """
 
     verdict: Verdict
@@ -228,7 +228,7 @@ def open_studio(
         baseline: Instead, a checkpoint, together with ``target``; the filters are found on two photographs that ship.
         target: The checkpoint after fine-tuning.
         architecture: The architecture of checkpoints that do not name it, or of a run of the user's own code.
-        linear: What counts as a filter in a linear layer of the checkpoints.
+        linear: Filters of linear layers in the checkpoints.
         degradations: With checkpoints, the degradations to find filters for; default: blur:2 and noise:0.1.
         scratch: A folder for what is found.
         device: The device that computes.

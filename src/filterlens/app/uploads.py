@@ -28,7 +28,7 @@ class Uploads:
     """ASGI application that stores the files of a form and answers with their paths.
 
     Args:
-        folder: Where they wait to be read; made where it is missing.
+        folder: Folder in which files wait to be read; created if it is missing.
     """
 
     def __init__(self, folder: Path) -> None:

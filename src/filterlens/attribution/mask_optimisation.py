@@ -119,7 +119,7 @@ def optimise_mask(
         start: s to begin with, ``(filters,)``; see :func:`rank_logits`.
         gradient_at: (step, m) → ∂J/∂m ``(filters,)``; it may come from another part of the data at every step.
         schedule: Steps, step size, sharpness, budget.
-        visit: Called after every step with the number of steps done and s.
+        visit: Function called after every step with the number of steps done and s.
 
     Returns:
         s at the end, ``(filters,)`` float64: the higher, the more the filter belongs to the set.
@@ -149,7 +149,7 @@ def joined(best: Tensor, rest: Tensor, count: int) -> Tensor:
     Args:
         best: ``(filters,)``.
         rest: ``(filters,)``.
-        count: How many filters come from ``best``.
+        count: Number of filters taken from ``best``.
 
     Returns:
         Log-odds of the places, ``(filters,)`` float64.

@@ -35,7 +35,7 @@ class PathIntegral:
         contributions: ∫ ∂L/∂γ_i (θ_i − θ̄_i) dα, flat ``(parameters,)``.
         loss_target: L(θ, x).
         loss_baseline: L(θ̄, x).
-        nodes: How many gradients were computed.
+        nodes: Number of gradients computed.
         change: Share of the top 1 % of the filters that the last node changed; None where nodes are fixed.
     """
 
@@ -52,12 +52,12 @@ def over_parameters(
     """Integrate the loss's gradient on γ(α) = θ̄ + α(θ − θ̄), times (θ − θ̄); 0 is the baseline, 1 the target.
 
     Args:
-        engine: Computes the gradients.
+        engine: Engine that computes the gradients.
         inputs: LR ``(1, 3, h, w)``.
-        reference: What the loss compares with, HR.
+        reference: HR image that the loss compares with.
         loss: A sum over pixels; see :class:`filterlens.attribution.engine.Engine`.
         rule: Fixed nodes, or adaptive ones.
-        step: Called after every node (progress).
+        step: Function called after every node (progress).
     """
     pair = engine.pair
     baseline = end_loss(engine, "baseline", inputs, reference, loss)
@@ -175,7 +175,7 @@ class _AdaptiveIntegral:
     """The integral of one input while nodes are added to it.
 
     Args:
-        rule: When to stop.
+        rule: Rule that says when to stop.
         pair: Baseline and target.
         ends: L at the two.
     """

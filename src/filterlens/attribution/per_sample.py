@@ -74,7 +74,7 @@ def patch_magnitudes(
         objective: The squared distance that is L.
         quadrature: The nodes of the integral.
         precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
-        chunk: How many patches are computed together; the default is what memory allows, at most 64. It is halved
+        chunk: Number of patches computed together; by default as many as memory allows, at most 64. It is halved
             where memory runs out, and does not change the result.
 
     Returns:

@@ -24,7 +24,7 @@ class Sample:
 
     Attributes:
         name: Stem of the file, key of the mapping, or the position in the sequence.
-        read: Returns RGB ``(3, H, W)``, uint8 or float in [0, 1].
+        read: Function that returns RGB ``(3, H, W)``, uint8 or float in [0, 1].
         path: The file, if there is one.
     """
 

@@ -85,7 +85,7 @@ def failure_of(error: Exception, path: Path) -> FilterlensError:
     """Return what is wrong with an image as an error for its user.
 
     Args:
-        error: What was raised while the image was read or worked on.
+        error: Error raised while the image was read or processed.
         path: The image's file.
 
     Raises:

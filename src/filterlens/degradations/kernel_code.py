@@ -24,7 +24,7 @@ def kernel_basis(blur: BlurRange, code: int = 10, *, samples: int = 30_000, seed
         blur: The range that the kernels are drawn from.
         code: Numbers in the code of a kernel.
         samples: Number of kernels that are drawn; at 21 pixels 30,000 take 1.4 s on one core and 530 MB for a moment.
-        seed: Decides the kernels. A longer code begins with the columns of a shorter one.
+        seed: Seed of the kernels. A longer code begins with the columns of a shorter one.
 
     Raises:
         UsageError: The kernels have fewer directions than the code has numbers.

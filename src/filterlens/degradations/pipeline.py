@@ -140,7 +140,7 @@ def parse_degradations(texts: Degradations) -> dict[str, Degradation]:
     """Read several degradations (or one), keyed by their canonical names in the order given.
 
     Raises:
-        UsageError: One appears twice, or none is given.
+        UsageError: A degradation appears twice, or none is given.
     """
     parsed = [Degradation.parse(text) for text in as_list(() if texts is None else texts, Degradation)]
     names = [str(degradation) for degradation in parsed]
@@ -179,7 +179,7 @@ def number_in(value: str, text: str, grammar: str = GRAMMAR, number: type[int] |
     """Read one number of a written degradation.
 
     Raises:
-        UsageError: It is none; the whole text is quoted, and how one is written.
+        UsageError: It is not a number; the error quotes the whole text and the grammar.
     """
     try:
         return number(value)

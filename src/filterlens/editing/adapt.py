@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters on a network: each dials its own filters, from the end at which the network stands.
+"""Adapters on a network: each dials its own filters, starting from the network's end of the path.
 
-On the baseline a strength s sets an adapter's filters to θ̄ + s(θ − θ̄): 0 changes nothing, 1 brings the function in. On
-the target the same formula holds, so 1 changes nothing and 0 takes the function out (the paper's modulation).
-What changes nothing, 0 or 1, is the end's neutral strength. A filter that several adapters of one target hold follows
+On the baseline a strength s sets an adapter's filters to θ̄ + s(θ − θ̄): 0 changes nothing, 1 adds the function. On the
+target the same formula holds, so 1 changes nothing and 0 removes the function (the paper's modulation). The strength
+that changes nothing, 0 or 1, is the end's neutral strength. A filter that several adapters of one target hold follows
 :class:`filterlens.editing.dial.Strengths`: all at 1 are the target, all at 0 the baseline.
 """
 
@@ -33,11 +33,11 @@ def adapt(
     """Return a new network with adapters dialled in; the given one stays as it is.
 
     Args:
-        network: The baseline or the target of every adapter (of each its own).
-        adapters: Each with its strength; finite, 1 and 0 are the ends, beyond them it extrapolates.
-        any_base: Take a network that is neither, too: its filters are pushed by the differences, counted from the end
-            to which its filters are nearer.
-        names: What errors call the adapters; by default 1, 2, …
+        network: Baseline or target of every adapter (either one for each adapter).
+        adapters: Adapters, each with its strength; 0 and 1 are the ends, other finite values extrapolate.
+        any_base: Whether to accept a network that is neither: the differences are added to its filters, counted from
+            the end to which they are nearer.
+        names: Names of the adapters in errors; by default 1, 2, …
 
     Raises:
         UsageError: A strength is not finite, or takes weights beyond what their type holds.
@@ -92,7 +92,7 @@ class _Dial:
         return cls(base, base.clone(), base.clone(), nothing, torch.zeros(len(base), dtype=torch.bool))
 
     def turn(self, piece: Piece, end: str, strength: float, *, exact: bool) -> None:
-        """Push a piece's filters; ``exact`` says that the base is that end, else differences are added to it."""
+        """Dial a piece's filters; ``exact``: the base is that end, otherwise differences are added to it."""
         places = piece.places.flatten()
         here = self.base[places]
         low, high = (values.flatten().to(here) for values in (piece.baseline, piece.target))
@@ -110,7 +110,7 @@ class _Dial:
         self.held[places] = True
 
     def value(self) -> Tensor:
-        """Return the weight as dialled; numbers that nothing pushes are the base's, bit by bit."""
+        """Return the dialled weight; numbers that no adapter changes are the base's, bit by bit."""
         return between(self.low, self.high, self.strengths.combined())
 
     def _refuse_another_target(self, piece: Piece, places: Tensor, low: Tensor, high: Tensor, neutral: float) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An adapter: the filters of a function as a value and a small file, with a knob on either network.
+"""Adapters: the filters of a function as a value and a small file, which dials either network.
 
-The file is safetensors: indices, both ends of every filter, and a card. Reading one trusts nothing in it.
+The file is safetensors: indices, both ends of every filter, and a card. Everything in it is checked on reading.
 """
 
 import hashlib
@@ -37,10 +37,10 @@ class Piece:
     Attributes:
         parameter: Name of the weight in the state dict.
         shape: Shape of the whole weight.
-        filters: How many filters the whole weight has; each is a run of consecutive numbers.
-        indices: Which of them are here ``(n,)`` int64, ascending.
-        baseline: Their values before fine-tuning ``(n, weights of a filter)``.
-        target: And after it.
+        filters: Number of filters in the whole weight; each is a run of consecutive numbers.
+        indices: Indices of the adapter's filters ``(n,)`` int64, ascending.
+        baseline: Values before fine-tuning ``(n, weights of a filter)``.
+        target: Values after fine-tuning, of the same shape.
     """
 
     parameter: str
@@ -52,7 +52,7 @@ class Piece:
 
     @property
     def places(self) -> Tensor:
-        """Where the values lie in the flattened weight, ``(n, weights of a filter)`` int64."""
+        """Positions of the values in the flattened weight, ``(n, weights of a filter)`` int64."""
         size = self.baseline.shape[1]
         return self.indices.unsqueeze(1) * size + torch.arange(size)
 
@@ -62,10 +62,9 @@ class Adapter:
     """Filters with their values in baseline and target, so that either network can be dialled.
 
     Attributes:
-        pieces: One per weight that it touches.
-        card: What it is: degradations, share of the filters, which pair (``pair/baseline/weights`` and
-            ``pair/target/weights`` are :func:`weights_hash`), where the scores come
-            from, versions.
+        pieces: Pieces, one for each weight that it changes.
+        card: Description: degradations, share of the filters, the pair (``pair/baseline/weights`` and
+            ``pair/target/weights`` are :func:`weights_hash`), origin of the scores, versions.
 
     Example:
         >>> adapter = Adapter.of(pair, [attribution.select("blur:2", percent=1)])
@@ -81,11 +80,11 @@ class Adapter:
 
         Args:
             pair: Baseline and target.
-            selections: Which filters, as one set; one in several of them is taken once.
-            card: What else the card says.
+            selections: Sets of filters, joined into one.
+            card: Further entries of the card.
 
         Raises:
-            FilterlensError: A selection is of another network, or a filter's numbers lie apart in their weight.
+            FilterlensError: A selection belongs to another network, or a filter's numbers are not consecutive.
             UsageError: No filter is selected.
         """
         chosen = _union(pair.space, selections)
@@ -99,7 +98,7 @@ class Adapter:
         return sum(len(piece.indices) for piece in self.pieces)
 
     def selection(self, space: FilterSpace, name: str = "") -> Selection:
-        """Return its filters as a set of a network's filters, by index.
+        """Return the adapter's filters as a selection of a network's filters.
 
         Raises:
             FilterlensError: The network lacks a weight, or has it in another shape.
@@ -114,19 +113,19 @@ class Adapter:
         return Selection(space, torch.cat(found), name)
 
     def weights_of(self, role: str) -> str:
-        """Return the hash of the ``baseline`` or ``target`` that it was taken from; empty where the card lacks it."""
+        """Return the hash of the ``baseline`` or ``target`` of its pair; empty where the card lacks it."""
         value: Any = self.card
         for key in ("pair", role, "weights"):
             value = value.get(key) if isinstance(value, Mapping) else None
         return value if isinstance(value, str) else ""
 
     def save(self, path: Path | str, values: str = "exact") -> None:
-        """Write it; see :func:`save_adapter`."""
+        """Write the adapter to a file; see :func:`save_adapter`."""
         save_adapter(path, self, values)
 
     @classmethod
     def load(cls, path: Path | str) -> "Adapter":
-        """Read it; see :func:`load_adapter`."""
+        """Read an adapter from a file; see :func:`load_adapter`."""
         return load_adapter(path)
 
 
@@ -158,7 +157,7 @@ def _piece(
 
 
 def _of(pair: ModelPair, hashes: Mapping[str, Any]) -> dict[str, Any]:
-    """Say which pair: no path of anyone's disk, as adapters are sent around."""
+    """Describe a pair without paths, as adapters are passed on to others."""
     known: dict[str, Any] = {key: pair.facts[key] for key in ("architecture", "options") if key in pair.facts}
     return {"name": pair.name or None, "scale": pair.scale, "filters": len(pair.space), **known, **hashes}
 
@@ -187,8 +186,8 @@ def save_adapter(path: Path | str, adapter: Adapter, values: str = "exact") -> N
 
     Args:
         path: A ``.safetensors`` file.
-        adapter: What is written.
-        values: As in :func:`adapter_bytes`.
+        adapter: Adapter to write.
+        values: Type of the stored values, as in :func:`adapter_bytes`.
 
     Raises:
         UsageError: Unknown type of values.
@@ -203,7 +202,7 @@ def adapter_bytes(adapter: Adapter, values: str = "exact") -> bytes:
     """Return the content of an adapter's file.
 
     Args:
-        adapter: What is stored.
+        adapter: Adapter to store.
         values: ``exact`` stores each end in the smallest of float16, float32 and float64 that holds it without loss
             (checkpoints in half precision give half the size), ``fp16`` and ``fp32`` round where they must.
 
@@ -237,7 +236,7 @@ def _stored(parts: list[Tensor], values: str) -> Tensor:
 
 
 def load_adapter(path: Path | str) -> Adapter:
-    """Read what :func:`save_adapter` wrote, and check every number of it. No code of the file is ever run.
+    """Read what :func:`save_adapter` wrote, and check every number of it. No code in the file is ever run.
 
     Raises:
         FilterlensError: The file is missing, truncated, no adapter, or contradicts itself: indices out of range or

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dial: every filter of a target at its own place between baseline and target.
+"""The dial: every filter of a target at its own strength between baseline and target.
 
 At strength λ a filter is θ̄ + λ(θ − θ̄): 1 is the target, 0 the baseline's filter (substitution), values beyond
 extrapolate. Where several functions dial one filter, the largest push up and the largest push down are added.
@@ -25,8 +25,8 @@ def substitute(pair: ModelPair, selection: Selection, *, biases: bool = False) -
 def substituted(pair: ModelPair, selection: Selection, *, biases: bool = False) -> Tensor:
     """Return flat parameters ``(parameters,)`` with the selected filters at the baseline's values.
 
-    What remains is the target without their function. No filter gives the target; every filter and the biases give the
-    baseline, both bit by bit.
+    The result is the target without their function. An empty selection gives the target; all filters and the biases
+    give the baseline, both bit by bit.
     """
     return modulated(pair, selection, 0.0, biases=biases)
 
@@ -41,7 +41,7 @@ def modulated(pair: ModelPair, selection: Selection, strength: float, *, biases:
 
     Args:
         pair: Baseline and target.
-        selection: Which filters.
+        selection: Filters to dial.
         strength: λ; 1 is the target, 0 the baseline's filters, above 1 extrapolates.
         biases: Dial all biases (and other weights that are no filters) too.
 
@@ -106,7 +106,7 @@ class Strengths:
         self.neutral, self.highest, self.lowest = neutral, neutral.clone(), neutral.clone()
 
     def rest(self, places: Tensor, neutral: float) -> None:
-        """Set the neutral strength of places that nothing has pushed yet."""
+        """Set the neutral strength of places that no function has dialled yet."""
         for strengths in (self.neutral, self.highest, self.lowest):
             strengths[places] = neutral
 
@@ -128,10 +128,10 @@ class Strengths:
 
 
 def strength_from(value: Any, of: str = "") -> float:
-    """Return a strength that a user gave; ``of`` says in errors of what it is.
+    """Return a strength that a user gave; ``of`` names its owner in errors.
 
     Raises:
-        UsageError: It is no finite number.
+        UsageError: It is not a finite number.
     """
     try:
         return real_number(value, "strength")

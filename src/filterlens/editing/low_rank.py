@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Low-rank adapters of convolutions (LoRA, Hu et al. 2021): W + BA, with as many trained weights as were granted."""
+"""Low-rank adapters of convolutions (LoRA, Hu et al. 2021): W + BA, with a given number of trained weights."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -110,7 +110,7 @@ class LowRankWeights(TrainableWeights):
     Args:
         pair: The pair.
         factors: One entry per layer; rank 0 leaves the layer out.
-        seed: Decides A.
+        seed: Seed of A.
     """
 
     def __init__(self, pair: ModelPair, factors: Sequence[Factors], seed: int) -> None:

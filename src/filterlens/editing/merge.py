@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changed weights in an ordinary checkpoint: the base's own names, wrapper and form, so that any program loads it."""
+"""Changed weights in an ordinary checkpoint with the base's names, wrapper and format, so that any program loads it."""
 
 import io
 import json
@@ -31,8 +31,8 @@ class Container:
     Attributes:
         tensors: Name → tensor, names and types as in the file.
         wrapper: Key under which a pickled file holds them; empty where it holds them bare.
-        metadata: What a safetensors file says as well.
-        entries: What a pickled file holds as well, without tensors (an optimiser's state, weights before averaging).
+        metadata: Metadata of a safetensors file.
+        entries: Further entries of a pickled file, without tensors (an optimiser's state, weights before averaging).
     """
 
     tensors: Mapping[str, Tensor]
@@ -46,7 +46,7 @@ def container_of(path: Path, network: nn.Module) -> Container:
 
     Args:
         path: The checkpoint.
-        network: What was built from it.
+        network: Network built from it.
 
     Raises:
         FilterlensError: It holds the weights in another arrangement than the network.
@@ -99,11 +99,11 @@ def replaced(tensors: Mapping[str, Tensor], base: nn.Module, edited: nn.Module, 
     Args:
         tensors: Name in the file → tensor.
         base: The network that was loaded from the file.
-        edited: The same with changed weights.
+        edited: The same network with changed weights.
         path: The file, for errors.
 
     Raises:
-        FilterlensError: It is not known which tensor holds a weight that changed.
+        FilterlensError: The tensor that holds a changed weight is not known.
     """
     result, before = dict(tensors), base.state_dict()
     for name, value in edited.state_dict().items():
@@ -149,9 +149,9 @@ def container_bytes(container: Container, suffix: str, merged: Mapping[str, Any]
     """Return the content of a file of a suffix; equal contents are equal bytes.
 
     Args:
-        container: What it holds.
+        container: Content to write.
         suffix: One of :data:`SAFETENSORS` and :data:`PICKLED`.
-        merged: What the card of a safetensors file says of the merge, next to what the base's header says.
+        merged: Description of the merge for the card of a safetensors file, next to the base's header.
     """
     tensors = dict(container.tensors)
     if suffix in SAFETENSORS:

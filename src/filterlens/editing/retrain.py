@@ -37,12 +37,12 @@ class Retrained:
 
     Attributes:
         parameters: Flat ``(parameters,)`` on the pair's device; ``pair.network(parameters)`` is the network.
-        trained_weights: How many numbers were trained.
-        part: What they are, in words.
+        trained_weights: Number of trained numbers.
+        part: Description of the trained part.
         settings: The settings of the training.
         losses: (step, mean L1 since the entry before), of the whole training, also of a resumed one.
         precision: ``fp32`` or ``bf16``.
-        fingerprint: Hash of all that decides the numbers but the device.
+        fingerprint: Hash of everything that decides the numbers, except the device.
     """
 
     parameters: Tensor
@@ -85,8 +85,8 @@ def retrain(
 
     Args:
         pair: Baseline and target; of the target only buffers (running statistics) are used.
-        trained: What is trained.
-        settings: On what and how long; made by :func:`settings_for`.
+        trained: Part to train.
+        settings: Settings of the training; made by :func:`settings_for`.
         images: HR training images ``(3, H, W)`` uint8.
         state: File from which a killed training goes on, saved at checkpoints, every few minutes, and when a signal
             ends the process; it stays when the training is done, so that the caller can save the result before
@@ -160,7 +160,7 @@ def save_retrained(path: Path, pair: ModelPair, retrained: Retrained, more: dict
 def fingerprint_of(
     pair: ModelPair, trained: TrainedPart, settings: RetrainSettings, images: Sequence[Tensor], precision: str
 ) -> str:
-    """Hash all that decides the numbers of a re-training but the device."""
+    """Hash everything that decides the numbers of a re-training, except the device."""
     written = {"trained": trained.describe(), "settings": settings.model_dump(mode="json"), "precision": precision}
     digest = hashlib.sha256(json.dumps(written, sort_keys=True).encode())
     buffers = pair.network(pair.baseline).buffers()
@@ -207,7 +207,7 @@ class _Stage(Loop):
         self.losses: list[tuple[int, float]] = []
 
     def resume(self) -> dict[str, Any] | None:
-        """Go on where the file says, if there is one, with its losses."""
+        """Continue from the file, if there is one, with its losses."""
         content = super().resume()
         if content is not None and self.file is not None:
             try:
@@ -228,7 +228,7 @@ class _Stage(Loop):
         return {"losses": self.losses}
 
     def diverged(self, evidence: str) -> DivergedError:
-        """Build the error for numbers that are beyond all use."""
+        """Build the error for numbers that have diverged."""
         return DivergedError(
             f"Re-training diverged at step {self.state.done}: {evidence}. "
             f"Lower the learning rate (it was {self.stage.learning_rate:g})."

@@ -23,7 +23,7 @@ class TrainableWeights(nn.Module, ABC):
     Buffers (running statistics) are the pair's and stay; the network runs in evaluation mode.
 
     Args:
-        pair: Its baseline is copied; the pair is left as it is.
+        pair: Pair whose baseline is copied; the pair does not change.
     """
 
     def __init__(self, pair: ModelPair) -> None:
@@ -39,7 +39,7 @@ class TrainableWeights(nn.Module, ABC):
 
     @property
     def trained_weights(self) -> int:
-        """How many numbers are trained."""
+        """The number of trained numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(self, images: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ class TrainedPart(Protocol):
         """Return the baseline with these numbers as the only parameters, at their start.
 
         Args:
-            pair: Its baseline is trained, on its device.
-            seed: Decides what starts at random.
+            pair: Pair whose baseline is trained, on its device.
+            seed: Seed of everything that starts at random.
         """
         ...
 
@@ -119,10 +119,10 @@ class TrainedPart(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SelectedFilters:
-    """The filters of a selection, in whatever layers they lie, the first one included.
+    """The filters of a selection, in all layers, including the first.
 
     Attributes:
-        selection: Which filters; a random control is the selection of a random ranking.
+        selection: Filters to train; a random control is the selection of a random ranking.
         biases: Train all biases (and other weights that are no filters) too; frozen by default, as in the paper.
     """
 

@@ -126,8 +126,8 @@ def ends_of(
     Args:
         pair: Baseline and target.
         truth: HR ``(1, 3, H, W)``; see :func:`truth_of`.
-        degradation: What the image gets.
-        image: Its name.
+        degradation: Degradation of the image.
+        image: Name of the image.
         name: Name of the input, which is that of the degradation for errors.
         resampler: Interpolation of the down-sampling.
         seed: Seed of the noise.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far two networks' outputs are apart: the paper's distance, and two numbers that breaking a network cannot win."""
+"""Distances between networks' outputs: the paper's, and removal and preservation, which a broken network cannot win."""
 
 import math
 
@@ -29,7 +29,7 @@ def function_distance(output: Tensor, other: Tensor) -> Tensor:
 
     Args:
         output: ``(B, 3, H, W)`` in [0, 1]; rounded to 8 bits here.
-        other: The same shape.
+        other: Second output, of the same shape.
 
     Returns:
         ``(B,)``; larger means that more of the function is destroyed.

@@ -63,7 +63,7 @@ class Dialled:
     """What one knob at one strength made of one image of one input.
 
     Attributes:
-        knob: Its name.
+        knob: Name of the knob.
         strength: λ.
         input: Name of the input's degradation.
         image: Name of the image.

@@ -71,8 +71,8 @@ class Overlap:
     Attributes:
         first: Size of the one set.
         second: Size of the other.
-        total: Out of how many.
-        common: How many are in both.
+        total: Number of elements from which both are drawn.
+        common: Number of elements in both.
         p_more: Probability of at least as many in common where both sets are random.
         p_fewer: Probability of at most as many.
     """
@@ -127,8 +127,8 @@ def bootstrap(
     seeds the interval says more about the images than about the seeds: give the sd as well.
 
     Args:
-        statistic: Maps how often each image counts ``(draws, images)`` to the statistic of each draw ``(draws,)``, or
-            to that of each seed ``(draws, seeds)``; then the seeds are drawn too.
+        statistic: Function from the counts of the images ``(draws, images)`` to the statistic of each draw
+            ``(draws,)``, or to that of each seed ``(draws, seeds)``; then the seeds are drawn too.
         images: Number of images.
         value: The statistic itself, ``()`` or ``(seeds,)``; None computes it with every image counted once.
         resamples: Number of draws of the images.

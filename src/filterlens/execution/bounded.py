@@ -34,7 +34,7 @@ class Portions(Generic[Portion]):
         device: The device whose memory is used.
 
     Attributes:
-        done: How many portions are done.
+        done: Number of portions done.
 
     Example:
         >>> portions = Portions([range(4), range(4, 8)], lambda left: left, torch.device("cpu"))

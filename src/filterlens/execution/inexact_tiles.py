@@ -29,7 +29,7 @@ class NearTiling:
     """A tiling, and how well its tiles agree with the whole image.
 
     Attributes:
-        tiling: How to cut.
+        tiling: Tiling to cut by.
         error: Largest change of an output, as a fraction of the range, that anything beyond the halo made on trial.
     """
 

@@ -52,7 +52,7 @@ def found_adapter(
         percent: Share of the network's filters, for each of them.
         run: Run folder of ``filterlens attribute``.
         pair: Instead, a shipped pair with its rankings (the top 5 %).
-        method: Whose ranking of the run; default: the first one's.
+        method: Method whose ranking of the run to use; default: the first.
         reopening: New paths of the run's checkpoints and the user's own code, where the folder cannot know them.
 
     Raises:
@@ -190,7 +190,7 @@ def _training(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _writer() -> dict[str, Any]:
-    """Say what wrote it, without the command line, whose paths are nobody else's business."""
+    """Say what wrote it, without the command line, whose paths are private."""
     said = provenance()
     return {key: said[key] for key in ("filterlens", "created", "versions")}
 

@@ -74,7 +74,7 @@ def attribute_to_folder(
         degradations: Degradations to find filters for.
         output: The run folder.
         methods: Names of methods; ``filters.csv`` holds the first one's ranking.
-        settings: How the methods rank.
+        settings: Settings of the methods.
         allow_small: Accept images smaller than the network's receptive field.
         strict: Let the first image that cannot be used end the job; else it is left out, and ``run.json`` says so.
         force: Replace the ranking in the folder, and what was made from it.
@@ -190,7 +190,7 @@ def _placed(image: dict[str, Any], output: Path) -> dict[str, str]:
 def _check_size(image: dict[str, Any], field: int | None, scale: int) -> None:
     """Refuse an image that is mostly border to the network.
 
-    The outer part of a large receptive field hardly counts, so nobody is asked for more than ``ENOUGH`` LR pixels.
+    The outer part of a large receptive field hardly counts, so no more than ``ENOUGH`` LR pixels are required.
     """
     side = min(image["width"], image["height"]) // scale
     if field is not None and side < min(field, ENOUGH):

@@ -68,7 +68,7 @@ def filters_of_run(
 
     Args:
         run: A folder of ``filterlens attribute``.
-        percent: What must be calibrated.
+        percent: Share of the filters that must be calibrated.
         device: Device to compute on.
         reopening: New paths of the run's checkpoints and the user's own code, where the folder cannot know them.
         calibrated: Whether a calibration is wanted; without one the paper's thresholds remain.

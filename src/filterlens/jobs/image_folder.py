@@ -72,7 +72,7 @@ class Conversion(Generic[Item]):
         output: Folder of the results; for one image also a file.
         settings: Everything that decides a result, except the image it is made of.
         read: Reads a file into the value that is converted.
-        change: Returns the result for such a value.
+        change: Function that returns the result for such a value.
         suffix_of: Suffix of an image → suffix of its result, where that is not PNG.
     """
 
@@ -109,13 +109,13 @@ class Batch:
 def convert_folder(
     source: Path, output: Path, job: str, conversions: Sequence[Conversion[Any]], rules: Rules, progress: Progress
 ) -> Batch:
-    """Convert every image of a folder, after all that can be refused was looked at.
+    """Convert every image of a folder, after everything that can be refused has been checked.
 
     Args:
         source: A folder of images, or one image.
-        output: Where all results lie; it may lie in the source.
+        output: Folder of all results; it may be inside the source.
         job: Name of the command.
-        conversions: What is made of every image.
+        conversions: Conversions of every image.
         rules: Treatment of existing files, bad images and subfolders.
         progress: Receiver of bars and notes.
 
@@ -151,10 +151,10 @@ class Outputs:
     """The place of a job's results, with a record of what each was made of.
 
     Attributes:
-        folder: Where they lie; for a single file the folder that holds it.
+        folder: Folder of the results; for a single file the folder that holds it.
         job: Name of the command.
         settings: Everything that decides a result, except the image it is made of.
-        rules: For files that exist already.
+        rules: Treatment of files that exist already.
         is_file: Whether the output is one named file: nothing is recorded for that.
     """
 
@@ -189,7 +189,7 @@ class Outputs:
         """Record a result while it is written.
 
         Args:
-            task: Which.
+            task: Task whose result is written.
             digest: SHA-256 of the image that it is made of.
         """
         if self.is_file:
@@ -245,11 +245,11 @@ class Outputs:
 
 
 def tasks_of(listing: Listing, source: Path, output: Path, suffix_of: Mapping[str, str]) -> tuple[list[Task], bool]:
-    """Say where each image goes: into the output folder as it lies in the input, or into one named file.
+    """Return the output of each image: its place in the output folder, as in the input, or one named file.
 
     Args:
-        listing: What was found.
-        source: What the user named, a folder or an image.
+        listing: Files that were found.
+        source: Folder or image that the user named.
         output: A folder; of a single image also a file, if it is called like an image and no such folder exists.
         suffix_of: Suffix of an image → suffix of its result, where it does not become a PNG.
 

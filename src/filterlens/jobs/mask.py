@@ -54,7 +54,7 @@ class Judging:
     """What a judging found.
 
     Attributes:
-        facts: What ``mask.json`` holds.
+        facts: Content of ``mask.json``.
         damage: The rows of ``damage.csv``.
     """
 
@@ -77,7 +77,7 @@ def mask_to_folder(
     Args:
         run: A folder that ``filterlens attribute`` made.
         images: HR images to judge on; best ones that were not used to find the filters.
-        settings: See :class:`MaskSettings`.
+        settings: Settings of the judging; see :class:`MaskSettings`.
         pair: The run's pair, if it is loaded already.
         reopening: New paths of the run's checkpoints and the user's own code, where the folder cannot know them.
         device: Device to compute on.

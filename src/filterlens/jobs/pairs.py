@@ -59,7 +59,7 @@ def open_pair(
         target: Checkpoint after it.
         default: The shipped pair where nothing is named.
         architecture: Architecture of the checkpoints; see :func:`filterlens.models.checkpoints.load_network`.
-        linear: What a filter of their linear layers is.
+        linear: Filters of their linear layers.
 
     Raises:
         UsageError: Neither, both, or only one checkpoint is given.

@@ -67,7 +67,7 @@ def retrain_to_folder(
 
     Args:
         run: Run folder of ``filterlens attribute``; its first method's ranking is used.
-        settings: On what, how long; see :func:`filterlens.editing.retrain_settings.settings_for`.
+        settings: Settings of the training; see :func:`filterlens.editing.retrain_settings.settings_for`.
         images: Folder of HR training images.
         percent: Share of the filters.
         part: ``found``, or at the same number of weights ``random``, ``last-layers``, ``low-rank``; or ``all``.

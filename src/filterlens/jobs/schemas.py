@@ -17,7 +17,7 @@ from filterlens.settings import Settings, meanings_of
 _PAPER_DOC = """The common settings, and one section for each experiment whose settings differ from their defaults.
 
 Attributes:
-    common: What all experiments share.
+    common: Settings that all experiments share.
 """
 
 
@@ -26,8 +26,8 @@ class SettingsFile:
     """A kind of TOML file that a user may write.
 
     Attributes:
-        title: What it is and which command reads it.
-        model: Returns the pydantic model that checks it; called late, since some models import much.
+        title: Description with the command that reads it.
+        model: Function that returns the pydantic model for its check; called late, since some models import much.
     """
 
     title: str

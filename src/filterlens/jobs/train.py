@@ -50,8 +50,8 @@ def recipe_from(start: Path, recipe: str, *, architecture: str | None, scale: in
         start: The checkpoint.
         recipe: Name or file of the recipe whose stages are taken.
         architecture: The checkpoint's architecture, where it cannot be read off it.
-        scale: As the user knows it.
-        seed: Instead of the recipe's.
+        scale: Scale that the user gave.
+        seed: Seed in place of the recipe's.
 
     Raises:
         FilterlensError: The checkpoint cannot be read.

@@ -63,7 +63,7 @@ class ReadImages:
 
     Attributes:
         paths: The files that could be read.
-        pixels: What they hold, ``(3, H, W)`` uint8 each.
+        pixels: Their pixels, ``(3, H, W)`` uint8 each.
         left_out: File and reason of the others.
     """
 

@@ -31,14 +31,14 @@ class LoadedNetwork:
 
     Attributes:
         network: The network, on the CPU, float32, in evaluation mode.
-        architecture: Its name in :data:`filterlens.models.architectures.ARCHITECTURES`; ``spandrel:NAME`` where
+        architecture: Name in :data:`filterlens.models.architectures.ARCHITECTURES`; ``spandrel:NAME`` where
             spandrel recognised it; or the user's factory, ``package.module:factory``.
         options: Options of the architecture, for example ``{"scale": 2}``.
         card: The file's own card; empty for foreign files.
         path: The file.
         sha256: Hash of the file.
-        notes: Choices and changes on reading: which of several sets of weights, which prefix is gone. They are logged
-            too, and commands print them.
+        notes: Choices and changes on reading: the set of weights taken, the prefix removed. They are also logged, and
+            commands print them.
     """
 
     network: nn.Module
@@ -70,7 +70,7 @@ def save_network(
         network: The network whose ``state_dict`` is written.
         architecture: Name of its architecture.
         options: Options to build it again.
-        card: Recipe, data, figures: anything that JSON can hold.
+        card: Description of recipe, data and figures: anything that JSON can hold.
         dtype: Storage type of floating-point tensors; ``torch.float16`` halves the file.
     """
     tensors = {
@@ -85,10 +85,10 @@ def load_network(path: Path | str, architecture: str | None = None, scale: int |
     """Read a checkpoint strictly: every tensor must be there, fit, and be finite.
 
     Args:
-        path: Safetensors, or a file of ``torch.save``, whatever the name: bare weights, or weights under any key, next
-            to anything else. Moving averages (``params_ema``, ``ema``, ``net_g_ema`` …) are preferred. A prefix of
-            all names (``module.``, ``_orig_mod.``, ``net_g.`` …) is taken off where the names do not fit with it. Also
-            the published files of DAN v1 and DASR, and of all architectures that spandrel knows.
+        path: Safetensors file, or a file of ``torch.save``, with any name: bare weights, or weights under any key,
+            next to other objects. Moving averages (``params_ema``, ``ema``, ``net_g_ema`` …) are preferred. A prefix of
+            all names (``module.``, ``_orig_mod.``, ``net_g.`` …) is removed where the names do not fit with it. The
+            published files of DAN v1 and DASR are read too, and all architectures that spandrel knows.
         architecture: Name that overrides card and shapes; or a factory of your own that builds the network,
             ``package.module:factory`` or ``package.module:factory,option=value``. Its code runs.
         scale: Upscaling factor that overrides card and shapes.

@@ -31,7 +31,7 @@ class Factory:
     """A class or function of a module that builds a network, with keyword options.
 
     Attributes:
-        module: Its dotted name.
+        module: Dotted name of the module.
         factory: A name in it; dots go on inside.
         options: Keyword arguments; numbers, true, false and null as in JSON, anything else is text.
     """

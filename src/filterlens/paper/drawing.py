@@ -210,7 +210,7 @@ def pictures(stem: str, title: str, images: Sequence[tuple[str, Tensor]], *, alt
         stem: Stem of the file's name.
         title: Title above the row.
         images: Text and RGB ``(3, H, W)`` or ``(1, 3, H, W)`` in [0, 1], all of one size; clipped here.
-        alt: What the pictures show.
+        alt: Description of the pictures.
         height: Height of the row in inches.
     """
     from filterlens.data.images import to_uint8

@@ -73,7 +73,7 @@ class Table:
         title: One line above it.
         columns: Heads.
         rows: Cells; numbers stay numbers, an estimate is a mean with its spread and interval.
-        note: What the reader must know to read it.
+        note: Explanation that the reader needs.
         digits: Significant digits on the page; the CSV keeps six.
     """
 
@@ -91,7 +91,7 @@ class Claim:
 
     Attributes:
         text: The claim in our words.
-        source: Where it is made, e.g. ``paper, table 1``; ``filterlens`` for our own.
+        source: Origin of the claim, e.g. ``paper, table 1``; ``filterlens`` for our own.
         verdict: The answer of the numbers.
         evidence: One plain sentence with the numbers, and the reason where it does not hold.
     """
@@ -111,7 +111,7 @@ class Outcome:
         tables: In order.
         panels: Figures, in order.
         text: Paragraphs of Markdown that say how the experiment is done and what it leaves open.
-        specification: What decided the numbers: name → value (seeds, images, recipe, metrics).
+        specification: Settings that decided the numbers: name → value (seeds, images, recipe, metrics).
         data: More numbers for the JSON file.
     """
 
@@ -128,11 +128,11 @@ class Experiment:
     """One table or figure.
 
     Attributes:
-        name: As the command line and the recipe's section name it.
+        name: Name on the command line and of the recipe's section.
         title: Headline of the page.
         summary: One line for lists.
         settings: The class of its section in a recipe; all fields have defaults.
-        run: Computes; everything slow goes through the laboratory, which resumes.
+        run: Function that computes it; everything slow goes through the laboratory, which resumes.
     """
 
     name: str

@@ -43,7 +43,7 @@ class Judged:
     """Every edit of every target model on every input and image. All gains are paired over images and target models.
 
     Attributes:
-        edits: What was replaced.
+        edits: Replaced filters.
         inputs: Names of the inputs on which that was judged.
         damage: Column of :data:`COLUMNS` → ``(target models, images, edits, inputs)``.
         psnr: Unedited network → PSNR in dB, ``(target models, images, inputs)``.

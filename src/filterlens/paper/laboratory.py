@@ -56,10 +56,10 @@ class Laboratory:
     """Everything that experiments take from outside. All of it is the same in every process of a job.
 
     Args:
-        folder: Keeps what was computed; an experiment that was killed goes on from there.
+        folder: Folder of computed results; an experiment that was killed continues from them.
         common: The settings that all experiments share.
-        library: Where images are found.
-        targets_folder: Where further target models lie, or are trained into.
+        library: Folder of the image sets.
+        targets_folder: Folder of further target models; missing ones are trained into it.
         device: Device to compute on.
         processes: Those that share the work.
         progress: Receiver of bars and notes.
@@ -198,8 +198,8 @@ class Laboratory:
         """Measure every subject on every image; processes share the work, and what was measured before is not again.
 
         Args:
-            name: What is measured.
-            subjects: What is judged, for example target models with their edits.
+            name: Name of the measurement.
+            subjects: Subjects to judge, for example target models with their edits.
             samples: HR images.
             identity: Subject → JSON value of everything that decides its numbers, other than image and common seed.
             measure: (subject, image) → quantity → numbers, of the same shape for all.

@@ -78,7 +78,7 @@ class Scored:
     Attributes:
         seed: Seed of the target model.
         image: Name of the image that it comes from.
-        kind: Its degradations.
+        kind: Degradations of the input.
         label: The same in written form; ``clean`` for none.
         scores: (percent, degradation) → OS(x, D); also for the sets named by :func:`plain`.
     """
@@ -177,8 +177,8 @@ def read_overlaps(
         laboratory: Shares and keeps the pieces.
         readers: Target models with their filters.
         samples: HR images.
-        kinds: What they are degraded by.
-        reading: How filter^x is found.
+        kinds: Degradations of the inputs.
+        reading: Rule by which filter^x is found.
     """
     prints = {sample.name: sample.fingerprint() for sample in samples}
     seed = laboratory.common.seed

@@ -91,15 +91,15 @@ def train_once(
     """Train into a folder unless the wanted network is there; a killed training goes on.
 
     Args:
-        what: How notes and errors call the network.
+        what: Name of the network in notes and errors.
         recipe: The training.
-        folder: Where the networks lie.
+        folder: Folder of the networks.
         role: The network that is wanted: ``baseline`` or ``target``.
         baseline: Reads the network to start from; asked only when something must be trained.
         images: Reads the training images; asked only when something must be trained.
         device: Device to train on.
         progress: Receiver of bars and notes.
-        remedy: What to do if the images are missing, other than getting them.
+        remedy: Remedy for missing images, other than getting them.
 
     Raises:
         FilterlensError: The folder holds a network of another recipe or seed, or training images are missing.

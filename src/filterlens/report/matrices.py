@@ -65,7 +65,7 @@ def matrices(run: RunData, measure: Measure) -> tuple[Matrix, ...]:
 
     Args:
         run: A run; without a judgement there are no matrices.
-        measure: What the cells show.
+        measure: Measure in the cells.
     """
     judged = run.judgement
     if judged is None:

@@ -127,7 +127,7 @@ def open_run_folder(
     """Look at the folder of a new ranking before anything is computed.
 
     Args:
-        run: Where it goes.
+        run: Run folder to write to.
         made_of: Hash of everything that decides the ranking.
         force: Replace the ranking, and what was made from it.
         replace_other: Replace another ranking, but keep this very one.
@@ -167,7 +167,7 @@ def run_record(run: Path, job: str, adopted: Iterable[str] = ()) -> Record:
     Args:
         run: The folder.
         job: The command.
-        adopted: Its own files, which in a run of an earlier version, that kept no record, count as ours.
+        adopted: Own files of the run, which count as ours where an earlier version kept no record.
     """
     record = Record(run, job)
     if RUN not in record.names:

@@ -26,7 +26,7 @@ class Column:
     """How a column is written and checked, where that differs from the usual.
 
     Attributes:
-        name: Its name in the file; empty takes the field's name.
+        name: Name in the file; empty takes the field's name.
         digits: Significant digits of a float.
         bounded: Whether its numbers must be fit for drawing: finite, and of a size that some measurement has.
         none: The cell that means None.
@@ -106,7 +106,7 @@ class _Field:
         kind: ``str``, ``int`` or ``float``; or the class.
         may_be_none: Whether the type says "or None".
         default: The field's default, or ``Parameter.empty``.
-        column: How the column is written, with its name.
+        column: Format and name of the column.
         inside: The class's own fields; empty for a column.
     """
 

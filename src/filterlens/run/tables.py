@@ -23,10 +23,10 @@ class RankedFilter:
     """``filters.csv``: one filter in the ranking for one degradation; rank 1 is the best.
 
     Attributes:
-        degradation: What it was ranked for.
+        degradation: Degradation that it was ranked for.
         layer: Name of its layer.
-        out_channel: Its output channel.
-        in_channel: Its input channel; None where the filter is a whole row of a linear layer.
+        out_channel: Output channel.
+        in_channel: Input channel; None where the filter is a whole row of a linear layer.
         score: Higher means more important.
         rank: Place among all filters.
     """
@@ -41,13 +41,13 @@ class RankedFilter:
 
 @dataclass(frozen=True)
 class LayerShare:
-    """How much of a selection lies in one layer.
+    """The part of a selection in one layer.
 
     Attributes:
         layer: Module name.
         position: Relative depth of the layer, 0 (first) to 1 (last).
-        filters: How many filters the layer has.
-        selected: How many of them are selected.
+        filters: Number of filters in the layer.
+        selected: Number of selected filters in the layer.
         share: ``selected`` over the size of the selection.
     """
 
@@ -73,7 +73,7 @@ class Damage:
     """``damage_per_image.csv``: what one edit did to one image of one input.
 
     Attributes:
-        edit: Which filters were replaced.
+        edit: Replaced filters.
         input: Degradation of the input.
         image: Name of the image.
         distance: Function distance to the target's output (true gray).
@@ -105,7 +105,7 @@ class DamageSummary:
     """``damage.csv``: one cell of the own/cross matrix, over all images.
 
     Attributes:
-        edit: Which filters were replaced.
+        edit: Replaced filters.
         input: Degradation of the input.
         distance: Mean of :attr:`Damage.distance`.
         distance_reference: Mean of :attr:`Damage.distance_reference`.

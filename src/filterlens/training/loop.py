@@ -37,13 +37,13 @@ class Loop(ABC):
     """One stage on its way. A subclass says what is logged and validated, and what else a saved state holds.
 
     Args:
-        title: What messages call the stage.
-        stage: How many steps there are, and at which rates.
-        state: What the steps change.
-        loss: What the network learns from.
+        title: Name of the stage in messages.
+        stage: Number and rates of the steps.
+        state: State that the steps change.
+        loss: Loss that the network learns from.
         batches: The batch of any step.
         processes: Those that share every batch.
-        file: Where the state is kept; None keeps none, and then a signal ends the process at once.
+        file: File of the state; None keeps none, and then a signal ends the process at once.
         fingerprint: Hash of all that decides the weights; a file with another one is refused.
         progress: Receiver of the bar and notes.
         log_every: Steps between logged losses.

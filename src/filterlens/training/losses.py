@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a batch costs a network: L1 for most, and what DAN and DASR learn as well."""
+"""Training losses: L1 for most networks, and the additional ones of DAN and DASR."""
 
 import copy
 from typing import ClassVar
@@ -56,7 +56,7 @@ class KernelCodeLoss(RestorationLoss):
 
     Args:
         network: DAN.
-        precision: As for all losses.
+        precision: Precision, as for all losses.
     """
 
     needs_kernels = True
@@ -90,7 +90,7 @@ class MomentumContrast(nn.Module):
         queue: Keys that are kept.
         momentum: Share of itself that the key encoder keeps at a step.
         temperature: Divides the logits of the softmax.
-        seed: Decides the projection head's weights and the queue's first content.
+        seed: Seed of the projection head's weights and the queue's first content.
         shared: Whether processes share every batch, and so queue each other's keys.
 
     Attributes:
@@ -139,7 +139,7 @@ class MomentumContrast(nn.Module):
         """Return the contrast of queries with their keys, and queue the keys.
 
         Args:
-            representation: What the encoder gives for the query patches, ``(B, dimension)`` float32.
+            representation: Output of the encoder for the query patches, ``(B, dimension)`` float32.
             keys: The keys of the other patch of each image, ``(B, dimension)``, of length 1.
 
         Returns:
@@ -169,10 +169,10 @@ class ContrastiveLoss(RestorationLoss):
 
     Args:
         network: DASR.
-        precision: As for all losses.
-        settings: How the contrast is made.
+        precision: Precision, as for all losses.
+        settings: Settings of the contrast.
         encoder_iterations: Steps of the stage that train the encoder alone.
-        seed: Decides the projection's weights and the queue.
+        seed: Seed of the projection's weights and the queue.
         shared: Whether processes share every batch.
     """
 

@@ -14,7 +14,7 @@ class OneProcess:
     """This process alone, whatever launched it: what a training asks of accelerate's ``Accelerator``, and no others.
 
     Args:
-        device: Where it trains.
+        device: Device to train on.
     """
 
     num_processes, process_index, is_main_process = 1, 0, True
@@ -23,7 +23,7 @@ class OneProcess:
         self.device = device
 
     def prepare(self, module: Any) -> Any:
-        """Return a module as it is: nobody shares its gradients."""
+        """Return a module as it is: its gradients are not shared."""
         return module
 
     def backward(self, loss: Tensor) -> None:
@@ -39,7 +39,7 @@ class OneProcess:
         return value
 
     def wait_for_everyone(self) -> None:
-        """Wait for nobody."""
+        """Return at once: there is no other process."""
 
 
 TrainingProcesses: TypeAlias = Accelerator | OneProcess

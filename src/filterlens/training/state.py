@@ -59,7 +59,7 @@ class LossMeter:
 
     Attributes:
         total: Sum of the losses added, a scalar on the device; always the same tensor.
-        steps: How many they are.
+        steps: Number of the losses added.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -98,11 +98,12 @@ class TrainingState:
 
     Attributes:
         network: The weights that Adam moves.
-        average: Their exponential moving average, which is what is saved in the end.
+        average: Their exponential moving average, which is saved in the end.
         optimizer: Adam.
         meter: The loss since the last log line.
-        done: How many steps were made.
-        training_only: What only the training needs (DASR's contrast): moved by Adam too, saved in checkpoints alone.
+        done: Number of steps done.
+        training_only: Modules that only the training needs (DASR's contrast): Adam moves them too, and only
+            checkpoints hold them.
         owes_validation: Whether the validation that was due after the last step is still to be made.
     """
 
@@ -127,11 +128,11 @@ class TrainingState:
         """Put the network on the device, ready for its first step.
 
         Args:
-            network: All its parameters are trained.
-            device: Where they are trained.
+            network: Network, all of whose parameters are trained.
+            device: Device to train on.
             betas: Adam's decay rates.
             ema: Decay of the moving average.
-            training_only: See :class:`TrainingState`.
+            training_only: Modules as in :class:`TrainingState`.
         """
         network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.requires_grad_(True).train()

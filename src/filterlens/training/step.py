@@ -26,9 +26,9 @@ class Update:
     It asks nothing back from the device and changes tensors in place, so that a recording of it can be replayed.
 
     Attributes:
-        state: What is updated.
+        state: State to update.
         loss: Batch → loss, as the processes share it; see :class:`filterlens.training.losses.RestorationLoss`.
-        backward: Computes the gradients of a loss.
+        backward: Function that computes the gradients of a loss.
     """
 
     state: TrainingState
@@ -98,7 +98,7 @@ class CapturedStep:
     every step runs eagerly.
 
     Args:
-        update: What to record.
+        update: Update to record.
         recorder: Records on the device.
         note: Told why there is no recording.
     """
@@ -144,8 +144,8 @@ def step_for(update: Update, device: torch.device, *, shared: bool, note: Note) 
     """Choose how steps run: recorded on one GPU, eagerly elsewhere.
 
     Args:
-        update: What a step does.
-        device: Where it runs.
+        update: Update of one step.
+        device: Device on which it runs.
         shared: Whether several processes exchange gradients inside a step.
         note: Told why there is no recording.
     """

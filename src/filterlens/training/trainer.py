@@ -176,7 +176,7 @@ class Trainer:
         precision: ``fp32`` or ``bf16``.
         baseline: An existing baseline, of which only the target is fine-tuned; None trains both.
         fingerprint: Hash of recipe, images, processes and given baseline; a checkpoint of another training is refused.
-        data: What the card says of the training images.
+        data: Description of the training images on the card.
         progress: Receiver of progress bars.
         log: One JSON line per logged loss or validation.
         on_begin: Function called in the leading process before a stage begins or goes on, not if all is done.
@@ -317,9 +317,9 @@ class _PairStage(Loop):
     """The baseline's or the target's stage, logged as JSON lines and validated by PSNR.
 
     Args:
-        trainer: What both stages share.
+        trainer: Trainer of both stages.
         role: ``baseline`` or ``target``.
-        network: Where the stage starts.
+        network: Network from which the stage starts.
     """
 
     def __init__(self, trainer: Trainer, role: str, network: nn.Module) -> None:

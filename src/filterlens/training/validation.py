@@ -97,12 +97,12 @@ def psnr_per_degradation(
     """Degrade, restore and compare every image.
 
     Args:
-        network: Maps LR to HR; used as it is, on its own device.
+        network: Network from LR to HR, used as it is, on its own device.
         images: HR images ``(3, H, W)`` uint8.
         degradations: Name → degradation.
         scale: HR size over LR size; also the border that does not count.
-        resampler: What makes LR images of HR ones.
-        seed: Decides the noise.
+        resampler: Down-sampling that makes LR images from HR images.
+        seed: Seed of the noise.
         precision: ``fp32`` or ``bf16``.
         crop: Only the central square of that many pixels of every image, for speed; None means all.
         names: Names of the images, for errors.

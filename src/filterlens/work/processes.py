@@ -18,7 +18,7 @@ class Processes(Protocol):
 
     Attributes:
         rank: Number of this process, from 0.
-        size: How many there are.
+        size: Number of processes.
     """
 
     rank: int
@@ -97,7 +97,7 @@ def in_turns(
     work: Callable[[Iterator[Item]], None],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
-    """Share items: each process takes the next one that nobody took; all return when every process is through.
+    """Share items: each process takes the next free one; all return when every process is through.
 
     A process that fails is through as well: the others do not wait for it, and miss its results.
 
@@ -105,7 +105,7 @@ def in_turns(
         processes: All that call this, each with the same items.
         items: In the order in which they are taken.
         work: Works on those that this process is the first to take.
-        meanwhile: Called now and then while this process waits for the others.
+        meanwhile: Function called now and then while this process waits for the others.
     """
     key = shared_key(processes)
 

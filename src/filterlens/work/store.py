@@ -39,7 +39,7 @@ class Store:
     A result is any JSON value, or a dictionary that also has tensors among its values; it is returned as it is read.
 
     Args:
-        folder: Where results lie. None keeps nothing: this process computes every result when it is asked for.
+        folder: Folder of the results. None keeps nothing: this process computes every result when it is asked for.
         processes: Those that share the work; default: this process alone.
         progress: Receiver of bars and notes; only the first process reports.
     """
@@ -103,7 +103,7 @@ class Store:
             prepare: Reads what an item needs; with a GPU it runs while the item before is computed.
             title: Item → what the bar calls it.
             cost: Item → how long it takes, in any unit: the longest are taken first, so that no process waits long.
-            steps: How many steps an item usually takes.
+            steps: Usual number of steps per item.
             progress: Receiver of the bar and notes; default: the store's.
         """
         task = _Task(name, compute, prepare, title, steps)

@@ -33,9 +33,9 @@ class Training:
     """One target model of an arm: its baseline is trained with it, or taken from the training that leads.
 
     Attributes:
-        laboratory: Where it is trained.
+        laboratory: Laboratory in which it is trained.
         arm: The network.
-        setting: What the target is trained for.
+        setting: Setting for which the target is trained.
         seed: Seed of the target model.
     """
 
