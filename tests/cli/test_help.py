@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from filterlens.attribution.methods import METHODS
 from filterlens.attribution.settings import AttributeSettings
 
 COMMANDS = ("demo", "attribute", "mask", "report", "restore", "degrade", "train")
@@ -44,6 +45,12 @@ def test_importing_the_commands_loads_nothing_heavy():
     heavy = ("torch", "numpy", "pydantic", "matplotlib", "PIL")
     check = f"import sys; import filterlens.cli.main; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, check=False).returncode == 0
+
+
+def test_help_of_attribute_names_all_methods_in_one_sentence(run):
+    shown = " ".join(run("attribute", "--help").out.split()).replace("- ", "-")  # lines break after hyphens too
+    listed = shown.split("--method <list[str]> ")[1].split(", or all;")[0]
+    assert sorted(listed.split(", ")) == sorted(METHODS)
 
 
 def test_options_of_attribute_are_the_fields_of_its_settings(run):

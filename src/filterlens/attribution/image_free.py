@@ -84,10 +84,8 @@ class Random(ImageFree):
         return torch.rand(len(self.pair.space), generator=generator, dtype=torch.float32)
 
 
-class LayerMatchedRandom(ImageFree):
-    """Random filters with exactly as many in every layer as another ranking has, at every percentage.
-
-    The scores of the other ranking are shuffled within each layer: only the *places* of its filters remain.
+class MatchedRandom(ImageFree):
+    """Random filters that are like those of another ranking in one respect; the rest of that ranking is shuffled.
 
     Args:
         pair: Baseline and target.
@@ -96,31 +94,47 @@ class LayerMatchedRandom(ImageFree):
         **given: Settings as keywords; ``seed`` decides the shuffle.
     """
 
-    name = "random-layer-matched"
-    summary = "random filters, in each layer as many as the first method selects there"
-
     def __init__(
         self, pair: ModelPair, settings: AttributeSettings | None = None, *, like: Attribution, **given: Any
     ) -> None:
         super().__init__(pair, settings, **given)
         self.like = like
 
-    def scores_for(self, degradation: str) -> Tensor:
-        """Return the other ranking's scores, shuffled within each layer."""
-        original = _scores_to_match(self.like, degradation)
-        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, self.name, degradation))
-        pieces = [
-            original[layer.offset : layer.offset + layer.count][torch.randperm(layer.count, generator=generator)]
-            for layer in self.pair.space.layers
-        ]
-        return torch.cat(pieces)
-
     def record(self, **more: Any) -> dict[str, Any]:
         """Return what decided the scores, for the record."""
         return super().record(like=self.like.method, **more)
 
+    def scores_for(self, degradation: str) -> Tensor:
+        """Return the other ranking's scores, shuffled within each group of filters that are alike."""
+        if degradation not in self.like.scores:
+            raise unknown("degradation of the matched attribution", degradation, self.like.scores)
+        original = self.like.scores[degradation]
+        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, self.name, degradation))
+        shuffled = torch.empty_like(original)
+        for members in self.groups():
+            shuffled[members] = original[members[torch.randperm(len(members), generator=generator)]]
+        return shuffled
 
-class MagnitudeMatchedRandom(ImageFree):
+    @abstractmethod
+    def groups(self) -> list[Tensor]:
+        """Return the flat indices of the filters of each group."""
+
+
+class LayerMatchedRandom(MatchedRandom):
+    """Random filters with exactly as many in every layer as another ranking has, at every percentage.
+
+    The scores of the other ranking are shuffled within each layer: only the *places* of its filters remain.
+    """
+
+    name = "random-layer-matched"
+    summary = "random filters, in each layer as many as the first method selects there"
+
+    def groups(self) -> list[Tensor]:
+        """Return the flat indices of the filters of each layer."""
+        return [torch.arange(layer.offset, layer.offset + layer.count) for layer in self.pair.space.layers]
+
+
+class MagnitudeMatchedRandom(MatchedRandom):
     """Random filters that changed in fine-tuning as much as those of another ranking, at every percentage.
 
     All filters are sorted by their absolute change Σ|θ − θ̄| and cut into bins of equal size; the scores of the other
@@ -149,32 +163,16 @@ class MagnitudeMatchedRandom(ImageFree):
         bins: int = MAGNITUDE_BINS,
         **given: Any,
     ) -> None:
-        super().__init__(pair, settings, **given)
+        super().__init__(pair, settings, like=like, **given)
         if not is_whole(bins) or bins < 1:
             raise UsageError(f"{bins} bins of magnitude are not legal: 1 at least.")
-        self.like = like
         self.bins = min(bins, max(1, len(pair.space) // 10))
 
     def record(self, **more: Any) -> dict[str, Any]:
         """Return what decided the scores, for the record."""
-        return super().record(like=self.like.method, bins=self.bins, **more)
+        return super().record(bins=self.bins, **more)
 
-    def filters_by_change(self) -> list[Tensor]:
+    def groups(self) -> list[Tensor]:
         """Return the flat indices of every bin, the most changed filters first."""
         change = self.pair.pool(self.pair.change.abs()).cpu()
         return list(ranking(change).tensor_split(self.bins))
-
-    def scores_for(self, degradation: str) -> Tensor:
-        """Return the other ranking's scores, shuffled within each bin."""
-        original = _scores_to_match(self.like, degradation)
-        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, self.name, degradation))
-        shuffled = torch.empty_like(original)
-        for members in self.filters_by_change():
-            shuffled[members] = original[members[torch.randperm(len(members), generator=generator)]]
-        return shuffled
-
-
-def _scores_to_match(like: Attribution, degradation: str) -> Tensor:
-    if degradation not in like.scores:
-        raise unknown("degradation of the matched attribution", degradation, like.scores)
-    return like.scores[degradation]

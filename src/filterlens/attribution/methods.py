@@ -9,8 +9,10 @@ from filterlens.attribution.faig import FAIG, Taylor, refuse_clean_alone
 from filterlens.attribution.goal_directed import GoalDirected
 from filterlens.attribution.image_free import (
     AbsoluteChange,
+    ImageFree,
     LayerMatchedRandom,
     MagnitudeMatchedRandom,
+    MatchedRandom,
     Random,
     RelativeChange,
 )
@@ -27,17 +29,23 @@ from filterlens.progress import SILENT, Progress
 from filterlens.work.store import NOTHING_KEPT, Store
 
 NO_ELIMINATION = "faig-no-elimination"
-_UNGUIDED = (AbsoluteChange, RelativeChange, Random)
-_MATCHED = (LayerMatchedRandom, MagnitudeMatchedRandom)
-_CLASSES: dict[str, type[Method]] = {
-    FAIG.name: FAIG,
-    NO_ELIMINATION: FAIG,
-    **{each.name: each for each in (GoalDirected, InputIG, AbsoluteChange, RelativeChange, Taylor, Random, *_MATCHED)},
+_CLASSES: dict[str, type[Method]] = {FAIG.name: FAIG, NO_ELIMINATION: FAIG} | {
+    each.name: each
+    for each in (
+        GoalDirected,
+        InputIG,
+        AbsoluteChange,
+        RelativeChange,
+        Taylor,
+        Random,
+        LayerMatchedRandom,
+        MagnitudeMatchedRandom,
+    )
 }
 METHODS: dict[str, str] = {name: each.summary for name, each in _CLASSES.items()} | {
     NO_ELIMINATION: "FAIG's magnitudes for one degradation alone, nothing subtracted"
 }
-CONTROLS = tuple(control.name for control in (*_UNGUIDED, *_MATCHED))
+CONTROLS = tuple(name for name, each in _CLASSES.items() if issubclass(each, ImageFree))
 """The methods that look at no image."""
 
 
@@ -81,9 +89,9 @@ def attribute_with(
     if {FAIG.name, NO_ELIMINATION} & {*names, *guides}:
         both = FAIG(pair, _own(settings, FAIG)).attribute_both(images, inputs, **how)
         found[FAIG.name], found[NO_ELIMINATION] = both
-    for method in (Taylor, GoalDirected, InputIG):
-        if method.name in names:
-            found[method.name] = method(pair, _own(settings, method)).attribute(images, inputs, **how)
+    for name in names:
+        if name not in (*found, *CONTROLS):
+            found[name] = _CLASSES[name](pair, _own(settings, _CLASSES[name])).attribute(images, inputs, **how)
     guide = found[guides[0]] if guides else None
     found |= image_free(names, pair, inputs, guide, settings)
     return {name: found[name] for name in names}
@@ -141,13 +149,12 @@ def image_free(
         settings: Settings for all methods; each takes those that affect it.
     """
     found: dict[str, Attribution] = {}
-    for each in _UNGUIDED:
-        if each.name in names:
-            found[each.name] = each(pair, _own(settings, each)).attribute([], degradations)
-    for matched in _MATCHED if guide is not None else ():
-        if matched.name in names:
-            assert guide is not None
-            found[matched.name] = matched(pair, _own(settings, matched), like=guide).attribute([], degradations)
+    for name in CONTROLS:
+        each = _CLASSES[name]
+        is_matched = issubclass(each, MatchedRandom)
+        if name in names and (guide is not None or not is_matched):
+            like = {"like": guide} if is_matched else {}
+            found[name] = each(pair, _own(settings, each), **like).attribute([], degradations)
     return found
 
 
@@ -161,7 +168,7 @@ def _idle(settings: AttributeSettings, names: Sequence[str]) -> set[str]:
 def _guides(names: Sequence[str]) -> list[str]:
     """Return the named methods that use images; FAIG where random filters have no other ranking to match."""
     guides = [name for name in names if name not in CONTROLS]
-    return guides or ([FAIG.name] if any(each.name in names for each in _MATCHED) else [])
+    return guides or ([FAIG.name] if any(issubclass(_CLASSES[name], MatchedRandom) for name in names) else [])
 
 
 def _own(settings: AttributeSettings, method: type[Method]) -> AttributeSettings:
