@@ -124,6 +124,12 @@ class LayerMatchedRandom(MatchedRandom):
     """Random filters with exactly as many in every layer as another ranking has, at every percentage.
 
     The scores of the other ranking are shuffled within each layer: only the *places* of its filters remain.
+
+    Args:
+        pair: Baseline and target.
+        settings: All settings in one value; None takes ``given``.
+        like: Attribution to match; its degradations are the ones available.
+        **given: Settings as keywords; ``seed`` decides the shuffle.
     """
 
     name = "random-layer-matched"

@@ -59,12 +59,14 @@ def train(
         str | None,
         typer.Option(
             "--architecture",
-            help="srresnet, srcnn-style, dan, dasr or dncnn; with --from also your own code, package.module:factory.",
+            help="A network of filterlens, for example srresnet or dan; with --from also your own code, "
+            "package.module:factory.",
             show_default="recipe's",
         ),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option("--scale", help="2, 3 or 4; 1 for dncnn.", show_default="recipe's")
+        int | None,
+        typer.Option("--scale", help="2, 3 or 4; 1 where the size stays.", show_default="recipe's"),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of everything random.", show_default="recipe's")

@@ -12,8 +12,7 @@ from torch import Tensor
 from filterlens.arguments import is_finite, is_whole, written
 from filterlens.degradations.blur import reflected, weights_on
 from filterlens.degradations.jpeg import Jpeg
-from filterlens.degradations.noise import GaussianNoise, PoissonNoise
-from filterlens.degradations.pipeline import Blur, Degradation, round_to_8_bits
+from filterlens.degradations.pipeline import Blur, Degradation, Noise, round_to_8_bits
 from filterlens.degradations.randomness import StreamedRandom
 from filterlens.degradations.ranges import BlurRange, Bounds, NoiseRange, parse_range
 from filterlens.degradations.resample import downsample
@@ -51,7 +50,7 @@ class Coin:
         return self.degradation if isinstance(self.degradation, BlurRange) else None
 
     @property
-    def noise(self) -> GaussianNoise | PoissonNoise | NoiseRange | None:
+    def noise(self) -> Noise | NoiseRange | None:
         """The noise, if this coin carries one."""
         if isinstance(self.degradation, Degradation):
             return self.degradation.noise

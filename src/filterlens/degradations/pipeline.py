@@ -24,7 +24,8 @@ GRAMMAR = (
 )
 
 Blur = GaussianBlur | MotionBlur
-Effect = Blur | GaussianNoise | PoissonNoise | Jpeg
+Noise = GaussianNoise | PoissonNoise
+Effect = Blur | Noise | Jpeg
 _EFFECTS: dict[str, tuple[Callable[..., Effect], dict[str, type[int] | type[float]]]] = {
     "blur": (GaussianBlur, {"sigma": float, "sigma_y": float, "angle": float, "kernel": int}),
     "motion": (MotionBlur, {"length": float, "angle": float}),
@@ -46,7 +47,7 @@ class Degradation:
     """
 
     blur: Blur | None = None
-    noise: GaussianNoise | PoissonNoise | None = None
+    noise: Noise | None = None
     jpeg: Jpeg | None = None
 
     @classmethod
@@ -67,13 +68,13 @@ class Degradation:
             if part.strip() == CLEAN:
                 raise UsageError(f"Degradation '{text}' joins '{CLEAN}' with an effect; '{CLEAN}' stands alone.")
             effect = _parse_effect(part.strip(), text)
-            slot = {GaussianBlur: "blur", MotionBlur: "blur", Jpeg: "jpeg"}.get(type(effect), "noise")
+            slot = "blur" if isinstance(effect, Blur) else "noise" if isinstance(effect, Noise) else "jpeg"
             if slot in found:
                 raise UsageError(f"Degradation '{text}' has two {slot} effects; one of each kind is possible.")
             found[slot] = effect
         return cls(
             blur=cast(Blur | None, found.get("blur")),
-            noise=cast(GaussianNoise | PoissonNoise | None, found.get("noise")),
+            noise=cast(Noise | None, found.get("noise")),
             jpeg=cast(Jpeg | None, found.get("jpeg")),
         )
 

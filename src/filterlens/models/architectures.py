@@ -53,6 +53,11 @@ def build(architecture: str, **options: Any) -> nn.Module:
     return ARCHITECTURES[architecture](**options)
 
 
+def keeps_size(architecture: str) -> bool:
+    """Return whether the outputs of a known architecture are as large as its inputs: its scale is 1."""
+    return bool(inspect.signature(ARCHITECTURES[architecture]).parameters["scale"].default == 1)
+
+
 def check_options(architecture: str, options: Iterable[str]) -> None:
     """Check the names of the options of a known architecture.
 

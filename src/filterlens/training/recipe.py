@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from filterlens.errors import UsageError, unknown
 from filterlens.settings import Fraction, Real, Seed, Settings, Whole, read_recipe, short, shown
@@ -26,11 +26,27 @@ def _name(value: str) -> str:
     return value
 
 
+def _architecture(value: Any) -> str:
+    """Refuse what is neither a network of filterlens nor, with a colon, the name of a foreign one."""
+    from filterlens.models.architectures import ARCHITECTURES
+
+    if not isinstance(value, str) or (value not in ARCHITECTURES and ":" not in value):
+        raise unknown("architecture", short(value) if isinstance(value, str) else shown(value), ARCHITECTURES)
+    return value
+
+
+def _architectures(schema: dict[str, Any]) -> None:
+    """Let a JSON schema list the networks of filterlens."""
+    from filterlens.models.architectures import ARCHITECTURES
+
+    schema["anyOf"] = [{"enum": list(ARCHITECTURES)}, {"pattern": ":"}]
+
+
 Steps = Annotated[Whole, Field(ge=0, le=MOST_STEPS)]
 SomeSteps = Annotated[Whole, Field(ge=1, le=MOST_STEPS)]
 Rate = Annotated[Real, Field(gt=0, le=1)]
 Batch = Annotated[Whole, Field(ge=1, le=65_536)]
-ForeignName = Annotated[str, Field(pattern=":", max_length=300)]
+Architecture = Annotated[str, BeforeValidator(_architecture), Field(max_length=300, json_schema_extra=_architectures)]
 
 
 class Stage(Settings):
@@ -95,10 +111,10 @@ class Recipe(Settings):
 
     Attributes:
         name: Name of the recipe on the card of the trained networks.
-        architecture: ``srresnet``, ``srcnn-style``, ``dan``, ``dasr`` or ``dncnn``; for a given baseline also
+        architecture: A network of filterlens, for example ``srresnet``; for a given baseline also
             ``spandrel:NAME``, as spandrel recognised it, or your own code, ``package.module:factory``.
         network: Options of the architecture other than the scale, for example ``{features = 32, blocks = 8}``.
-        scale: 2, 3 or 4; 1 for networks that keep the size (``dncnn``).
+        scale: 2, 3 or 4; 1 for networks that keep the size, as ``dncnn`` does.
         resampler: ``bicubic`` (antialiased, the default protocol) or ``bilinear`` (the reference's).
         patch: Side of the HR patches in pixels; a multiple of ``scale``.
         batch: Patches a step, over all processes together.
@@ -116,7 +132,7 @@ class Recipe(Settings):
     """
 
     name: Annotated[str, Field(max_length=100), AfterValidator(_name)]
-    architecture: Literal["srresnet", "srcnn-style", "dan", "dasr", "dncnn"] | ForeignName = "srresnet"
+    architecture: Architecture = "srresnet"
     network: dict[str, Whole] = Field(default_factory=dict)
     scale: Literal[1, 2, 3, 4] = 2
     resampler: Literal["bicubic", "bilinear"] = "bicubic"
@@ -209,12 +225,6 @@ def with_target(recipe: Recipe, degradations: Sequence[str] = (), iterations: in
 
 def validated(settings: dict[str, Any], source: str) -> Recipe:
     """Check settings into a recipe; errors quote the value and the nearest legal name."""
-    from filterlens.models.architectures import ARCHITECTURES
-
-    architecture = settings.get("architecture", "srresnet")
-    if not isinstance(architecture, str) or (architecture not in ARCHITECTURES and ":" not in architecture):
-        written = architecture if isinstance(architecture, str) else shown(architecture)
-        raise unknown("architecture", short(written), ARCHITECTURES)
     recipe = Recipe.of(settings, f"Recipe '{source}'")
     _check_network(recipe, source)
     if recipe.contrast is not None and recipe.architecture != "dasr":
@@ -231,15 +241,15 @@ def _check_network(recipe: Recipe, source: str) -> None:
         if recipe.network:
             raise UsageError(f"Recipe '{source}': network has no meaning for {recipe.architecture}: it is taken over.")
         return
-    from filterlens.models.architectures import check_options
+    from filterlens.models.architectures import check_options, keeps_size
 
     check_options(recipe.architecture, recipe.network)
     for option, value in recipe.network.items():
         most = MOST_OF_AN_OPTION.get(option, LARGEST_OPTION)
         if not 1 <= value <= most:
             raise UsageError(f"Recipe '{source}': network.{option} = {shown(value)} is not legal: 1 to {most}.")
-    if (recipe.scale == 1) != (recipe.architecture == "dncnn"):
-        legal = "1" if recipe.architecture == "dncnn" else "2, 3 or 4"
+    if (recipe.scale == 1) != keeps_size(recipe.architecture):
+        legal = "1" if keeps_size(recipe.architecture) else "2, 3 or 4"
         raise UsageError(f"Recipe '{source}': scale = {recipe.scale}: {recipe.architecture} has scale {legal}.")
 
 
