@@ -68,7 +68,9 @@ def test_commands_and_options_on_the_page_exist(page):
         command = whole
         while words and hasattr(command, "commands") and words[0] in command.commands:
             command = command.commands[words.pop(0)]
-        known = {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
+        context = typer.Context(command, info_name=command.name, resilient_parsing=True)
+        parameters = command.get_params(context)  # also those of a settings class
+        known = {option for parameter in parameters for option in parameter.opts + parameter.secondary_opts}
         assert command is not whole or all(word in known for word in words), words
         given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         assert given <= known, (command.name, given - known)
