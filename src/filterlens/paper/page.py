@@ -3,7 +3,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from pydantic import BaseModel, field_validator
 
 from filterlens.evaluation.statistics import Estimate
 from filterlens.files import read_checked, whole_file, write_json, write_text
-from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict
+from filterlens.paper.experiment import Cell, Experiment, Outcome, Table, Verdict
 from filterlens.record import Record
 from filterlens.report.figures import LIGHT, png
 from filterlens.report.labels import significant
@@ -62,7 +62,7 @@ def write_page(record: Record, experiment: Experiment, outcome: Outcome, origin:
     page, data = main_files(name)
     with record.writing(page, data):
         write_json(folder / data, as_json(experiment, outcome, origin, settings))
-        write_text(folder / page, "\n".join(_page(experiment, outcome, origin)) + "\n")
+        write_text(folder / page, _text(_page(experiment, outcome, origin)))
     return folder / page
 
 
@@ -101,14 +101,14 @@ def write_index(record: Record, experiments: Sequence[Experiment]) -> Path:
         counts = [str(counted[verdict] or "") for verdict in MARKS]
         link = f"[{experiment.title}]({experiment.name}.md)"
         rows.append([link, experiment.summary, *counts, facts["recipe"], f"{facts['seconds']:.0f}"])
-    lines = ["# Results", "", _GENERATED, "", *_rows(heads, rows)]
+    blocks = ["# Results", _GENERATED, _rows(heads, rows)]
     for experiment, facts in known.items():
         if facts["claims"]:
             claims = [[each["text"], _marked(Verdict(each["verdict"])), each["evidence"]] for each in facts["claims"]]
             heads = ["claim", "here", "what was measured"]
-            lines += ["", f"## {experiment.title}", "", *_rows(heads, claims)]
+            blocks += [f"## {experiment.title}", _rows(heads, claims)]
     with record.writing(INDEX):
-        write_text(folder / INDEX, "\n".join(lines) + "\n")
+        write_text(folder / INDEX, _text(blocks))
     return folder / INDEX
 
 
@@ -132,57 +132,41 @@ class _PageFacts(BaseModel):
 _GENERATED = "<!-- Written by `filterlens paper`; no number on these pages is typed by hand. -->"
 
 
+def _text(blocks: Iterable[str]) -> str:
+    return "\n\n".join(blocks) + "\n"
+
+
 def _page(experiment: Experiment, outcome: Outcome, origin: Origin) -> Iterator[str]:
+    """Yield the blocks of a page; an empty line stands between two."""
     yield f"# {experiment.title}"
-    yield ""
     yield _GENERATED
-    yield ""
-    yield from _claims(outcome.claims)
-    for paragraph in outcome.text:
-        yield paragraph
-        yield ""
+    if outcome.claims:
+        rows = [[claim.text, claim.source, _marked(claim.verdict), claim.evidence] for claim in outcome.claims]
+        yield _rows(["claim", "source", "here", "evidence"], rows)
+    yield from outcome.text
     for panel in outcome.panels:
         yield f"![{panel.alt}]({FIGURES}/{experiment.name}-{panel.stem}.png)"
-        yield ""
     for table in outcome.tables:
-        yield from _table(table)
+        yield f"### {table.title}"
+        yield _rows(table.columns, [[cell_text(cell, table.digits) for cell in row] for row in table.rows])
+        if table.note:
+            yield table.note
     yield "## How it was measured"
-    yield ""
-    for key, value in outcome.specification.items():
-        yield f"- **{key}**: {value}"
-    yield f"- **recipe**: {origin.recipe}; **commit**: {origin.commit}; **made**: {origin.created}"
-    yield f"- **machine**: {origin.machine}; {origin.seconds:.0f} s (what was measured before is taken from disk)"
-    yield ""
+    measured = [f"- **{key}**: {value}" for key, value in outcome.specification.items()]
+    made = f"- **recipe**: {origin.recipe}; **commit**: {origin.commit}; **made**: {origin.created}"
+    where = f"- **machine**: {origin.machine}; {origin.seconds:.0f} s (what was measured before is taken from disk)"
+    yield "\n".join([*measured, made, where])
     yield f"```sh\n{origin.command}\n```"
-
-
-def _claims(claims: Sequence[Claim]) -> Iterator[str]:
-    if claims:
-        rows = [[claim.text, claim.source, _marked(claim.verdict), claim.evidence] for claim in claims]
-        yield from _rows(["claim", "source", "here", "evidence"], rows)
-        yield ""
 
 
 def _marked(verdict: Verdict) -> str:
     return f"{MARKS[verdict]} {verdict}"
 
 
-def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table in Markdown."""
-    yield f"| {' | '.join(heads)} |"
-    yield f"|{'---|' * len(heads)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
-def _table(table: Table) -> Iterator[str]:
-    yield f"### {table.title}"
-    yield ""
-    yield from _rows(table.columns, [[cell_text(cell, table.digits) for cell in row] for row in table.rows])
-    yield ""
-    if table.note:
-        yield table.note
-        yield ""
+def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
+    return "\n".join([lines[0], f"|{'---|' * len(heads)}", *lines[1:]])
 
 
 def cell_text(cell: Cell, digits: int = 3) -> str:

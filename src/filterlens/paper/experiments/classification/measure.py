@@ -64,33 +64,6 @@ class Judge:
     classifiers: Mapping[int, Classifier]
     resamples: int = 2000
 
-    @classmethod
-    def by(
-        cls,
-        thresholds: Literal["paper", "calibrated"],
-        readers: Sequence[Reader],
-        percent: float,
-        calibrating: Overlaps,
-        resamples: int = 2000,
-    ) -> "Judge":
-        """Return the classifiers with the thresholds of the paper, or with those calibrated on other inputs.
-
-        Args:
-            thresholds: Which; the calibration also says what hides what.
-            readers: Target models with their filters.
-            percent: One of the readers'.
-            calibrating: Inputs of the same reading, of other images than those that are judged.
-            resamples: Draws of a bootstrap.
-        """
-        classifiers = {}
-        for reader in readers:
-            selections, known = reader.at(percent), calibrating.of_seed(reader.model.seed)
-            scores = {name: known.scores(percent, name) for name in selections}
-            tables = calibrate(scores, [each.kind for each in known.inputs])
-            limits = choose_thresholds(thresholds, tuple(selections), tables)
-            classifiers[reader.model.seed] = Classifier(reader.model.pair, selections, percent, limits, tables)
-        return cls(percent, classifiers, resamples)
-
     def verdict(self, scored: Scored) -> Verdict:
         """Return the verdict on an input."""
         classifier = self.classifiers[scored.seed]
@@ -165,29 +138,6 @@ class Told:
     paper: Judge
     calibrated: Judge
 
-    @classmethod
-    def of(
-        cls,
-        readers: Sequence[Reader],
-        title: str,
-        percent: float,
-        calibrating: Overlaps,
-        inputs: Overlaps,
-        resamples: int = 2000,
-    ) -> "Told":
-        """Calibrate on some inputs and judge others.
-
-        Args:
-            readers: Target models with their filters.
-            title: The way of reading in words.
-            percent: One of the readers'.
-            calibrating: Inputs of other images, read in the same way.
-            inputs: What is judged.
-            resamples: Draws of a bootstrap.
-        """
-        judges = (Judge.by(how, readers, percent, calibrating, resamples) for how in ("paper", "calibrated"))
-        return cls(title, inputs, calibrating, *judges)
-
     @property
     def percent(self) -> float:
         """Share of the filters in filter^D and filter^x."""
@@ -224,6 +174,32 @@ class Told:
         return area_under_roc(torch.cat([high, low]), torch.arange(len(high) + len(low)) < len(high))
 
 
+def told_by(
+    readers: Sequence[Reader], title: str, percent: float, calibrating: Overlaps, inputs: Overlaps, resamples: int
+) -> Told:
+    """Calibrate every target model's thresholds on some inputs, and judge others by them and by the paper's.
+
+    Args:
+        readers: Target models with their filters.
+        title: The way of reading in words.
+        percent: One of the readers'.
+        calibrating: Inputs of the same reading, of other images than those that are judged; they also say what hides
+            what, whichever the thresholds.
+        inputs: What is judged.
+        resamples: Draws of a bootstrap.
+    """
+    classifiers: dict[str, dict[int, Classifier]] = {"paper": {}, "calibrated": {}}
+    for reader in readers:
+        selections, known = reader.at(percent), calibrating.of_seed(reader.model.seed)
+        scores = {name: known.scores(percent, name) for name in selections}
+        tables = calibrate(scores, [each.kind for each in known.inputs])
+        for thresholds, own in classifiers.items():
+            limits = choose_thresholds(thresholds, tuple(selections), tables)
+            own[reader.model.seed] = Classifier(reader.model.pair, selections, percent, limits, tables)
+    judges = (Judge(percent, each, resamples) for each in classifiers.values())
+    return Told(title, inputs, calibrating, *judges)
+
+
 def ways_of(
     laboratory: Laboratory, settings: ClassificationSettings, name: str
 ) -> tuple[dict[str, Told], dict[float, Told]]:
@@ -237,7 +213,7 @@ def ways_of(
     judged = whole_images(laboratory, name, settings.images)
     training = calibration_samples(laboratory, settings.calibration_images)
     ways, at_percent = dict[str, Told](), dict[float, Told]()
-    tell = partial(Told.of, readers, resamples=laboratory.common.resamples)
+    tell = partial(told_by, readers, resamples=laboratory.common.resamples)
     for objective in settings.objectives:
         reading = Reading(objective, settings.nodes, laboratory.fast_precision, patches=settings.patches)
         calibrating, inputs = (read_overlaps(laboratory, readers, each, kinds, reading) for each in (training, judged))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from filterlens.evaluation.statistics import Estimate, two_level_mean
+from filterlens.evaluation.statistics import over_seeds, two_level_mean
 from filterlens.metrics import specification
 from filterlens.paper import drawing
 from filterlens.paper.experiment import (
@@ -192,7 +192,8 @@ def _everything(found: Retrainings, kind: str, trainings: str) -> Table:
     ]
     for arm in found.arms:
         trained, quality = found.trained[arm, kind], [found.quality(arm, kind, given) for given in found.inputs]
-        rows.append((arm.label, _weights(trained.weights), f"{trained.rate:g}", *quality, found.way(arm, kind)))
+        weights = trained.weights[0] if len(set(trained.weights)) == 1 else over_seeds(trained.weights)
+        rows.append((arm.label, weights, f"{trained.rate:g}", *quality, found.way(arm, kind)))
     others = listed([given for given in found.inputs if given != kind])
     return Table(
         f"arms-{found.name}-{safe_name(kind)}",
@@ -205,13 +206,6 @@ def _everything(found: Retrainings, kind: str, trainings: str) -> Table:
         "[95 % bootstrap interval over images].",
         digits=4,
     )  # fmt: skip
-
-
-def _weights(weights: Sequence[int]) -> Cell:
-    """Return the number of trained weights: one number, or its mean and spread where the seeds differ."""
-    if len(set(weights)) == 1:
-        return weights[0]
-    return Estimate(float(np.mean(weights)), sd=float(np.std(weights, ddof=1)), n=len(weights))
 
 
 def _differences(found: Retrainings) -> Table:

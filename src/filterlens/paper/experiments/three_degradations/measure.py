@@ -15,7 +15,7 @@ from filterlens.degradations import parse_degradations
 from filterlens.diagnosis.calibration import calibration_inputs
 from filterlens.diagnosis.overlap import Reading
 from filterlens.errors import unknown
-from filterlens.paper.experiments.classification.measure import Told
+from filterlens.paper.experiments.classification.measure import Told, told_by
 from filterlens.paper.images import evenly
 from filterlens.paper.judged import View, view_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
@@ -77,7 +77,7 @@ def study(laboratory: Laboratory, settings: ThreeDegradationsSettings) -> tuple[
         )
     )
     title = "patches, without ground truth"
-    return view, Told.of(readers, title, view.percent, calibrating, asked, laboratory.common.resamples)
+    return view, told_by(readers, title, view.percent, calibrating, asked, laboratory.common.resamples)
 
 
 def rankings(laboratory: Laboratory, settings: ThreeDegradationsSettings, model: TargetModel) -> Found:
