@@ -51,7 +51,7 @@ def shortened(text: str, most: int = LONGEST) -> str:
 
 
 def quoted(said: object, most: int = 120) -> str:
-    """Return what a stranger's file says in one short line, without letting it fill or control the terminal."""
+    """Return untrusted text from a file in one short line that cannot fill or control the terminal."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(said)).split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 

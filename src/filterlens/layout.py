@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where every parameter of a network lies in one flat vector, and everywhere that the network looks for it."""
+"""The place of every parameter of a network in one flat vector, and all its names in the network."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from filterlens.errors import FilterlensError
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one parameter lies in the flat vector."""
+    """The place of one parameter in the flat vector."""
 
     name: str
     shape: torch.Size

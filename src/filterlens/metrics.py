@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PSNR and SSIM in the conventions of super-resolution; each result can say how it was measured."""
+"""PSNR and SSIM in the conventions of super-resolution, and a description of how they were measured."""
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ def psnr(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> T
 def ssim(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> Tensor:
     """Structural similarity per image, on 8-bit values; arguments as :func:`psnr`.
 
-    Gaussian window of 11x11 pixels, σ = 1.5; as in the original and in MATLAB, only windows that lie wholly inside
+    Gaussian window of 11x11 pixels, σ = 1.5; as in the original and in MATLAB, only windows wholly inside
     the image count (torchmetrics' own mean includes windows over a mirrored border, about 0.01 away).
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of pixels: inputs lie in [0, 1] and outputs are finite; otherwise no figure is computed."""
+"""Checks of pixels: inputs must be in [0, 1] and outputs finite; otherwise no figure is computed."""
 
 from torch import Tensor
 

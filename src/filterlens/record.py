@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files of a folder filterlens wrote: only those are ever replaced or removed.
+"""A record of the files in a folder that filterlens wrote: only those are ever replaced or removed.
 
 The record is a file of JSON lines in the folder. A line is written before a file is, and again with its hash once it is
 whole, so that a kill at any moment leaves no file of ours unknown and claims no file of others.
@@ -80,7 +80,7 @@ class Record:
         return entry is not None and entry.sha256 is None and entry.made_of == made_of and self.is_ours(name)
 
     def check(self, names: Iterable[str]) -> None:
-        """Refuse to write where a file lies that is not ours.
+        """Refuse to replace a file that is not ours.
 
         Raises:
             FilterlensError: Such files, named.
@@ -98,7 +98,7 @@ class Record:
         """Record files that the block writes, relative to the folder; by force also over others' files.
 
         Raises:
-            FilterlensError: A file lies there that is not ours, or the record cannot be written.
+            FilterlensError: A file is in the way that is not ours, or the record cannot be written.
         """
         if not force:
             self.check(names)
@@ -117,7 +117,7 @@ class Record:
                 self._append(name, Entry(sha256_of(path), self.job))
 
     def remove(self, names: Iterable[str]) -> None:
-        """Delete recorded files, and folders that are empty then; whatever else lies there stays.
+        """Delete recorded files, and folders that are empty then; all other files stay.
 
         Raises:
             FilterlensError: A file was changed since it was written; nothing is deleted then.
@@ -129,11 +129,11 @@ class Record:
             self._append(name, Entry(GONE, self.job))
             del self._entries[name]
             for parent in PurePosixPath(name).parents[:-1]:
-                with contextlib.suppress(OSError):  # something else lies there
+                with contextlib.suppress(OSError):  # other files are there
                     (self.folder / parent).rmdir()
 
     def strangers(self, known: Iterable[str] = ()) -> list[str]:
-        """Name what lies in the folder and neither is recorded nor one of ``known`` top-level names."""
+        """Name the files that are neither recorded nor one of the ``known`` top-level names."""
         ours = {PurePosixPath(name).parts[0] for name in self._entries} | {RECORD, *known}
         try:
             present = sorted(path.name for path in self.folder.iterdir())

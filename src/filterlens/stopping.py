@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals that end a process: held back until a job has saved its work, and turned into errors."""
+"""Signals that end a process: delayed until a job has saved its work, and turned into errors."""
 
 import contextlib
 import signal

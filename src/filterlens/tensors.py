@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors and the text that belongs to them as safetensors: the same bytes every time, whole or not at all."""
+"""Tensors with their metadata as safetensors files: the same bytes every time, whole or not at all."""
 
 import json
 import struct
@@ -29,7 +29,7 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Map
         metadata: Texts, in any order.
 
     Raises:
-        FilterlensError: It cannot be written; a full disk is told as such.
+        FilterlensError: It cannot be written; the error says when the disk is full.
     """
     with whole_file(path) as temporary, temporary.open("wb") as stream:
         for part in tensor_bytes(tensors, metadata):

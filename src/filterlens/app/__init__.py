@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live app: a page in the browser with sliders for single functions of a network. A face; it computes nothing."""
+"""The app: a page in the browser with sliders for single functions of a network."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests and answers as ASGI passes them: headers, bodies that are cut off where they become too large, refusals."""
+"""ASGI requests and responses: headers, bodies with a size limit, refusals."""
 
 import asyncio
 import contextlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page with everything that stands in front of it, as one application."""
+"""The page and all checks of requests in front of it, as one application."""
 
 import contextlib
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What handlers may be called with: checked before gradio sees it, so that a forged call is one line and no trace."""
+"""Checks of handlers' arguments before gradio sees them: a forged call is refused in one line, without a trace."""
 
 from collections.abc import Mapping
 from pathlib import Path

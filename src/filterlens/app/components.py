@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page's own components: the viewer, the map of all filters, the photographs, the place of the verdict.
+"""The page's own components: the viewer, the map of all filters, the photographs, and the verdict.
 
-Each is an HTML template with a style and a script, which ship; what the server tells it is its value.
+Each is an HTML template with a style and a script, all inside the package; its value comes from the server.
 """
 
 import base64
@@ -142,7 +142,7 @@ def photographs(first: str) -> gr.HTML:
 
 
 def verdict() -> gr.HTML:
-    """Return where the verdict stands: its value has ``html``, the ``controls`` it is about, and maybe ``adapters``.
+    """Return the verdict's component: its value has ``html``, the ``controls`` it is about, and maybe ``adapters``.
 
     Until a verdict on the present input comes it says that it is looking. ``adapters`` is the share of the filters for
     which the buttons below give adapters.

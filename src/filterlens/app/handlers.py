@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens when something on the page changes."""
+"""The handlers that run when something on the page changes."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the page looks: scripts and styles that ship, so that nothing is loaded from elsewhere, and a colour a function.
+"""The look of the page: scripts and styles inside the package, so that nothing is loaded from elsewhere, and colours.
 
 Colour-blind readers can tell the colours apart (Okabe and Ito), on light and on dark.
 """
@@ -19,7 +19,7 @@ def asset(name: str) -> str:
 
 
 def asset_path(name: str) -> Path:
-    """Return where a file lies."""
+    """Return the path of a file."""
     return _FOLDER / name
 
 

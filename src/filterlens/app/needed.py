@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be asked: the few routes that the page needs of gradio's many, by the browser whose page it is."""
+"""The allowed requests: the few of gradio's routes that the page needs, each from the browser that owns the page."""
 
 import logging
 import re
@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 class Visitors:
-    """Browsers by a cookie, and the sessions that each began: nobody reads or steers the page of another browser.
+    """Browsers by a cookie, and the sessions that each began: no browser reads or steers the page of another.
 
     Args:
         port: The app's port: all ports of a machine share its cookies.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may ask: only the app's own page, at the app's own address. Stands in front of everything else that is served.
+"""The allowed callers: only the app's own page, at the app's own address. This check precedes all others.
 
 A page of another site can let its name point to this machine (DNS rebinding); then the browser takes the app for a
-part of that site. The name still stands in the request, and there it is refused.
+part of that site. But the request still holds the name, and is refused by it.
 """
 
 import ipaddress
@@ -31,7 +31,7 @@ class Addresses:
     Attributes:
         names: Host names and IP addresses, lower case, IPv6 without brackets.
         port: The port.
-        by_number: Whether every IP address counts: nobody can let a number point elsewhere.
+        by_number: Whether every IP address counts: a number, unlike a name, cannot point elsewhere.
     """
 
     names: frozenset[str]

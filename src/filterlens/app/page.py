@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page: which components there are, where they stand, and what they start."""
+"""The page: its components, their places, and the handlers that they start."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the network is given: a picture, and what is done to it before."""
+"""The input of the network: a picture, degraded or as it is."""
 
 import warnings
 from dataclasses import dataclass

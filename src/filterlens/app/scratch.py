@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The only folder that the app writes to, and the pictures in it that the page loads.
 
-The folder goes when the app ends; what killed apps left goes with the next start.
+The folder is deleted when the app ends; after a kill, the next start deletes it.
 """
 
 import contextlib
@@ -122,7 +122,9 @@ class Shelf:
             self._drop(path)
 
     def _write(self, stem: str, pixels: Tensor) -> Path:
-        path = self.folder / secrets.token_hex(8) / f"{safe_name(stem)}.png"  # nobody guesses another page's pictures
+        path = (
+            self.folder / secrets.token_hex(8) / f"{safe_name(stem)}.png"
+        )  # the pictures of another page cannot be guessed
         try:
             path.parent.mkdir(parents=True)
             Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path, "PNG", compress_level=1)
@@ -156,7 +158,7 @@ def safe_name(text: str) -> str:
 
 
 def is_file_in(path: str, folders: Sequence[Path]) -> bool:
-    """Whether a path names a file that lies in one of the folders, links followed."""
+    """Whether a path names a file in one of the folders, links followed."""
     try:
         found = Path(path).resolve()
         return found.is_file() and any(found.is_relative_to(folder.resolve()) for folder in folders)
@@ -167,5 +169,5 @@ def is_file_in(path: str, folders: Sequence[Path]) -> bool:
 def remove_upload(path: Path) -> None:
     """Delete a file that a visitor sent, and the folder that it had for itself."""
     path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # it lies among others
+    with contextlib.suppress(OSError):  # other files are there
         path.parent.rmdir()

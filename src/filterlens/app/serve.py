@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serving the page on this machine, and on nothing else unless told so."""
+"""Serve the page on this machine only, unless the user names another address."""
 
 import contextlib
 import errno
@@ -82,7 +82,7 @@ def _bound(host: str, port: int) -> socket.socket | None:
 
 
 class Server:
-    """A web server in a thread, on a socket that is bound already, so that nobody takes the port in between.
+    """A web server in a thread, on a socket that is bound already, so that no other program takes the port in between.
 
     Args:
         app: The application to serve.

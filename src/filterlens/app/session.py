@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One visitor's page: what it chose, as values instead of a list of component contents, and what is kept for it."""
+"""One visitor's page: its choices as values instead of a list of component contents, and its kept results."""
 
 import math
 import re
@@ -68,7 +68,7 @@ class Controls:
 
 @dataclass(eq=False)
 class Session:
-    """What the server keeps for one open page.
+    """The state that the server keeps for one open page.
 
     Attributes:
         uploads: Number of uploaded pictures, which numbers the latest.

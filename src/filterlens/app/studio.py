@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pair with its found filters, kept warm: all that the app computes. Nothing here knows the page."""
+"""A pair with its found filters, kept in memory: everything that the app computes, without knowledge of the page."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that visitors send: bounded as they arrive, under names that nobody guesses, gone once they are read."""
+"""Uploaded pictures: limited in size as they arrive, under names that cannot be guessed, deleted once they are read."""
 
 import asyncio
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page says: labels, sentences, and the verdict on an input as bars."""
+"""The words of the page: labels, sentences, and the verdict on an input as bars."""
 
 from collections.abc import Mapping, Sequence
 
@@ -61,7 +61,7 @@ def unseen_sentence(verdict: Verdict) -> str:
 
 
 def unknown_html(reason: str = "") -> str:
-    """Return what stands there for an input of which nothing can be said."""
+    """Return the text for an input without a verdict."""
     return _render(sentence=f"Nothing can be said of this input. {reason}".strip(), bars=[], unseen="", reason="")
 
 

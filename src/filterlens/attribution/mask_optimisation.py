@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The best set of a given number of filters, as a continuous problem: one weight in [0, 1] per filter, and a budget.
 
-A filter with weight m_i stands at θ_i + m_i (θ̄_i − θ_i): 0 leaves it at the target, 1 puts it back to the baseline. The
-weights are m = sigmoid(β s − t) of free numbers s, with t such that Σ m is the budget; Adam moves s down the
+A filter with weight m_i has the value θ_i + m_i (θ̄_i − θ_i): 0 leaves it at the target, 1 puts it back to the baseline.
+The weights are m = sigmoid(β s − t) of free numbers s, with t such that Σ m is the budget; Adam moves s down the
 gradient of the objective, and β grows, so that m ends near 0 and 1.
 """
 

@@ -24,7 +24,7 @@ from filterlens.pixels import require_finite
 from filterlens.work.store import Step
 
 PLACES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1)  # on the path, where the rounding of a precision is looked at
-TOP = 0.01  # the share of the filters whose set must stand
+TOP = 0.01  # the share of the filters whose set must no longer change
 
 
 @dataclass(frozen=True, eq=False)

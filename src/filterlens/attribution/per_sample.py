@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradients of every sample of a batch alone, and with them FAIG for many small patches."""
+"""Gradients of each sample of a batch, and with them FAIG for many small patches."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets of which some layers have forgotten what they learned, for the check that a ranking depends on it.
+"""Targets with some layers randomised, for the check that a ranking depends on what was learned.
 
 Adebayo et al., *Sanity checks for saliency maps* (NeurIPS 2018): an explanation that stays the same when the trained
-weights are replaced by random ones explains something else. There it is the map of an input; here the ranking of the
-filters in the layers that were left alone.
+weights are replaced by random ones explains something else. There the explanation is the map of an input; here it is
+the ranking of the filters in the layers that were not randomised.
 """
 
 from collections.abc import Collection, Sequence
@@ -44,7 +44,7 @@ def randomised(pair: ModelPair, layers: Collection[str], *, kind: str = "weights
     layers, seed = as_list(layers), seed_number(seed)
     origin = pair.baseline if kind == "changes" else torch.zeros_like(pair.baseline)
     learned = pair.target - origin
-    pieces = pair.unflatten(learned)  # views: what is written to them stands in the flat vector
+    pieces = pair.unflatten(learned)  # views: writing to them writes to the flat vector
     for layer in layers:
         weight = pair.space.layer(layer).parameter
         for name in (weight, f"{weight.removesuffix('weight')}bias"):

@@ -148,7 +148,7 @@ class SettingsCommand(TyperCommand):
 
     @cached_property
     def _options(self) -> list[Any]:
-        """Let typer make an option of every field, as if they were arguments of a function."""
+        """Let typer make an option of every field, like arguments of a function."""
         from filterlens.settings import Shown, meanings_of
 
         def collect(**given: Any) -> None:

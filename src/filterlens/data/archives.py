@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take the images out of an untrusted archive: nothing is written outside the folder, and bombs are refused."""
+"""Extract the images of an untrusted archive: nothing is written outside the folder, and bombs are refused."""
 
 import contextlib
 import lzma

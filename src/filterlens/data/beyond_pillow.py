@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that Pillow does not read or write as they are: PNGs of 16 bits in colour, and TIFFs of many kinds.
+"""Files that Pillow cannot read or write without loss: 16-bit colour PNGs, and TIFFs of many kinds.
 
-Pillow reads and writes 16 bits in gray only. It unpacks the others all the same, and keeps one byte of two: read once
-for the upper and once for the lower bytes, all of them come, as fast as Pillow is and without more memory than the
-pixels take. TIFFs in floating point, of 16 bits, in planes or of other depths are read with tifffile.
+Pillow reads and writes 16 bits in gray only. It unpacks 16-bit colour too, but keeps one byte of two: reading once for
+the upper and once for the lower bytes gives all of them, as fast as Pillow and without more memory than the pixels
+take. TIFFs in floating point, of 16 bits, in planes or of other depths are read with tifffile.
 """
 
 import contextlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image sets of the field by name: where they are published, under which terms, and where they lie on this machine.
+"""The catalogue of the field's image sets: official address, terms, and folder on this machine.
 
 The entries are in ``sets.toml``, the digests of pixels in ``pixels.json``.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetch an image set of the catalogue, or take it from a file of the user; whole or not at all."""
+"""Fetch an image set of the catalogue, or import it from the user's file; completely or not at all."""
 
 import hashlib
 import shutil

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading images of every kind as pixels, most often as 8-bit RGB, or a clear error; and writing that."""
+"""Read images of every kind as pixels, mostly as 8-bit RGB, or raise a clear error; and write them."""
 
 import contextlib
 import warnings
@@ -22,9 +22,9 @@ from filterlens.files import whole_file
 from filterlens.progress import Note, silent
 
 Array = npt.NDArray[Any]
-PLANES, IN_PLANES = 284, 2  # a tag of TIFFs, and its value where each colour lies by itself
+PLANES, IN_PLANES = 284, 2  # a tag of TIFFs, and its value where each colour is stored separately
 READING = 24.0  # bytes a pixel: as Pillow unpacks it, as an array, and as float32 colours
-_ALWAYS = 256 << 20  # bytes for which nobody asks the system
+_ALWAYS = 256 << 20  # bytes that are always allowed, without asking the system
 _RESERVE = 0.9  # share of the free memory that an image may take
 _GRAY = ("1", "L", "LA", "I", "F")
 
@@ -79,7 +79,7 @@ def check_memory(path: Path | str, width: int, height: int, bytes_per_pixel: flo
         width: Width in pixels, from the header.
         height: Height in pixels.
         bytes_per_pixel: Memory that the job needs for a pixel, at its peak.
-        remedy: Further advice, besides freeing memory and cutting the image.
+        remedy: Further advice, in addition to freeing memory and cutting the image.
 
     Raises:
         FilterlensError: It does not fit.

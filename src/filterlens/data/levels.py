@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The meaning of a file's values: its type and tags give black and white, never its brightest pixel.
+"""Black and white of a file: its type and tags determine them, never its brightest pixel.
 
 | the file holds | black … white |
 |---|---|

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a folder, and everything else there: nothing is passed over without a word."""
+"""The images of a folder, and everything else in it, so that nothing is skipped silently."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -149,7 +149,7 @@ def _check_stems(folder: Path, images: Sequence[Path]) -> None:
 
 
 def _holds_images(folder: Path) -> bool:
-    """Whether an image lies somewhere below, as far as a look at the first entries tells."""
+    """Whether a subfolder holds an image, judged by the first entries."""
     looked = 0
     for _place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]

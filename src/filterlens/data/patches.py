@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training patches that live on the device: no decoding, no copying while training."""
+"""Training patches kept on the device: no decoding and no copying during training."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images with all that a user wants back: 8 or 16 bits, gray or colour, transparency, and metadata."""
+"""Pictures with everything that restoration must keep: 8 or 16 bits, gray or colour, transparency, and metadata."""
 
 import struct
 from collections.abc import Callable, Collection, Mapping

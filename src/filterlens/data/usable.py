@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a job that can be used, and those that are left out, with the reason: one bad file ends no batch."""
+"""The usable images of a job, and those left out, with the reason, so that one bad file does not end the job."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is this folder the standard set? The pixels decide; names, formats and origin do not matter."""
+"""Verify that a folder is the standard set, by its pixels; names, formats and origin do not matter."""
 
 import hashlib
 from collections import Counter

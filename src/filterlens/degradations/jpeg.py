@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JPEG compression: the real codec for everything that is judged, a batched differentiable one for training."""
+"""JPEG compression: the real codec for evaluation, and a batched differentiable one for training."""
 
 import io
 from dataclasses import dataclass

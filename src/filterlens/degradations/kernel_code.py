@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short codes for blur kernels: the principal directions of many drawn kernels, as DAN has them."""
+"""Short codes for blur kernels: the principal directions of many drawn kernels, as in DAN."""
 
 import torch
 from torch import Tensor

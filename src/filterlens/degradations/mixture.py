@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training mixture: every effect falls on every sample by its own coin."""
+"""The training mixture: each effect has a probability of its own with which it degrades a sample."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

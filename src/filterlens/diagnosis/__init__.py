@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the rankings say about a network."""
+"""Diagnosis of a network and its inputs from rankings: layers of the found filters, and degradations of an image."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The overlap score: how many of the filters that serve one input are among those that serve a degradation.
+"""The overlap score: the share of an input's filters that are also filters of a degradation.
 
 OS(x, D) = |filter^D ∩ filter^x| / |filter^x| (paper, section on degradation prediction). filter^D is the top p % of a
 ranking; filter^x is the top p % by the magnitudes of FAIG on the single input x. The magnitudes are taken as they are:
@@ -7,7 +7,7 @@ without the mean magnitudes of clean inputs, the overlap of blurred inputs rose 
 inputs were classified correctly (both shipped pairs, 120 patches), so that nothing but the rankings is needed.
 
 The score has a blind spot: nearly all of the change of the shipped pairs on a noisy input is denoising, so blur beneath
-noise of the trained strength leaves no trace in filter^x. Calibration finds this out, and verdicts say so.
+noise of the trained strength leaves no trace in filter^x. Calibration detects this, and verdicts say so.
 """
 
 import math

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Re-train a part of the baseline on one degradation: how far do the found filters alone get it?"""
+"""Re-train a part of the baseline on one degradation, to see how much the found filters alone can do."""
 
 import hashlib
 import json

@@ -56,7 +56,7 @@ class TrainableWeights(nn.Module, ABC):
 
 @dataclass(frozen=True, eq=False)
 class _Scattered:
-    """The trained weights of one parameter: where they lie in it, and the constants around them."""
+    """The trained weights of one parameter: their positions in it, and the constants around them."""
 
     name: str
     shape: torch.Size

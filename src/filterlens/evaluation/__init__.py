@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good an output is, how far a function is from another, and what masking filters damages."""
+"""Evaluation of edited networks: damage, function distance, faithfulness and stability of rankings, and statistics."""

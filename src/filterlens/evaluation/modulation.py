@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Knobs that dial a function: what each removes from one input and keeps on the others, at every strength λ."""
+"""Evaluation of knobs that dial a function: removal on its own input and preservation on the others, at each λ."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a ranking stays the same when what it was computed from changes: rank correlation and common top filters."""
+"""Stability of a ranking under changes of its images or settings: rank correlation and common top filters."""
 
 import math
 from collections.abc import Sequence

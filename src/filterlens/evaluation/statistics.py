@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How sure a number is: spread over seeds, bootstrap intervals over images, paired tests, agreement against chance.
+"""Uncertainty of numbers: spread over seeds, bootstrap intervals over images, paired tests, agreement against chance.
 
-All intervals come from one thing: how often each image (seed) is drawn when as many as there are, are drawn with
-replacement. Means and pooled ratios are then products with that table of counts. Percentile intervals (Efron 1979).
+All intervals come from one table: the counts of each image (seed) when as many as there are, are drawn with
+replacement. Means and pooled ratios are then products with that table. Percentile intervals (Efron 1979).
 """
 
 from collections.abc import Callable, Sequence
@@ -91,7 +91,7 @@ class Overlap:
 
     @property
     def share(self) -> float:
-        """|A ∩ B| over the smaller set: 1 where one lies in the other."""
+        """|A ∩ B| over the smaller set: 1 where one set contains the other."""
         return self.common / min(self.first, self.second) if min(self.first, self.second) else 0.0
 
     @property
@@ -136,7 +136,7 @@ def bootstrap(
         seed: Seed of the images' draws; the seeds' draws use its successor.
 
     Raises:
-        UsageError: There is no image, or the level lies outside (0, 1).
+        UsageError: There is no image, or the level is outside (0, 1).
     """
     draws = statistic(draw_counts(images, resamples, seed))
     if value is None:

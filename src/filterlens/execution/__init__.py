@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any network on any image in bounded memory, on the device that is there."""
+"""Running any network on any image in bounded memory, on the available device."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work in portions that fit into memory: where one does not, what is left is cut smaller. Nothing else retries.
+"""Work in portions that fit into memory: where one does not, the rest is cut smaller. This is the only such retry.
 
-The rule for images: what has more LR pixels than the limit is cut into tiles. When memory runs out, the limit is
+The rule for images: those with more LR pixels than the limit are cut into tiles. When memory runs out, the limit is
 halved, for this image and all later ones, down to the smallest tile that makes sense. The limit begins with what a
 gradient may keep in memory (:class:`filterlens.attribution.engine.Engine` measures it), or, for pictures, with a square
 that is fast enough (:mod:`filterlens.execution.tiled_network`).

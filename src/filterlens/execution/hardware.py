@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where to compute and in which precision: the device, and whether bfloat16 is fast on it."""
+"""The choice of device and precision, and whether bfloat16 is fast on the device."""
 
 import contextlib
 import os

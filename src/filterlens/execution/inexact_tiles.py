@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiles that are not exact, for pictures of networks whose exact ones would be too large to help.
+"""Inexact tiles, for pictures of networks whose exact tiles would be too large to help.
 
 A deep network's outputs see hundreds of pixels to each side, but most of it so weakly that no picture shows it. *Near*
 tiles have a halo beyond which nothing can be seen; how weakly is measured on the network itself. *Blended* tiles, only
-where asked for, fade into each other; they serve networks whose outputs depend on the whole image. Attribution uses
+on request, fade into each other; they serve networks whose outputs depend on the whole image. Attribution uses
 neither: it needs exact sums.
 """
 

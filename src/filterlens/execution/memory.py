@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much memory there is: in all, now, and for the activations of a network; and when it has run out."""
+"""Memory: the total, the free part, the part for activations, and whether an error says that it ran out."""
 
 import contextlib
 import math

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user's network, made ready to compute with: a copy out of its wrappers, and a first run that finds its scale.
+"""A user's network, prepared for computing: a copy without its wrappers, and a first run that finds its scale.
 
-The copy shares nothing with the user's network, and is in evaluation mode. What the network returns is checked, at
-first and later.
+The copy shares nothing with the user's network and is in evaluation mode. Every output of the network is checked.
 """
 
 import copy

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Activation checkpointing: keep what enters a block, and compute the rest again in the backward pass."""
+"""Activation checkpointing: keep only the inputs of a block, and recompute the rest in the backward pass."""
 
 import contextlib
 import math

@@ -18,7 +18,7 @@ from filterlens.progress import Note, silent
 
 TILE_ON_CPU = 512
 TILE_ON_GPU = 1024  # larger, as a GPU says when memory runs out; a process on a CPU may just be killed
-TILE_LIVE = 384  # about a second on two cores, so that a run is given up soon when nobody wants it any more
+TILE_LIVE = 384  # about a second on two cores, so that an unwanted run is abandoned soon
 CORNER = 32
 
 

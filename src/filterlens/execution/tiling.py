@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact tiles: a large image in parts whose outputs, cut to their cores, are those of the whole image.
 
-Each tile is run with a halo as wide as the receptive field reaches, so what lies beyond it cannot change the core.
+Each tile is run with a halo as wide as the receptive field reaches, so pixels beyond it cannot change the core.
 A sum over all output pixels is then the sum over the tiles' cores, and so is its gradient.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What others import of torchvision without need, for machines where torchvision is absent or broken.
+"""A stand-in for torchvision, which others import needlessly, where torchvision is absent or broken.
 
 spandrel imports three names of ``torchvision.transforms.functional`` and calls one; torchmetrics imports several where
 torchvision is installed, for metrics that filterlens does not use. A torchvision that was built for another PyTorch is

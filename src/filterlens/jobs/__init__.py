@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The jobs that the command line and the app start: each reads files, calls the library, and writes a run folder."""
+"""The jobs behind the commands and the app: each reads files, calls the library and writes results."""

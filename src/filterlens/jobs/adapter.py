@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The jobs of ``filterlens adapter``: take adapters out of a pair, put them on a base, merge and describe them."""
+"""The jobs of ``filterlens adapter``: export adapters from a pair, apply them to a base, merge and describe them."""
 
 import hashlib
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Telling the degradations of a folder of images, with the filters of a shipped pair or of a run folder."""
+"""The classification job: degradations of a folder of images, by the filters of a shipped pair or a run folder."""
 
 import time
 from collections.abc import Sequence
@@ -78,7 +78,7 @@ def filters_of_run(
     pair = reopening.open(run).to(device)
     attributions = load_attributions(run / SCORES)
     found = rankings_of(attributions.get("faig") or next(iter(attributions.values())))
-    found.selections(pair, percent)  # an impossible percentage is told before the work
+    found.selections(pair, percent)  # an impossible percentage is reported before the work
     if not calibrated:
         return pair, found
     digest = sha256_of(run / SCORES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Degrading a folder of images."""
+"""The degradation job: a folder of images in, low-resolution images out."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: the whole main job on photographs that ship, in minutes."""
+"""The demo: the whole main job on shipped photographs, in minutes."""
 
 import time
 from pathlib import Path
@@ -37,7 +37,7 @@ def run_demo(
     """Degrade, attribute, mask and report with a shipped pair and four free photographs.
 
     Args:
-        output: The run folder; the squares that are used lie in ``images/`` there.
+        output: Run folder; the squares that are used go into its ``images/``.
         pair: Name of a shipped pair.
         seed: Seed of the noise and of random methods.
         side: Side of the squares that are used, in HR pixels.

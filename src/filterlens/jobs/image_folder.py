@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs that turn a folder of images into another: its own earlier results are kept, others' files stay untouched.
+"""Jobs that turn a folder of images into another: own earlier results are kept, others' files stay untouched.
 
-One image is read ahead and one written behind while the one between them is computed.
+While one image is computed, the next is read and the previous one is written.
 """
 
 import contextlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The proof: replace the found filters by the baseline's and measure own and cross damage."""
+"""The proof: replace the found filters with the baseline's and measure own and cross damage."""
 
 import time
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pair that a command works with: one that ships, two checkpoints, or that of a run folder."""
+"""The pair of a command: a shipped one, two checkpoints, or the pair of a run folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

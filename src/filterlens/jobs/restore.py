@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Restoring a folder of images with a network."""
+"""The restoration job: a folder of low-resolution images and a network in, restored images out."""
 
 import hashlib
 import inspect

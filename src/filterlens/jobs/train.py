@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training job: a recipe and folders of images in, a pair out.
 
-A training with ``--fresh`` runs in a folder of its own inside the output, ``fresh``; only when it is whole do its files
-replace the old ones. Killed before, it goes on there. A whole one is renamed before its files are moved, so that the
-next run mends a kill while they are.
+A training with ``--fresh`` runs in a folder of its own inside the output, ``fresh``; only when it is complete do its
+files replace the old ones. A killed training continues there. A complete one is renamed before its files are moved, so
+that the next run completes a move that was interrupted.
 """
 
 import contextlib
@@ -245,7 +245,7 @@ def _move(output: Path) -> str | None:
                 (whole / name).replace(output / name)
     if whole.is_dir():
         (whole / RECORD).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something else lies there
+        with contextlib.suppress(OSError):  # other files are there
             whole.rmdir()
     if whole.is_dir() and not (output / FRESH).exists():
         whole.replace(output / FRESH)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a training: some held out to judge it, and left out with a reason where they are damaged."""
+"""The images of a training: some held out for validation, damaged ones left out with a reason."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

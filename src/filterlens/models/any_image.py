@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any network made to take any RGB image: its demands on the input are found by trial, and images are padded to them.
+"""Adapts any network to any RGB image: its demands on the input are found by trial, and images are padded to them.
 
 Some blocks train several branches and compute with one fused weight (RepVGG, Ding et al. 2021; SPAN's Conv3XC): in
 evaluation mode the trained weights are no longer on the way from input to output. In training mode they are, with the

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The architectures that filterlens builds itself, by name, and the bounds within which any network is built.
 
-Options and shapes from a file cannot fill the memory, or never end.
+The bounds keep options and shapes from a file from filling the memory or taking forever.
 """
 
 import inspect

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which branch of a two-branch network a filter or a parameter belongs to."""
+"""The branches of two-branch networks, and the branch of each filter and parameter."""
 
 import re
 from collections.abc import Mapping

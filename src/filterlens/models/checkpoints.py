@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints in and out: safetensors with a card, BasicSR's ``.pth``, always strictly and without running code."""
+"""Reading and writing checkpoints: safetensors with a card, BasicSR's ``.pth``; strictly, without running code."""
 
 import json
 import logging

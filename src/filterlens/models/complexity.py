@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network costs and sees, measured on itself: parameters, multiply-adds per LR pixel, receptive field."""
+"""Measured size of a network: parameters, multiply-adds per LR pixel, receptive field."""
 
 import copy
 from dataclasses import dataclass

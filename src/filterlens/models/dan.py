@@ -85,7 +85,7 @@ class Restorer(nn.Module):
 
 
 class Estimator(nn.Module):
-    """The degradation branch: the code of the blur kernel that lies between an HR image and its LR image."""
+    """The degradation branch: the code of the blur kernel between an HR image and its LR image."""
 
     def __init__(self, scale: int, features: int, blocks: int, code: int) -> None:
         super().__init__()

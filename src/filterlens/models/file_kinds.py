@@ -11,7 +11,7 @@ from filterlens.errors import FilterlensError
 SAFETENSORS, ZIPPED, PICKLED = "safetensors", "zip", "pickle"
 LIMIT, DEFAULT_LIMIT = "FILTERLENS_MAX_CHECKPOINT_GB", 16.0
 GB = 10**9
-LARGEST_PICKLE = 2**26  # bytes: a pickle holds names and sizes; the numbers lie outside
+LARGEST_PICKLE = 2**26  # bytes: a pickle holds names and sizes; the numbers are stored outside
 
 _HEAD = 512  # bytes that are looked at
 _WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of the architectures that spandrel knows: ESRGAN, RCAN, SwinIR, OmniSR, SPAN, Compact, DAT, HAT, etc.
 
-The weights are read by filterlens, which runs no code of a file; spandrel only says which network they are of.
+filterlens reads the weights, without running code of a file; spandrel only identifies the network.
 """
 
 import importlib

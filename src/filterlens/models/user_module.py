@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of the user's own code, named ``package.module:factory``; nothing is imported that the user did not name.
 
-A module that is not installed is looked for in the working folder. What is installed always comes first, and of the
-folder nothing is imported but the named module and what its own files there import.
+A module that is not installed is searched for in the working folder. Installed modules always come first, and from the
+folder only the named module is imported, and the modules there that its own files import.
 """
 
 import contextlib
@@ -121,7 +121,7 @@ class _Here(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return where a module of the folder lies; called by Python after all other finders."""
+        """Return the location of a module of the folder; called by Python after all other finders."""
         if path is not None or not (fullname == self._named or self._asked_from_here()):
             return None
         return PathFinder.find_spec(fullname, [self._folder], target)

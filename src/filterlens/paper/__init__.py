@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's tables and figures, and what goes past them: one module each, on one frame."""
+"""The paper's tables and figures, and further experiments: one module or package each, on a common frame."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an experiment is and what it gives back: tables, figures, and claims that numbers decide by one rule.
+"""Experiments and their results: tables, figures, and claims that numbers decide by one rule.
 
-A comparison has three answers: an interval lies wholly above a level, wholly below it, or around it, which is "not
-decided". A claim consists of such answers; only :meth:`Verdict.of` turns them into a verdict. What decided the numbers
-of a page begins with the same rows everywhere: :func:`common_rows`.
+A comparison has three answers: an interval is wholly above a level, wholly below it, or around it, which is "not
+decided". A claim consists of such answers; only :meth:`Verdict.of` turns them into a verdict. The specification of
+every page begins with the same rows: :func:`common_rows`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
 
 
 def above(estimate: Estimate, level: float = 0.0) -> bool | None:
-    """Return whether the whole interval lies above a level (True) or below it (False); None: it holds the level.
+    """Return whether the whole interval is above a level (True) or below it (False); None: it holds the level.
 
     Without an interval the number itself decides.
     """

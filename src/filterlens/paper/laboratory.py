@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What experiments share: pairs and their target models, images, attributions, and a store of results."""
+"""The resources that experiments share: pairs and their target models, images, attributions, and a store of results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class TargetModel:
 
 
 class Laboratory:
-    """Everything that experiments take from outside. All of it is the same in every process of a job.
+    """Everything that experiments use from outside, the same in every process of a job.
 
     Args:
         folder: Folder of computed results; an experiment that was killed continues from them.
@@ -61,7 +61,7 @@ class Laboratory:
         library: Folder of the image sets.
         targets_folder: Folder of further target models; missing ones are trained into it.
         device: Device to compute on.
-        processes: Those that share the work.
+        processes: Processes that share the work.
         progress: Receiver of bars and notes.
     """
 

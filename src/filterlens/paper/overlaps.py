@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overlap scores of many inputs as pieces of work: per target model, image and degradation, on patches and images."""
+"""Overlap scores of many inputs, per target model, image and degradation, on patches and whole images."""
 
 import statistics
 import time

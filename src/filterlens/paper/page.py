@@ -88,7 +88,7 @@ def write_index(record: Record, experiments: Sequence[Experiment]) -> Path:
     """Write ``index.md``: every page in the folder, the verdict on its claims, and each claim with its evidence.
 
     Raises:
-        FilterlensError: A page's JSON is not what this writes, or ``index.md`` is a stranger's.
+        FilterlensError: A page's JSON is not what this writes, or ``index.md`` is a file of others.
     """
     folder = record.folder
     files = {each: folder / f"{each.name}.json" for each in experiments}

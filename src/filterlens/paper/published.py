@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers that the paper's authors published, for the column next to ours. Nothing is computed from them."""
+"""The published numbers of the paper, for the column next to ours. Nothing is computed from them."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run experiments one after the other, write their pages, and let no failure stop the others."""
+"""Run experiments one after the other and write their pages; a failure does not stop the others."""
 
 import itertools
 import shlex
@@ -61,7 +61,7 @@ def run_experiments(names: Sequence[str], laboratory: Laboratory, recipe: PaperR
     An experiment that misses its images or models is reported and the others still run.
 
     Raises:
-        FilterlensError: A folder cannot be written, or a stranger's file is in the way of a page; nothing is computed.
+        FilterlensError: A folder cannot be written, or a file of others is in the way of a page; nothing is computed.
     """
     pages: dict[str, Path] = {}
     failures: dict[str, str] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The diagrams: damage against the share of replaced filters, and where in the network the selected filters sit."""
+"""The diagrams: damage against the share of replaced filters, and the places of the selected filters in the network."""
 
 from collections.abc import Callable
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How every figure looks: light and dark themes, colours that colour-blind readers tell apart, and encoding."""
+"""The look of all figures: light and dark themes, colours that colour-blind readers can tell apart, and encoding."""
 
 import base64
 import io
@@ -77,7 +77,7 @@ def save(record: Record, panels: list[Panel]) -> list[Drawn]:
     """Write each panel as ``figures/STEM.png`` in the run folder and return it ready for the page.
 
     Raises:
-        FilterlensError: The figures cannot be written, or a stranger's file is in their place.
+        FilterlensError: The figures cannot be written, or a file of others is in their place.
     """
     return [_save(record, panel) for panel in panels]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The headline findings, in plain words and generated from the data; what does not hold is said as plainly."""
+"""The headline findings in plain words, generated from the data; negative results are stated as plainly."""
 
 from dataclasses import dataclass
 

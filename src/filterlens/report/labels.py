@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names and numbers as people read them."""
+"""Labels: readable names and numbers."""
 
 import math
 from collections.abc import Callable

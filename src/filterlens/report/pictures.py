@@ -27,7 +27,7 @@ Pixels = NDArray[np.float32]
 
 
 CONTROL = "random"
-"""The method whose edit stands next to the first method's, for comparison."""
+"""The method whose edit is shown next to the first method's, for comparison."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the run was made, and how exact its attribution is: pairs of words for the last sections of the page."""
+"""Provenance of the run and exactness of its attribution: names and values for the last sections of the page."""
 
 import json
 import shlex

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run folder: which files it holds, the rows of its tables, and what its JSON files must say. It needs no torch."""
+"""The run folder: its files, the rows of its tables, and the content of its JSON files. It needs no torch."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the JSON files of a run folder must say. Folders come from others: nothing is believed before it is checked."""
+"""The required content of a run folder's JSON files. Folders may come from others, so everything is checked."""
 
 from typing import Annotated, Any
 

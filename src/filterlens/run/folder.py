@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a run folder: their names, who may replace them, and what every job records of itself."""
+"""The files of a run folder: their names, the jobs that may replace them, and the record of every job."""
 
 import os
 import platform
@@ -71,10 +71,10 @@ def mask_facts(run: Path) -> dict[str, Any]:
 
 
 def pictures_of(run: Path) -> list[Picture]:
-    """Return ``pictures.json`` of a run folder, checked: every file lies inside, also when links are followed.
+    """Return ``pictures.json`` of a run folder, checked: every file is inside, also when links are followed.
 
     Raises:
-        FilterlensError: As in :func:`require_run`, or a picture lies elsewhere.
+        FilterlensError: As in :func:`require_run`, or a picture is outside the folder.
     """
     remedy = f"Run `filterlens mask {run}` again."
     pictures = [Picture.model_validate(entry) for entry in read_checked(run / PICTURES, PicturesFacts, remedy)]
@@ -86,14 +86,14 @@ def pictures_of(run: Path) -> list[Picture]:
 
 
 def places_of(entry: Mapping[str, Any], run: Path) -> list[Path]:
-    """Return where a recorded file may lie: as it was named, its absolute place, and its place seen from the run."""
+    """Return the possible paths of a recorded file: as named, its absolute path, and its path from the run."""
     named = [Path(entry[key]) for key in ("path", "absolute") if entry.get(key)]
     seen = [run / entry["relative"]] if entry.get("relative") else []
     return list(dict.fromkeys([*named, *seen]))
 
 
 def placed(path: Path | str, run: Path) -> dict[str, str]:
-    """Say where a file lies, absolutely and seen from the run, so that either may move with the other."""
+    """Return the place of a file, absolute and relative to the run, so that either may move with the other."""
     absolute = Path(path).resolve()
     try:
         relative = {"relative": Path(os.path.relpath(absolute, run.resolve())).as_posix()}

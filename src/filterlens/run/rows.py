@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CSV tables whose columns are the fields of a class: one writer, and one reader that names what is wrong.
+"""CSV tables whose columns are the fields of a class: one writer, and one reader that reports file, line and column.
 
 A field of type ``str``, ``int`` or ``float``, or one of them or None, is a column. A field whose type is a dataclass or
 a NamedTuple stands for the columns of that type. A field with a default is a column that older files may lack.
@@ -152,7 +152,7 @@ def _fields(kind: type) -> tuple[_Field, ...]:
 
 
 def _columns_of(fields: Iterable[_Field], outside: str = "") -> dict[str, _Field]:
-    """Return the columns in order: where the value stands in a row, for example ``edit.percent`` → its field."""
+    """Return the columns in order: path of the value in a row, for example ``edit.percent`` → its field."""
     columns: dict[str, _Field] = {}
     for field in fields:
         place = f"{outside}{field.name}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of the tables in a run folder. A field is a column: what is added here is written, read and checked.
+"""The rows of the tables in a run folder. A field is a column: a new field is written, read and checked.
 
-The same values are what the measurements return: nothing is copied from one class to another on the way to a file.
+Measurements return these same values: nothing is copied from one class to another on the way to a file.
 """
 
 from dataclasses import dataclass

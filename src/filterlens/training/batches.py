@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The batch of every step: patches, and what the degradations make of them."""
+"""The batch of every step: patches and their degraded versions."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -70,7 +70,7 @@ class Batches:
 
     @property
     def device(self) -> torch.device:
-        """Where the batches lie."""
+        """The device of the batches."""
         return self._bank.device
 
     def draw(self, step: int) -> Batch:

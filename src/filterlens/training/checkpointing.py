@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a training on disk, from which a killed run goes on with the same numbers."""
+"""The state of a training on disk, from which a killed run resumes with the same numbers."""
 
 import contextlib
 import io

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps of one stage of training: run, and logged, validated, saved or ended by a signal when each is due.
+"""The loop of one training stage: its steps, with logging, validation, saving and signals when each is due.
 
 Every step's random numbers are keyed by (seed, stage, step, process), so a stage that was killed and resumed sees the
 same patches and the same noise as one that was not.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a training can fit into a machine's memory, judged before anything is allocated."""
+"""A check, before anything is allocated, that a training fits into the machine's memory."""
 
 import contextlib
 import copy

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a training: weights, their average, Adam and the loss, and how they go into a file and come back."""
+"""The state of a training: weights, their average, Adam and the loss; written to a file and read back."""
 
 import copy
 import time

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training step: what it computes, and two ways to run it, kernel by kernel or as one recorded graph."""
+"""One training step: its computation, and two ways to run it, kernel by kernel or as one recorded graph."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ class CudaGraphRecorder:
 class CapturedStep:
     """Replays an update from a recording: one launch instead of hundreds, which small batches wait for on a fast GPU.
 
-    Batch and learning rate lie in memory that never moves. The first steps run eagerly, because a recording needs
+    Batch and learning rate are in memory that never moves. The first steps run eagerly, because a recording needs
     loaded kernels, Adam's state and an average that has begun; they count like all others. Where the recording fails,
     every step runs eagerly.
 

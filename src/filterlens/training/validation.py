@@ -71,7 +71,7 @@ def _checked(images: Sequence[Tensor], check: Callable[[], None]) -> Iterator[Te
 def validation_degradations(recipe: Recipe) -> dict[str, Degradation]:
     """Return clean, each effect of the target stage alone, and all of them together where one chain can hold them.
 
-    For a range stands its middle.
+    A range is represented by its middle.
     """
     coins = recipe.mixture(recipe.target).coins
     singles = [Degradation.parse(text) for coin in coins for text in representatives(coin)]

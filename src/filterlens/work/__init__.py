@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work that any number of processes share and that goes on after a kill."""
+"""Work that any number of processes share and that resumes after a kill."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preparing the next item in a thread while the current one is worked on."""
+"""Prepare the next item in a thread while the current one is processed."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes of one job, started by ``torchrun`` or ``accelerate launch``, and items that they take in turns."""
+"""The processes of one job, started by ``torchrun`` or ``accelerate launch``, which share items of work."""
 
 import os
 import time

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results of named items, kept in a folder: each is computed once, by any number of processes, before or after a kill.
 
-The name of a result's file is a hash of everything that decides it, so what another setting, network or image left
-behind is never taken. A folder that all processes see is what they need to share.
+The name of a result's file is a hash of everything that decides it, so a result of another setting, network or image
+is never taken. The processes need to share only the folder.
 """
 
 import contextlib
@@ -262,5 +262,5 @@ def _remove_results(folder: Path) -> None:
         if _RESULT.fullmatch(path.name) and not path.is_symlink():
             with contextlib.suppress(OSError):
                 path.unlink()
-    with contextlib.suppress(OSError):  # something else lies there
+    with contextlib.suppress(OSError):  # other files are there
         folder.rmdir()

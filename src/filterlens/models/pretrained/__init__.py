@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pretrained pairs that ship inside the package, each network with its card."""
+"""The pretrained pairs inside the package, each network with its card."""
 
 from importlib import resources
 from pathlib import Path

@@ -17,7 +17,7 @@ FEATURES = 64  # of both published networks
 LABELS = {"dan": "DAN", "dasr": "DASR"}
 WIDEST = {"dan": {2: 4.0, 4: 4.0}, "dasr": {2: 2.0, 4: 4.0}}  # peer → scale → greatest σ in training, in HR pixels
 GAUSSIAN8 = {2: (0.8, 1.6), 3: (1.35, 2.4), 4: (1.8, 3.2)}  # scale → least and greatest σ in HR pixels
-STEPS = (1, 2, 3, 4)  # test kernels lie at quarters of the greatest width
+STEPS = (1, 2, 3, 4)  # test kernels are at quarters of the greatest width
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Arm:
         name: ``dan``, ``dasr``, ``srresnet as dan`` or ``srresnet as dasr``.
         peer: The two-branch network whose settings it is trained in.
         architecture: A name of :data:`filterlens.models.architectures.ARCHITECTURES`.
-        network: Options of the architecture besides the scale.
+        network: Options of the architecture other than the scale.
         complexity: Parameters and multiply-adds.
     """
 

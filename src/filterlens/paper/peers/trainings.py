@@ -67,7 +67,7 @@ class Training:
 
     @cached_property
     def folder(self) -> Path:
-        """Where it lies: other recipes and other choices of images have other folders, so that none is trained over."""
+        """The folder of the training: other recipes and images have other folders, so that none is overwritten."""
         shared = self.recipe.model_dump(mode="json")
         shared["target"]["degradations"] = shared["seed"] = None
         decisive = {name: value for name, value in shared.items() if name not in BESIDE}
