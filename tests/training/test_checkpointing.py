@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.training.checkpointing import Log, append_log, load_state, resume, rewind_log, save_state
+from filterlens.training.checkpointing import Log, load_state, resume, save_state
 from filterlens.training.state import TrainingState
 
 
@@ -48,22 +48,27 @@ def test_a_truncated_state_is_refused_with_the_remedy(tmp_path: Path) -> None:
 def test_rewinding_drops_the_later_lines_of_the_stage_and_torn_ones(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     entries = [{"stage": stage, "step": step} for stage in ("baseline", "target") for step in (1, 2, 3)]
+    log = Log(path)
     for entry in entries:
-        append_log(path, entry)
+        log.append(entry)
     with path.open("a") as stream:
         stream.write('{"stage": "target", "st')  # a kill in the middle of a line
-    rewind_log(path, "target", 1)
+    told: list[str] = []
+    log.rewind("target", 1, told.append)
+    assert told == [f"'{path}': 1 line(s) that are no log lines were dropped"]
     assert [json.loads(line) for line in path.read_text().splitlines()] == entries[:4]
 
 
 def test_rewinding_without_a_log_does_nothing(tmp_path: Path) -> None:
-    rewind_log(tmp_path / "log.jsonl", "target", 1)
+    Log(tmp_path / "log.jsonl").rewind("target", 1, pytest.fail)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.append({"stage": "target", "step": 1})
     with pytest.raises(FilterlensError, match="Cannot write"):
-        append_log(tmp_path, {"stage": "target", "step": 1})
+        log.flush()
 
 
 def compressed(path: Path) -> None:
@@ -178,5 +183,7 @@ def test_lines_of_a_log_that_cannot_be_written_wait_in_order(tmp_path: Path) -> 
 def test_lines_that_are_no_log_lines_are_counted_and_dropped(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(b'{"stage": "target", "step": 1}\nhello\n\n[1]\n{"stage": "target", "step": true}\n\xff\n')
-    assert rewind_log(path, "target", 1) == 4
+    told: list[str] = []
+    Log(path).rewind("target", 1, told.append)
+    assert told == [f"'{path}': 4 line(s) that are no log lines were dropped"]
     assert path.read_text() == '{"stage": "target", "step": 1}\n'

@@ -22,9 +22,9 @@ from filterlens.models.architectures import build
 from filterlens.models.checkpoints import load_network, save_network
 from filterlens.progress import SILENT, Progress
 from filterlens.stopping import told_signals
-from filterlens.training import checkpointing, loop, trainer
+from filterlens.training import loop, trainer
 from filterlens.training import validation as validations
-from filterlens.training.checkpointing import AnotherTrainingError
+from filterlens.training.checkpointing import AnotherTrainingError, Log
 from filterlens.training.processes import OneProcess
 from filterlens.training.recipe import Recipe
 from tests.training.small import Killed, Killer, small_recipe
@@ -168,7 +168,7 @@ def test_a_full_disk_at_a_checkpoint_is_told_and_stops_no_training(
         raise FilterlensError(f"Cannot write '{path}': No space left on device. Free the disk.")
 
     monkeypatch.setattr(loop, "save_state", full)
-    monkeypatch.setattr(checkpointing, "append_log", full_until(4, checkpointing.append_log, full))
+    monkeypatch.setattr(Log, "_write", full_until(4, Log._write, full))
     killer = Killer()
     train(tmp_path, noise_images, progress=killer)
     told = [note for note in killer.notes if "No space left" in note]

@@ -84,9 +84,10 @@ def train(
     `--from model.safetensors --degradation blur:2 --degradation noise:0.1`. Several processes:
     `torchrun --nproc-per-node 2 -m filterlens train …`.
     """
-    from filterlens.jobs.train import leads_processes, recipe_from, train_to_folder
+    from filterlens.jobs.train import recipe_from, train_to_folder
     from filterlens.models.user_module import is_factory
     from filterlens.training.recipe import load_recipe, with_target
+    from filterlens.work.processes import processes_of_this_job
 
     if start is not None and baseline is not None:
         raise UsageError("Give either --from or --baseline: both name the network to start from.")
@@ -96,6 +97,7 @@ def train(
         chosen = load_recipe(recipe, architecture=architecture, scale=scale, seed=seed)
     chosen = with_target(chosen, degradation or (), iterations)
     folder = output or Path("runs") / f"train-{chosen.name}"
+    processes = processes_of_this_job()
     with told_signals():
         written = train_to_folder(
             chosen,
@@ -106,9 +108,10 @@ def train(
             device=device,
             precision=precision,
             fresh=fresh,
+            processes=processes,
             progress=Terminal(),
         )
-    if not leads_processes():
+    if processes.rank != 0:
         return
     value = {role: str(path) for role, path in written.items()} | {"log": str(folder / "log.jsonl")}
     text = "\n".join(str(path) for path in written.values())

@@ -7,7 +7,6 @@ that the next run completes a move that was interrupted.
 """
 
 import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from filterlens.run.folder import provenance
 from filterlens.training.checkpointing import is_log_line, is_state
 from filterlens.training.recipe import Recipe, load_recipe
 from filterlens.training.trainer import check_baseline
-from filterlens.work.processes import processes_of_this_job
+from filterlens.work.processes import Processes, processes_of_this_job
 
 VALIDATION_IMAGES = 10
 JOB = "train"
@@ -36,11 +35,6 @@ STATES = tuple(f"{role}.state.pt" for role in ROLES)
 WEIGHTS = tuple(f"{role}.safetensors" for role in ROLES)
 NAMES = (LOG, *STATES, *WEIGHTS, SETTINGS)
 _SMALL = 4 << 20  # bytes of a train.json that is read
-
-
-def leads_processes() -> bool:
-    """Whether this is the process that writes and speaks, among those that ``torchrun`` started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def recipe_from(start: Path, recipe: str, *, architecture: str | None, scale: int | None, seed: int | None) -> Recipe:
@@ -71,6 +65,7 @@ def train_to_folder(
     device: str = "auto",
     precision: str = "auto",
     fresh: bool = False,
+    processes: Processes | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Path]:
     """Train the pair of a recipe; goes on where a killed run stopped.
@@ -87,6 +82,7 @@ def train_to_folder(
         precision: ``auto``, ``fp32`` or ``bf16``.
         fresh: Train anew in the folder ``fresh`` inside ``output``, and replace what ``output`` holds of an earlier
             training when the new one is whole; killed before, it goes on there.
+        processes: Those that train together; None takes those of the launcher. The first one writes and reports.
         progress: Receiver of bars and notes.
 
     Returns:
@@ -99,6 +95,8 @@ def train_to_folder(
     from filterlens.training.memory import demand_of
     from filterlens.training.trainer import fingerprint_of, train
 
+    processes = processes or processes_of_this_job()
+    leads = processes.rank == 0
     code = recipe.architecture if is_factory(recipe.architecture) else None
     given = None if baseline is None else load_network(baseline, code)
     if given is not None:
@@ -106,15 +104,14 @@ def train_to_folder(
             check_baseline(given, recipe, folder)
     paths = HeldOut.of(images, validation, at_least=HELD_OUT_EVERY, most=VALIDATION_IMAGES)
     judges = len(paths.judging)
-    if validation is None and leads_processes():
+    if validation is None and leads:
         note = f"{judges} of the images are held out" if judges else "too few images to hold any out"
         progress.note(f"validation: {note} (--validation DIR takes others)")
     where = resolve_device(device)
     chosen = resolve_precision(precision, where)
-    processes = processes_of_this_job()
     demand_of(recipe, processes.size, None if given is None else given.network).check(where)
     with contextlib.ExitStack() as held:
-        if leads_processes():
+        if leads:
             check_output_folder(output)
             check_writable(output)
             held.enter_context(folder_lock(output, "training"))
@@ -144,7 +141,7 @@ def train_to_folder(
                 on_begin=writing.begin,
                 progress=progress,
             )
-        if place != output and leads_processes():
+        if place != output and leads:
             take_place(output)
     return {role: output / f"{role}.safetensors" for role in ("baseline", "target")}
 

@@ -129,32 +129,6 @@ class AnotherTrainingError(UsageError):
         )
 
 
-def rewind_log(path: Path, stage: str, step: int) -> int:
-    """Drop log lines of ``stage`` after ``step``, so that a resumed run does not log them twice.
-
-    Lines that are no log lines go too: a kill tore them, or somebody else wrote them.
-
-    Returns:
-        How many lines were none.
-
-    Raises:
-        FilterlensError: The file cannot be read or written.
-    """
-    if not path.exists():
-        return 0
-    try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
-    except OSError as error:
-        raise FilterlensError(f"Cannot read '{path}': {error.strerror or error}.") from error
-    lines = [line for line in text.split("\n") if line.strip()]
-    ours = [(line, entry) for line in lines if (entry := _entry(line)) is not None]
-    kept = [line for line, (of_stage, at) in ours if of_stage != stage or at <= step]
-    rewound = "".join(f"{line}\n" for line in kept)
-    if rewound != text:
-        write_text(path, rewound)
-    return len(lines) - len(ours)
-
-
 def is_log_line(line: str) -> bool:
     """Whether a line is one of a training's log."""
     return _entry(line) is not None
@@ -172,28 +146,6 @@ def _entry(line: str) -> tuple[str, int] | None:
     return (stage, step) if isinstance(stage, str) and type(step) is int else None
 
 
-def append_log(path: Path, *entries: dict[str, Any]) -> None:
-    """Append JSON lines: all of them or, where the disk is full, none.
-
-    Raises:
-        FilterlensError: The file cannot be written.
-    """
-    content = "".join(f"{json.dumps(entry)}\n" for entry in entries).encode()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as stream:
-            before = stream.tell()
-            try:
-                if stream.write(content) != len(content):
-                    raise OSError(None, "the disk is full")
-            except OSError:
-                with contextlib.suppress(OSError):
-                    stream.truncate(before)
-                raise
-    except OSError as error:
-        raise FilterlensError(f"Cannot write '{path}': {error.strerror or error}. Free the disk.") from error
-
-
 class Log:
     """The log of a training; what cannot be written now is written later, so that a full disk stops no training.
 
@@ -206,9 +158,25 @@ class Log:
         self._waiting: list[dict[str, Any]] = []
 
     def rewind(self, stage: str, step: int, note: Note) -> None:
-        """Begin where a stage goes on; see :func:`rewind_log`."""
-        dropped = rewind_log(self.path, stage, step)
-        if dropped:
+        """Drop lines of ``stage`` after ``step``, where it goes on, so that a resumed run does not log them twice.
+
+        Lines that are no log lines go too, with a note: a kill tore them, or somebody else wrote them.
+
+        Raises:
+            FilterlensError: The file cannot be read or written.
+        """
+        if not self.path.exists():
+            return
+        try:
+            text = self.path.read_bytes().decode("utf-8", errors="replace")
+        except OSError as error:
+            raise FilterlensError(f"Cannot read '{self.path}': {error.strerror or error}.") from error
+        lines = [line for line in text.split("\n") if line.strip()]
+        ours = [(line, entry) for line in lines if (entry := _entry(line)) is not None]
+        rewound = "".join(f"{line}\n" for line, (of_stage, at) in ours if of_stage != stage or at <= step)
+        if rewound != text:
+            write_text(self.path, rewound)
+        if dropped := len(lines) - len(ours):
             note(f"'{self.path}': {dropped} line(s) that are no log lines were dropped")
 
     def append(self, entry: dict[str, Any]) -> None:
@@ -218,11 +186,26 @@ class Log:
             self.flush()
 
     def flush(self) -> None:
-        """Write all lines that wait.
+        """Write all lines that wait, or none of them where the disk is full.
 
         Raises:
             FilterlensError: The file cannot be written.
         """
         if self._waiting:
-            append_log(self.path, *self._waiting)
+            self._write("".join(f"{json.dumps(entry)}\n" for entry in self._waiting).encode())
             self._waiting = []
+
+    def _write(self, content: bytes) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab", buffering=0) as stream:
+                before = stream.tell()
+                try:
+                    if stream.write(content) != len(content):
+                        raise OSError(None, "the disk is full")
+                except OSError:
+                    with contextlib.suppress(OSError):
+                        stream.truncate(before)
+                    raise
+        except OSError as error:
+            raise FilterlensError(f"Cannot write '{self.path}': {error.strerror or error}. Free the disk.") from error
