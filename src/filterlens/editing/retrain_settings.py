@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from filterlens.settings import Fraction, Seed, Settings, Shown
-from filterlens.training.recipe import Batch, Rate, SomeSteps, Stage
+from filterlens.training.recipe import BatchSize, Rate, SomeSteps, Stage
 
 if TYPE_CHECKING:
     from filterlens.degradations import Degradation, Mixture
@@ -32,7 +32,7 @@ class RetrainSettings(Stage):
     learning_rate: Rate = 3e-3
     resampler: Literal["bicubic", "bilinear"] = "bicubic"
     patch: Annotated[int, Field(ge=8, le=8192)] = 64
-    batch: Batch = 16
+    batch: BatchSize = 16
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
     ema: Fraction = 0.0
     seed: Seed = 0

@@ -10,7 +10,7 @@ from filterlens.data.images import crop_to_multiple, read_image, to_float, to_ui
 from filterlens.data.pictures import Picture
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.jobs.image_folder import USUAL, Batch, Conversion, Rules, Task, convert_folder, names_a_file
+from filterlens.jobs.image_folder import USUAL, Conversion, Converted, Rules, Task, convert_folder, names_a_file
 from filterlens.progress import SILENT, Progress
 
 
@@ -24,7 +24,7 @@ def degrade_folder(
     seed: int = 0,
     rules: Rules = USUAL,
     progress: Progress = SILENT,
-) -> Batch:
+) -> Converted:
     """Degrade every image of a folder to PNG; several degradations go to one subfolder each.
 
     Results that the same settings made of the same image are kept; see :class:`filterlens.jobs.image_folder.Outputs`.

@@ -85,7 +85,7 @@ class Conversion(Generic[Item]):
 
 
 @dataclass(frozen=True)
-class Batch:
+class Converted:
     """The result of a job on a folder.
 
     Attributes:
@@ -108,7 +108,7 @@ class Batch:
 
 def convert_folder(
     source: Path, output: Path, job: str, conversions: Sequence[Conversion[Any]], rules: Rules, progress: Progress
-) -> Batch:
+) -> Converted:
     """Convert every image of a folder, after everything that can be refused has been checked.
 
     Args:
@@ -132,7 +132,7 @@ def convert_folder(
         folder = conversion.output.parent if is_file else conversion.output
         outputs = Outputs(folder, job, conversion.settings, rules, is_file)
         planned.append((conversion, outputs, tasks, outputs.plan(tasks)))
-    done = Batch()
+    done = Converted()
     for conversion, outputs, tasks, plan in planned:
         done.add(tasks, plan, _convert(conversion, outputs, plan, rules.strict, progress))
     return done

@@ -28,7 +28,7 @@ from filterlens.metrics import specification
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import Record, listed
-from filterlens.run.facts import Picture
+from filterlens.run.facts import KeptPicture
 from filterlens.run.folder import (
     DAMAGE,
     DAMAGE_PER_IMAGE,
@@ -188,12 +188,12 @@ def _pictures_of(run: Path) -> list[str]:
 
 def _keeper(
     record: Record, method: str, percent: float, images: Sequence[str], scale: int
-) -> tuple[Keeper, list[Picture]]:
+) -> tuple[Keeper, list[KeptPicture]]:
     """Return who writes pictures at the smallest percentage, and the list that it fills.
 
     Kept are all edits of the first method, and the random control of each input's own degradation.
     """
-    kept: list[Picture] = []
+    kept: list[KeptPicture] = []
 
     def keep(image: str, name: str, what: str, edit: Edit | None, pixels: Tensor) -> None:
         if image not in images or (edit is not None and edit.method != method and edit.masked != name):
@@ -203,7 +203,7 @@ def _keeper(
         size = PICTURE_SIZE // scale if what == "input" else PICTURE_SIZE // scale * scale
         with record.writing(file):
             write_image(record.folder / file, center_crop(to_uint8(pixels), size))
-        kept.append(Picture(image=image, input=name, what=what, file=file, **(edit._asdict() if edit else {})))
+        kept.append(KeptPicture(image=image, input=name, what=what, file=file, **(edit._asdict() if edit else {})))
 
     return Keeper(lambda edit: edit.method in (method, Random.name) and edit.percent == percent, keep), kept
 

@@ -19,7 +19,7 @@ from filterlens.errors import FilterlensError, UsageError, first_line, unknown
 from filterlens.execution.memory import is_out_of_memory
 from filterlens.execution.tiled_network import TiledNetwork
 from filterlens.files import sha256_of
-from filterlens.jobs.image_folder import USUAL, Batch, Conversion, Rules, Task, convert_folder
+from filterlens.jobs.image_folder import USUAL, Conversion, Converted, Rules, Task, convert_folder
 from filterlens.jobs.pairs import AS_IT_LAY, RunPair
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Note, Progress, silent
@@ -107,7 +107,7 @@ class NetworkChoice:
 
 
 @dataclass(frozen=True)
-class Restored(Batch):
+class Restored(Converted):
     """The result of restoring a folder of LR images.
 
     Attributes:

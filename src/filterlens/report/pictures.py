@@ -13,7 +13,7 @@ from PIL import Image
 from filterlens.errors import FilterlensError
 from filterlens.report.figures import data_address
 from filterlens.report.labels import percent_text
-from filterlens.run.facts import Picture
+from filterlens.run.facts import KeptPicture
 from filterlens.run.reading import Judgement, RunData
 
 WHOLE = 400
@@ -31,7 +31,7 @@ CONTROL = "random"
 
 
 @dataclass(frozen=True)
-class Tile:
+class Panel:
     """One column of a row: the picture, its crop and, for an edited network, its difference from the target."""
 
     title: str
@@ -49,7 +49,7 @@ class PictureRow:
 
     image: str
     input: str
-    tiles: tuple[Tile, ...]
+    panels: tuple[Panel, ...]
     box: tuple[float, float, float, float]
     amplification: int
 
@@ -86,14 +86,14 @@ def _row(run: RunData, judged: Judgement, image: str, name: str) -> PictureRow |
     corner = telling_window(_difference(pixels[other], reference, other))
     edits = [_difference(pixels[p], reference, p) for p in chosen if p.masked]
     amplification = amplification_for(edits)
-    tiles = tuple(_tile(p, name, pixels[p], reference, corner, amplification) for p in chosen)
+    panels = tuple(_panel(p, name, pixels[p], reference, corner, amplification) for p in chosen)
     height, width = reference.shape[:2]
     side_y, side_x = min(WINDOW, height), min(WINDOW, width)
     box = (100 * corner[1] / width, 100 * corner[0] / height, 100 * side_x / width, 100 * side_y / height)
-    return PictureRow(image, name, tiles, box, amplification)
+    return PictureRow(image, name, panels, box, amplification)
 
 
-def _chosen(run: RunData, judged: Judgement, image: str, name: str) -> list[Picture]:
+def _chosen(run: RunData, judged: Judgement, image: str, name: str) -> list[KeptPicture]:
     """Pick a row's pictures in reading order: input, baseline, target, own edit, other edits, random edit, truth."""
     here = [picture for picture in judged.pictures if (picture.image, picture.input) == (image, name)]
     edits = [picture for picture in here if picture.what == "masked" and picture.method == run.method]
@@ -116,7 +116,7 @@ def _read(path: Path) -> Pixels:
         raise FilterlensError(f"Cannot read the picture '{path}': {error}.") from error
 
 
-def _difference(pixels: Pixels, reference: Pixels, picture: Picture) -> Pixels:
+def _difference(pixels: Pixels, reference: Pixels, picture: KeptPicture) -> Pixels:
     """Return the absolute difference ``(H, W)``, mean over the channels."""
     if pixels.shape != reference.shape:
         sizes = f"{pixels.shape[1]}×{pixels.shape[0]} instead of {reference.shape[1]}×{reference.shape[0]}"
@@ -149,19 +149,19 @@ def amplification_for(differences: list[Pixels]) -> int:
     return next((factor for factor in AMPLIFICATIONS if factor * strongest <= 1), 1)
 
 
-def _tile(
-    picture: Picture, name: str, pixels: Pixels, target: Pixels, corner: tuple[int, int], amplification: int
-) -> Tile:
+def _panel(
+    picture: KeptPicture, name: str, pixels: Pixels, target: Pixels, corner: tuple[int, int], amplification: int
+) -> Panel:
     title, note = _words(picture, name)
     difference = _map(_difference(pixels, target, picture), amplification) if picture.masked else None
     own = picture.masked == name and picture.method != CONTROL
     kind = "input" if picture.what == "input" else "own" if own else picture.what
     alt = f"{picture.image}: {title}{f', {note}' if note else ''}"
     crop = _crop(pixels, corner, target.shape[0] / pixels.shape[0], target.shape)
-    return Tile(title, note, alt, _photo(pixels, keep=picture.what == "input"), crop, difference, kind)
+    return Panel(title, note, alt, _photo(pixels, keep=picture.what == "input"), crop, difference, kind)
 
 
-def _words(picture: Picture, name: str) -> tuple[str, str]:
+def _words(picture: KeptPicture, name: str) -> tuple[str, str]:
     if picture.method == CONTROL:
         return "Target, random filters replaced", f"{percent_text(picture.percent or 0)}, as many"
     if picture.masked:

@@ -28,7 +28,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Completeness:
+class GapSummary:
     """The gaps of a run: largest, mean and nodes used by the first method as text, and the table of all."""
 
     largest: str
@@ -37,7 +37,7 @@ class Completeness:
     gaps: tuple[Gap, ...]
 
 
-def completeness(run: RunData) -> Completeness | None:
+def completeness(run: RunData) -> GapSummary | None:
     """Summarise the completeness gaps of the first method and list those of all; None where none was recorded.
 
     Other methods are listed only: a method of one point, such as Taylor, is no integral and need not add up.
@@ -49,7 +49,7 @@ def completeness(run: RunData) -> Completeness | None:
     largest = max(sizes)
     gaps = tuple(_gap(row, row.get("method", run.method) == run.method and abs(row["gap"]) == largest) for row in rows)
     used = [row["nodes"] for row in rows if row.get("method", run.method) == run.method and row.get("nodes")]
-    return Completeness(_percent(largest), _percent(sum(sizes) / len(sizes)), _span(used), gaps)
+    return GapSummary(_percent(largest), _percent(sum(sizes) / len(sizes)), _span(used), gaps)
 
 
 def _span(used: list[int]) -> str:

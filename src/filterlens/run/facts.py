@@ -118,7 +118,7 @@ def _inside(name: str) -> str:
     return name
 
 
-class Picture(_Facts):
+class KeptPicture(_Facts):
     """A picture of the judging: what it shows, for which image and input, and with which filters replaced."""
 
     image: str
@@ -130,5 +130,5 @@ class Picture(_Facts):
     file: Annotated[str, AfterValidator(_inside)]
 
 
-class PicturesFacts(RootModel[list[Picture]]):
+class PicturesFacts(RootModel[list[KeptPicture]]):
     """``pictures.json``."""

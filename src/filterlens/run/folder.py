@@ -13,7 +13,7 @@ from typing import Any
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import read_checked
 from filterlens.record import Record, listed
-from filterlens.run.facts import MaskFacts, Picture, PicturesFacts, RunFacts
+from filterlens.run.facts import KeptPicture, MaskFacts, PicturesFacts, RunFacts
 from filterlens.version import __version__
 
 RUN, SCORES, SCORES_AS_TEXT = "run.json", "scores.safetensors", "scores.json"
@@ -70,14 +70,14 @@ def mask_facts(run: Path) -> dict[str, Any]:
     return facts
 
 
-def pictures_of(run: Path) -> list[Picture]:
+def pictures_of(run: Path) -> list[KeptPicture]:
     """Return ``pictures.json`` of a run folder, checked: every file is inside, also when links are followed.
 
     Raises:
         FilterlensError: As in :func:`require_run`, or a picture is outside the folder.
     """
     remedy = f"Run `filterlens mask {run}` again."
-    pictures = [Picture.model_validate(entry) for entry in read_checked(run / PICTURES, PicturesFacts, remedy)]
+    pictures = [KeptPicture.model_validate(entry) for entry in read_checked(run / PICTURES, PicturesFacts, remedy)]
     home = run.resolve()
     for picture in pictures:
         if not (run / picture.file).resolve().is_relative_to(home):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from filterlens.errors import FilterlensError
-from filterlens.run.facts import Picture
+from filterlens.run.facts import KeptPicture
 from filterlens.run.folder import (
     ATTRIBUTE,
     DAMAGE,
@@ -45,7 +45,7 @@ class Judgement:
 
     damage: tuple[DamageSummary, ...]
     networks: tuple[NetworkQuality, ...]
-    pictures: tuple[Picture, ...]
+    pictures: tuple[KeptPicture, ...]
     about: Mapping[str, Any]
 
     @cached_property

@@ -45,7 +45,7 @@ def _architectures(schema: dict[str, Any]) -> None:
 Steps = Annotated[Whole, Field(ge=0, le=MOST_STEPS)]
 SomeSteps = Annotated[Whole, Field(ge=1, le=MOST_STEPS)]
 Rate = Annotated[Real, Field(gt=0, le=1)]
-Batch = Annotated[Whole, Field(ge=1, le=65_536)]
+BatchSize = Annotated[Whole, Field(ge=1, le=65_536)]
 Architecture = Annotated[str, BeforeValidator(_architecture), Field(max_length=300, json_schema_extra=_architectures)]
 
 
@@ -137,7 +137,7 @@ class Recipe(Settings):
     scale: Literal[1, 2, 3, 4] = 2
     resampler: Literal["bicubic", "bilinear"] = "bicubic"
     patch: Annotated[Whole, Field(ge=16, le=8192)] = 64
-    batch: Batch = 16
+    batch: BatchSize = 16
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
     ema: Fraction = 0.999
     start: Literal["random", "identity"] = "random"
