@@ -9,10 +9,11 @@ from torch import nn
 
 from filterlens import FilterlensError, ModelPair, UsageError
 from filterlens.attribution.result import as_scores
+from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import to_uint8, write_image
 from filterlens.evaluation.settings import MaskSettings
 from filterlens.files import LOCK, folder_lock
-from filterlens.jobs.attribute import attribute_to_folder
+from filterlens.jobs.attribute import _made_of, attribute_to_folder
 from filterlens.jobs.mask import mask_to_folder
 from filterlens.jobs.pairs import describe_pair
 from filterlens.record import RECORD
@@ -78,6 +79,20 @@ def test_the_same_ranking_again_is_kept_with_its_proof(pair, tmp_path):
 
 HOME = {"pictures/holiday.jpg": "sun", "figures/plan.svg": "house", "report.html": "letter", "mask.json": "{}",
         "run.json": "{}", "partial/draft.txt": "novel", "partial/faig-notes.safetensors": "x"}  # fmt: skip
+
+
+def test_a_setting_of_a_later_version_makes_another_ranking_only_where_it_is_changed():
+    class Later(AttributeSettings):
+        """Settings with one more, as a later version may have them.
+
+        Attributes:
+            power: Exponent of the magnitudes.
+        """
+
+        power: float = 1.0
+
+    assert _made_of("", [], [], [], Later()) == _made_of("", [], [], [], AttributeSettings())
+    assert len({_made_of("", [], [], [], Later(power=power)) for power in (1.0, 2.0, 3.0)}) == 3
 
 
 @pytest.mark.parametrize("names", [list(HOME), *([name] for name in HOME if not name.startswith("partial"))])

@@ -114,9 +114,11 @@ class Method(ABC):
         """
 
     def record(self, **more: Any) -> dict[str, Any]:
-        """Return what decided the scores, for the record."""
+        """Return what decided the scores, for the record: also every changed setting, but for the memory."""
         shared = {"protocol": self.conventions.name, "resampler": self.conventions.resampler}
-        return shared | {"precision": self.precision, "seed": self.settings.seed} | more
+        known = shared | {"precision": self.precision, "seed": self.settings.seed} | more
+        changed = self.settings.changed() - {"memory"}
+        return known | {name: getattr(self.settings, name) for name in sorted(changed) if name not in known}
 
     @property
     def multiple(self) -> int:

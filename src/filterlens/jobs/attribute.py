@@ -171,14 +171,18 @@ def _made_of(
     methods: Sequence[str],
     settings: AttributeSettings,
 ) -> str:
-    """Hash everything that decides a ranking. Run folders hold this hash: the form of what is hashed stays."""
+    """Hash everything that decides a ranking. Run folders hold this hash: the form of what is hashed stays.
+
+    A setting that is added later counts where it is not at its default, so that older folders are still recognised.
+    """
     contents = [sample.fingerprint() for sample in samples]
     names = [sample.name for sample in samples]
-    how = settings.model_dump(include={"objective", "contrast"})
-    if {"quadrature", "nodes", "tolerance"} & settings.changed():
+    conditions, rule = {"protocol", "precision", "seed", "memory"}, {"quadrature", "nodes", "tolerance"}
+    how = settings.model_dump(include={"objective", "contrast"} | (settings.changed() - conditions - rule))
+    if rule & settings.changed():
         how["quadrature"] = settings.rule(settings.conventions.parameter_rule)
-    conditions = settings.model_dump(include={"protocol", "precision", "seed", "memory"})
-    decides = [__version__, network, contents, names, degradations, methods, how, conditions]
+    given = settings.model_dump(include=conditions)
+    decides = [__version__, network, contents, names, degradations, methods, how, given]
     text = json.dumps(decides, default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
