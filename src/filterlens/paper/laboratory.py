@@ -17,16 +17,20 @@ from filterlens.attribution.result import Attribution
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
+from filterlens.errors import FilterlensError
 from filterlens.evaluation.statistics import Array
 from filterlens.execution.hardware import resolve_precision
+from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.images import Library
 from filterlens.paper.settings import Common, ImageChoice
-from filterlens.paper.targets import target_files
 from filterlens.progress import SILENT, Progress
+from filterlens.training.recipe import Recipe, load_recipe, validated
 from filterlens.work.processes import Alone, Processes
 from filterlens.work.store import Store
 
+CARD = "card"
+REMEDY = "Move it away, or give another --targets folder."
 Subject = TypeVar("Subject")
 
 
@@ -111,26 +115,69 @@ class Laboratory:
         Raises:
             FilterlensError: A model is missing and so are the images to train it; or it is of another recipe.
         """
-        shipped = ModelPair.pretrained(name)
-        if self.common.training == "card":
-            seeds = range(1, self.common.targets)
-            found = [self._model(name, 0, shipped)]
-        else:  # baseline and all targets are trained by the named recipe
-            seeds, found = range(self.common.targets), []
-        for seed in seeds:
-            baseline, target = target_files(
-                shipped,
-                seed,
-                self.targets_folder / name,
-                training=self.common.training,
-                images=self.training_images,
-                device=self.device,
-                progress=self.progress,
-            )
-            pair = ModelPair.load(baseline, target)
-            pair.name = f"{name}, seed {seed}"
-            found.append(self._model(name, seed, pair))
-        return found
+        shipped, training = ModelPair.pretrained(name), self.common.training
+        if training == CARD:
+            from filterlens.models.pretrained import pair_files
+
+            first, (start, _) = [self._model(name, 0, shipped)], pair_files(name)
+        else:  # all are trained by the named recipe: the first one's baseline, too, from which the others start
+            first, start = [], self.targets_folder / name / "seed-0" / "baseline.safetensors"
+        return [*first, *(self._further(shipped, seed, start) for seed in range(len(first), self.common.targets))]
+
+    def _further(self, shipped: ModelPair, seed: int, start: Path) -> TargetModel:
+        """Return a target model that does not ship, fine-tuned from ``start`` unless that is its own baseline."""
+        name, training = shipped.name, self.common.training
+        folder = self.targets_folder / name / f"seed-{seed}"
+        self.train_once(
+            f"Target model {seed} of '{name}'",
+            target_recipe(shipped, training, seed),
+            folder,
+            "target",
+            start=None if start.parent == folder else start,
+            remedy="Or use a recipe with fewer targets.",
+        )
+        pair = ModelPair.load(folder / "baseline.safetensors", folder / "target.safetensors")
+        pair.name = f"{name}, seed {seed}"
+        return self._model(name, seed, pair)
+
+    def train_once(
+        self, what: str, recipe: Recipe, folder: Path, role: str, *, start: Path | None = None, remedy: str
+    ) -> None:
+        """Train into a folder unless the wanted network is there; a killed training goes on.
+
+        Args:
+            what: Name of the network in notes and errors.
+            recipe: The training.
+            folder: Folder of the networks.
+            role: The network that is wanted: ``baseline`` or ``target``.
+            start: File of the baseline to start from; by default the baseline is trained, too.
+            remedy: What to do if the images are missing, other than getting them.
+
+        Raises:
+            FilterlensError: The folder holds a network of another recipe or seed, or training images are missing.
+        """
+        from filterlens.training.trainer import train
+
+        path = folder / f"{role}.safetensors"
+        if path.is_file() and not (folder / f"{role}.state.pt").exists():
+            check_recipe(path, recipe, ("seed", "architecture", "scale", role))
+            return
+        given = load_network(start) if start else None
+        self.progress.note(f"{what} is not in '{folder}': training it by '{recipe.name}'")
+        try:
+            pixels = self.training_images()
+        except FilterlensError as error:
+            raise FilterlensError(f"{what} is not in '{folder}', and it cannot be trained: {error} {remedy}") from error
+        train(
+            recipe,
+            pixels,
+            folder,
+            device=self.device,
+            precision=resolve_precision("auto", self.device),
+            baseline=given,
+            data=f"{len(pixels)} images",
+            progress=self.progress,
+        )
 
     def _model(self, name: str, seed: int, pair: ModelPair) -> TargetModel:
         return TargetModel(name, seed, pair.to(self.device), pair.identity)
@@ -224,3 +271,28 @@ class Laboratory:
         )
         stacked = {quantity: np.array([each[quantity] for each in results]) for quantity in results[0]}
         return {name: each.reshape(len(subjects), len(samples), *each.shape[1:]) for name, each in stacked.items()}
+
+
+def target_recipe(shipped: ModelPair, training: str, seed: int) -> Recipe:
+    """Return the recipe of a further target."""
+    if training != CARD:
+        architecture = shipped.facts["architecture"]
+        return load_recipe(training, architecture=architecture, scale=shipped.scale, seed=seed)
+    settings: dict[str, Any] = dict(shipped.facts["target"]["card"]["recipe"])
+    return validated(settings | {"seed": seed}, f"card of {shipped.name}")
+
+
+def check_recipe(path: Path, recipe: Recipe, names: Sequence[str]) -> dict[str, Any]:
+    """Return the card of a network, unless it was trained with other settings.
+
+    Raises:
+        FilterlensError: One of the named settings differs, or the file cannot be read.
+    """
+    card, wanted = load_network(path).card, recipe.model_dump(mode="json")
+    found = card.get("recipe", {})
+    for name in names:
+        if found.get(name) != wanted[name]:
+            raise FilterlensError(
+                f"'{path}' was trained with {name} = {found.get(name)!r}, but {wanted[name]!r} is wanted. {REMEDY}"
+            )
+    return card

@@ -15,10 +15,9 @@ from filterlens.execution.hardware import resolve_precision
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import images_text
-from filterlens.paper.laboratory import Laboratory, TargetModel
+from filterlens.paper.laboratory import REMEDY, Laboratory, TargetModel, check_recipe
 from filterlens.paper.peers.arms import Arm, Setting, settings_of
 from filterlens.paper.peers.settings import PeerSettings
-from filterlens.paper.targets import REMEDY, check_recipe
 from filterlens.report.figures import safe_name
 from filterlens.training.checkpointing import is_log_line
 from filterlens.training.recipe import Recipe, validated

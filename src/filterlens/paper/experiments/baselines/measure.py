@@ -23,8 +23,7 @@ from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.images import evenly, squares
 from filterlens.paper.judged import Judged, View, judge
-from filterlens.paper.laboratory import Laboratory, TargetModel
-from filterlens.paper.targets import target_recipe, train_once
+from filterlens.paper.laboratory import Laboratory, TargetModel, target_recipe
 from filterlens.run.tables import Edit
 from filterlens.settings import Percent, Positive, Settings
 from filterlens.training.recipe import Recipe
@@ -145,14 +144,11 @@ def independent_network(laboratory: Laboratory, name: str) -> Path:
         FilterlensError: The folder holds the network of another recipe, or training images are missing.
     """
     folder = laboratory.targets_folder / name / "independent"
-    train_once(
+    laboratory.train_once(
         f"The independent network of '{name}'",
         independent_recipe(ModelPair.pretrained(name), laboratory.common.training),
         folder,
         "baseline",
-        images=laboratory.training_images,
-        device=laboratory.device,
-        progress=laboratory.progress,
         remedy="Or set independent = false in the section 'baselines' of the recipe.",
     )
     return folder / "baseline.safetensors"
