@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own ranking against the paper's: which few filters take one function away and leave everything else?"""
+"""Our own ranking against the paper's: which few filters remove one function and nothing else?"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

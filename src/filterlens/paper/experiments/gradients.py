@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ablation of the gradient: what path, change and elimination are worth, each taken away alone."""
+"""Ablation of the gradient: the effect of path, change and elimination, each left out alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations

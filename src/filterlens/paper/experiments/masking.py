@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables 1 and 2: what replacing the found filters by the baseline's does to their own and to the other function."""
+"""Tables 1 and 2: the effect of replacing found filters with the baseline's on their own and the other function."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good a base with small adapters is, and how small they are."""
+"""Quality and size of small adapters on a base."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters as users have them: written to a file, weighed, read back, put on a base, and judged."""
+"""Measure adapters as users have them: written to a file, weighed, read back, applied to a base, and judged."""
 
 import tempfile
 from collections.abc import Mapping, Sequence

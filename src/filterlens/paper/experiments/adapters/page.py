@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters: how good a base with 0.5 to 10 % of the filters as a file is, and how large the file."""
+"""The page on adapters: quality of a base with 0.5 to 10 % of the filters as a file, and size of the file."""
 
 from collections.abc import Callable, Iterator, Sequence
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the choice of the baseline is worth: paths from other networks (measure), and the page of it (page)."""
+"""The effect of the choice of the baseline: paths from other networks (measure), and their page (page)."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a path to the target may start: the baseline it was fine-tuned from, and networks that are none of its kin.
+"""Start points of paths to the target: the baseline it was fine-tuned from, and unrelated networks.
 
 Filters are found along the path from each of them, replaced by its values and by the real baseline's, and judged.
 """

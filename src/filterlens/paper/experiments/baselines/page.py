@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ablation of the baseline: what it is worth to start the path where the target's fine-tuning started."""
+"""The page on the ablation of the baseline: the effect of starting the path where fine-tuning started."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

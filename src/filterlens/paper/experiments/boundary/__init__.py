@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the network stops helping, and whether its overlap score says so."""
+"""The boundary where a network stops helping, and its prediction from overlap scores."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a network stops helping: degradations of growing strength, what is gained, and what predicts it unseen."""
+"""Measure where a network stops helping: gains at growing strengths, and predictors without ground truth."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boundary of ability: where a network stops helping, and whether that can be seen without ground truth."""
+"""The page on the boundary: where a network stops helping, and whether that can be predicted without ground truth."""
 
 import math
 from collections.abc import Mapping, Sequence

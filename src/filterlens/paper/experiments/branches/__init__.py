@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One branch against two at equal computation, and checks that the two-branch networks do what they are for."""
+"""One branch against two at equal computation, and checks that the two-branch networks serve their purpose."""

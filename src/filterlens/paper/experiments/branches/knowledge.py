@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the degradation branches know: does DAN find the blur kernel, do DASR's features tell degradations apart?
+"""Tests of the degradation branches: whether DAN finds the blur kernel, and DASR's features separate degradations.
 
 DAN's code is set against the true kernel's, the delta kernel's and the best constant. DASR's features are read by a
 linear probe, fitted on some images and asked about others, next to two controls.

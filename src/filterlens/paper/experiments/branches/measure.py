@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One branch against two: both arms of every setting are trained, judged on its tests, and compared.
+"""Measure one branch against two: train both arms of every setting, judge them on its tests, and compare.
 
 The networks themselves are chosen in ``common.peers``.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One branch against two: DAN and DASR next to plain networks of equal computation, trained by one recipe."""
+"""The page on one branch against two: DAN and DASR next to plain networks of equal computation, by one recipe."""
 
 from collections.abc import Iterator, Sequence
 

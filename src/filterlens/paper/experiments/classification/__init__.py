@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Telling degradations by overlap scores."""
+"""Classification of degradations by overlap scores."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which degradations an input has, told by overlap scores: how many inputs are read, and how well they are told."""
+"""Measure the classification of inputs by overlap scores: readings of many inputs, and their accuracy."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

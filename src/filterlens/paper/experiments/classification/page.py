@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Degradation classification: which degradations an input has, told by the filters that the network uses on it.
+"""The page on classification: the degradations of an input, from the filters that the network uses on it.
 
 The tables, figures and claims are shared with the page for three degradations.
 """

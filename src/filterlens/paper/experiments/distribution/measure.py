@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the found filters lie, per layer, and how that would vary with other images and other target models."""
+"""Measure the layers of the found filters, and their variation over images and target models."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where deblurring and denoising filters lie in the network: the paper's figure, and numbers against chance."""
+"""The page on the layers of deblurring and denoising filters: the paper's figure, and numbers against chance."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What knobs do to a set of images: PSNR, removal and preservation at every strength λ."""
+"""Measure knobs on a set of images: PSNR, removal and preservation at every strength λ."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Controllable restoration: the found filters dialled from the baseline (λ = 0) beyond the target (λ up to 1.5).
+"""The page on modulation: found filters dialled from the baseline (λ = 0) beyond the target (λ up to 1.5).
 
 Three knobs are set against each other: at equal removal of one function, how much of the others is kept.
 """

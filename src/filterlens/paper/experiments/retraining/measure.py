@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Re-training parts of a baseline: what is trained and how, and what it reached."""
+"""Measure the re-training of parts of a baseline: the parts, their training, and the result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

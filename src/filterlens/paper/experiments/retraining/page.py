@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Re-training only the found filters of the baseline: how far do their locations alone get it?"""
+"""The page on re-training only the found filters of the baseline: how much do their locations alone achieve?"""
 
 from collections.abc import Callable, Iterator, Sequence
 

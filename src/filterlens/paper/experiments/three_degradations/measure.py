@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beyond two degradations: rankings, own and cross damage, and classification for blur, noise and JPEG at once."""
+"""Measure three degradations at once: rankings, own and cross damage, and classification for blur, noise and JPEG."""
 
 from collections.abc import Sequence
 from typing import Annotated

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a ranking can be trusted: stability, randomisation, faithfulness."""
+"""Trust in a ranking: stability, randomisation, faithfulness."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trust in a ranking: how stable it is, whether it notices randomised layers, and how much its filters remove."""
+"""Measure the trust in a ranking: its stability, its response to randomised layers, and the removal by its filters."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

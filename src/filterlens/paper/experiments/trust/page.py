@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trust in a ranking: is it stable, does it depend on what was learned, and does it find what carries the function."""
+"""The page on trust in a ranking: is it stable, does it depend on what was learned, and is it faithful?"""
 
 from collections.abc import Iterator, Mapping, Sequence
 

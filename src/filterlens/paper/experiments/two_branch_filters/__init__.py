@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which filters of a two-branch network carry its functions, and in which branch they sit."""
+"""The filters that carry the functions of a two-branch network, and their branches."""

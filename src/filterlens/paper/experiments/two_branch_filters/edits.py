@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The branches of a network as masks, targets with branches or filters of the baseline, and what is left of them."""
+"""Edits of two-branch networks: branches as masks, targets with branches or filters of the baseline, and the rest."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

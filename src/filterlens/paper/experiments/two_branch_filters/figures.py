@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures: which branch holds what, the found filters layer by layer, and what is left without each branch."""
+"""Figures: the found filters by branch and by layer, and the output without each branch."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two-branch networks: where the found filters lie, what each branch contributes, and what is left without it."""
+"""Measure two-branch networks: branches of the found filters, contribution of each branch, and loss without it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which filters of a two-branch network carry deblurring and denoising, and do they sit in the degradation branch?"""
+"""The page on two-branch networks: filters for deblurring and denoising, and their share in the degradation branch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
