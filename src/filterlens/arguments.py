@@ -10,12 +10,12 @@ from filterlens.errors import UsageError
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number; True and "3" are none."""
+    """Whether a value is a whole number; True and "3" are not."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value is a finite number; True and "3" are none."""
+    """Whether a value is a finite number; True and "3" are not."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -24,12 +24,12 @@ def whole_number(value: Any, what: str, least: int | None = None, most: int | No
 
     Args:
         value: Value from the user.
-        what: Its name in errors, for example ``"nodes"``.
+        what: Name of the value in errors, for example ``"nodes"``.
         least: Smallest legal value.
         most: Largest legal value.
 
     Raises:
-        UsageError: It is no whole number (True and "3" are none), or out of range.
+        UsageError: It is not a whole number (True and "3" are not), or out of range.
     """
     if not is_whole(value) or (least is not None and value < least) or (most is not None and value > most):
         raise UsageError(f"{what} = {_quoted(value)} is not legal: a whole number{_range(least, most)}.")
@@ -49,14 +49,14 @@ def real_number(
 
     Args:
         value: Value from the user.
-        what: Its name in errors, for example ``"memory in GiB"``.
+        what: Name of the value in errors, for example ``"memory in GiB"``.
         least: Smallest legal value.
         above: Bound that the value must exceed.
         most: Largest legal value.
         below: Bound that the value must stay below.
 
     Raises:
-        UsageError: It is no number (True and "3" are none), not finite, or out of range.
+        UsageError: It is not a number (True and "3" are not), not finite, or out of range.
     """
     fits = is_finite(value) and (least is None or value >= least) and (above is None or value > above)
     if not (fits and (most is None or value <= most) and (below is None or value < below)):
@@ -65,7 +65,7 @@ def real_number(
 
 
 def percentage(value: Any, *, of_none: bool = True) -> float:
-    """Return a share of the filters in percent; 0 is one only where ``of_none``.
+    """Return a share of the filters in percent; 0 is legal only where ``of_none``.
 
     Raises:
         UsageError: It is none.

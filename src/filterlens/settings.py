@@ -88,7 +88,7 @@ def read_recipe(name: str | Path, room: str) -> dict[str, Any]:
     """Read a shipped recipe of a room by name, or a TOML file by path; nothing in it is checked yet.
 
     Raises:
-        UsageError: There is no such recipe.
+        UsageError: No recipe has that name.
         FilterlensError: The file cannot be read, is no ordinary file of modest size, or no TOML.
     """
     path = Path(name)

@@ -23,7 +23,7 @@ NO_JPEG = 100
 
 @dataclass(frozen=True)
 class Handling:
-    """What happens to a picture before the network sees it.
+    """The processing of a picture before the network sees it.
 
     Attributes:
         lowered: The picture is what the network gets; nothing happens to it.
@@ -96,7 +96,7 @@ def read_upload(path: Path) -> Tensor:
     """Read a file that a visitor sent as RGB ``(3, H, W)`` uint8; kind and size are checked before it is decoded.
 
     Raises:
-        FilterlensError: It is no image, damaged, or too large; the message has its name, not its place on this disk.
+        FilterlensError: It is not an image, damaged, or too large; the message has its name, not its path.
     """
     _check_pixels(path.name, *_header(path))
     try:

@@ -52,8 +52,8 @@ def extract_images(archive: Path, folder: Path) -> list[str]:
         Paths inside the archive, in its order.
 
     Raises:
-        FilterlensError: The file is no archive or is damaged; a member has an absolute name, climbs out of the folder
-            or is a link in an image's place; or the images are more than 20 times as large as the archive.
+        FilterlensError: The file is not an archive or is damaged; a member has an absolute name, leaves the
+            folder or is a link in place of an image; or the images are more than 20 times as large as the archive.
         OSError: The folder cannot be written.
     """
     most = EXPANSION * archive.stat().st_size + ALLOWANCE

@@ -133,7 +133,7 @@ def pixel_limit(pixels: float | None) -> Iterator[None]:
     The limit is Pillow's and so that of the whole process: one caller at a time.
 
     Raises:
-        UsageError: The limit is no positive number.
+        UsageError: The limit is not a positive number.
     """
     if pixels is None:
         yield

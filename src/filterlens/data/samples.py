@@ -37,7 +37,7 @@ class Sample:
 
         Raises:
             FilterlensError: The file cannot be read.
-            UsageError: A tensor is no RGB image in [0, 1], or nothing remains after the cut.
+            UsageError: A tensor is not an RGB image in [0, 1], or nothing remains after the cut.
         """
         image = _as_image(self.name, self.read())
         cut = crop_to_multiple(image, multiple)

@@ -32,7 +32,7 @@ class Readable:
     """The usable images of a job.
 
     Attributes:
-        samples: Those that were read.
+        samples: Samples that were read.
         described: Name, path, hash and size of each.
         left_out: The others.
     """

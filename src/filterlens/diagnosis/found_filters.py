@@ -86,7 +86,7 @@ def filter_count(filters: int, percent: float) -> int:
     """Return how many filters ``percent`` % are, rounded down.
 
     Raises:
-        UsageError: It is no percentage.
+        UsageError: It is not a percentage.
     """
     return int(filters * percentage(percent) / 100 + 1e-9)
 

@@ -43,7 +43,7 @@ def modulated(pair: ModelPair, selection: Selection, strength: float, *, biases:
         pair: Baseline and target.
         selection: Filters to dial.
         strength: λ; 1 is the target, 0 the baseline's filters, above 1 extrapolates.
-        biases: Dial all biases (and other weights that are no filters) too.
+        biases: Dial all biases (and other weights outside filters) too.
 
     Returns:
         ``(parameters,)`` on the pair's device.
@@ -61,7 +61,7 @@ def dialled(pair: ModelPair, dials: Sequence[tuple[Selection, float]], *, biases
     Args:
         pair: Baseline and target.
         dials: Sets of filters, each with its λ; a filter in several of them follows :class:`Strengths`.
-        biases: λ of all biases (and other weights that are no filters).
+        biases: λ of all biases (and other weights outside filters).
 
     Returns:
         ``(parameters,)`` on the pair's device.

@@ -88,7 +88,7 @@ def retrain(
         trained: Part to train.
         settings: Settings of the training; made by :func:`settings_for`.
         images: HR training images ``(3, H, W)`` uint8.
-        state: File from which a killed training goes on, saved at checkpoints, every few minutes, and when a signal
+        state: File from which a killed training resumes, saved at checkpoints, every few minutes, and when a signal
             ends the process; it stays when the training is done, so that the caller can save the result before
             deleting it.
         device: Device to train on; the pair's own by default.

@@ -25,7 +25,7 @@ class RetrainSettings(Stage):
             that ends near zero, a short training gains nothing from it.
         seed: Seed of patches, degradations and random starts. Trainings with one seed see the same batches.
         log_every: Steps between entries of the loss.
-        checkpoint_every: Steps between states from which a killed training goes on; there is one at least every three
+        checkpoint_every: Steps between states from which a killed training resumes; there is one at least every three
             minutes.
     """
 

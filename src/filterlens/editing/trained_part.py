@@ -123,7 +123,7 @@ class SelectedFilters:
 
     Attributes:
         selection: Filters to train; a random control is the selection of a random ranking.
-        biases: Train all biases (and other weights that are no filters) too; frozen by default, as in the paper.
+        biases: Train all biases (and other weights outside filters) too; frozen by default, as in the paper.
     """
 
     selection: Selection
@@ -161,7 +161,7 @@ class AllFilters:
     """Every filter: the upper bound of what re-training filters can reach.
 
     Attributes:
-        biases: Train all biases (and other weights that are no filters) too; frozen by default, as for selections.
+        biases: Train all biases (and other weights outside filters) too; frozen by default, as for selections.
     """
 
     biases: bool = False

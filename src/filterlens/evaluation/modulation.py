@@ -60,7 +60,7 @@ class OutputBlend:
 
 @dataclass(frozen=True)
 class Dialled:
-    """What one knob at one strength made of one image of one input.
+    """The output of one knob at one strength for one image of one input.
 
     Attributes:
         knob: Name of the knob.

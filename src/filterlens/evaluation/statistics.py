@@ -289,10 +289,10 @@ def over_both(per_seed: Array, draws: Array, level: float, seed: int, images: in
     """Join values per seed ``(seeds,)`` and their draws over images ``(resamples, seeds)``, drawing the seeds too.
 
     Args:
-        per_seed: One value per seed.
-        draws: The same for every draw of the images; see :func:`draw_counts`.
+        per_seed: Value of each seed.
+        draws: The same values for every draw of the images; see :func:`draw_counts`.
         level: Level of the interval.
-        seed: That of the images' draws; the seeds' draws are its successor's.
+        seed: Seed of the images' draws; the seeds' draws use its successor.
         images: Number of images.
     """
     resamples, seeds = draws.shape

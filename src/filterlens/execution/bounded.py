@@ -28,10 +28,10 @@ class Portions(Generic[Portion]):
     """Portions of some work, one after the other, each as small as memory needs it to be.
 
     Args:
-        portions: The portions to try first.
-        smaller: A function that cuts up what is left, of which the first did not fit, or raises where nothing
-            smaller makes sense.
-        device: The device whose memory is used.
+        portions: Portions to try first.
+        smaller: Function that cuts the remaining portions smaller, the first of which did not fit, or raises where
+            nothing smaller makes sense.
+        device: Device whose memory is used.
 
     Attributes:
         done: Number of portions done.
@@ -85,11 +85,11 @@ class Portions(Generic[Portion]):
 
 @dataclass(frozen=True)
 class Fallback:
-    """What can be done with an image after memory has run out.
+    """A way to continue with an image after memory has run out.
 
     Attributes:
         least: The fewest LR pixels to which the limit may fall.
-        how: In which way the work goes on; empty for smaller tiles.
+        how: Description of the way; empty for smaller tiles.
     """
 
     least: int

@@ -39,7 +39,7 @@ def own_copy(network: nn.Module, role: str) -> nn.Module:
         role: The name that errors use, for example ``target``.
 
     Raises:
-        UsageError: It is no module.
+        UsageError: It is not a module.
         FilterlensError: Its weights are no numbers to compute with, or it cannot be copied.
     """
     if not isinstance(network, nn.Module):
@@ -120,7 +120,7 @@ def checked_output(output: object, images: Tensor, scale: int) -> Tensor:
     """Return what a network made of images ``(B, 3, h, w)``.
 
     Raises:
-        FilterlensError: It is no batch of RGB images.
+        FilterlensError: It is not a batch of RGB images.
         UsageError: It is not ``scale`` times as large.
     """
     image = _image(output)

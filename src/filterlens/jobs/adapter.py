@@ -228,7 +228,7 @@ def load_base(text: str, architecture: str | None = None) -> LoadedNetwork:
         architecture: The architecture of a checkpoint that does not say it itself.
 
     Raises:
-        FilterlensError: No such file, or it is no checkpoint.
+        FilterlensError: There is no such file, or it is not a checkpoint.
         UsageError: Neither a file nor a shipped network; the nearest name is quoted.
     """
     from filterlens.models.pretrained import pair_files, pair_names

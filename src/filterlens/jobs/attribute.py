@@ -79,11 +79,11 @@ def attribute_to_folder(
         strict: Let the first image that cannot be used end the job; else it is left out, and ``run.json`` says so.
         force: Replace the ranking in the folder, and what was made from it.
         replace_other: Replace another ranking, but keep this very one where it is finished.
-        processes: Those that share the work; None is this one alone. The first one writes and reports.
+        processes: Processes that share the work; None is this one alone. The first one writes and reports.
         progress: Receiver of bars and notes.
 
     Returns:
-        What ``run.json`` holds.
+        The content of ``run.json``.
 
     Raises:
         FilterlensError: No image can be used, or one cannot and ``strict`` is set; the folder cannot be written, or

@@ -41,11 +41,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is done with files that exist already, with images that cannot be used, and with subfolders.
+    """Treatment of existing files, of images that cannot be used, and of subfolders.
 
     Attributes:
         force: Overwrite what exists.
-        skip_existing: Keep what exists, whatever made it.
+        skip_existing: Keep existing files, whatever made them.
         strict: Stop at the first image that cannot be used.
         recursive: Take the images of subfolders too; the output mirrors them.
     """
@@ -90,7 +90,7 @@ class Converted:
 
     Attributes:
         files: The results, in the order of the images; those of earlier runs included.
-        kept: Those among them that were there already.
+        kept: Files among them that were already there.
         failures: The images without a result.
     """
 
@@ -140,7 +140,7 @@ def convert_folder(
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to do of a batch, and the results that are there already."""
+    """The remaining work of a batch, and the results that are already there."""
 
     todo: tuple[Task, ...]
     kept: tuple[Task, ...] = ()

@@ -51,7 +51,7 @@ TABLES = (DAMAGE, DAMAGE_PER_IMAGE, NETWORKS, PICTURES, MASK)
 
 @dataclass(frozen=True)
 class Judging:
-    """What a judging found.
+    """The results of a judging.
 
     Attributes:
         facts: Content of ``mask.json``.

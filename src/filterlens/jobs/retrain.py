@@ -61,7 +61,7 @@ def retrain_to_folder(
     fresh: bool = False,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Re-train filters of a run's baseline and measure what it brought; goes on where a killed one stopped.
+    """Re-train filters of a run's baseline and measure what it brought; resumes a killed re-training.
 
     An image that cannot be read is left out; the JSON lists it.
 

@@ -55,7 +55,7 @@ def schema_of(name: str) -> dict[str, Any]:
         name: ``train`` or ``paper``, as the command that reads it.
 
     Raises:
-        UsageError: There is no such settings file.
+        UsageError: No settings file has that name.
     """
     if name not in SETTINGS_FILES:
         raise unknown("settings file", name, SETTINGS_FILES)
@@ -68,7 +68,7 @@ def write_schemas(folder: Path, names: list[str]) -> list[Path]:
     """Write ``NAME.schema.json`` for every name and return the paths.
 
     Raises:
-        UsageError: There is no such settings file; then nothing is written.
+        UsageError: No settings file has that name; then nothing is written.
     """
     schemas = {folder / f"{name}.schema.json": schema_of(name) for name in names}
     for path, schema in schemas.items():

@@ -68,7 +68,7 @@ def train_to_folder(
     processes: Processes | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Path]:
-    """Train the pair of a recipe; goes on where a killed run stopped.
+    """Train the pair of a recipe; resumes a killed run.
 
     An image that cannot be read is left out; ``train.json`` lists it.
 
@@ -82,7 +82,7 @@ def train_to_folder(
         precision: ``auto``, ``fp32`` or ``bf16``.
         fresh: Train anew in the folder ``fresh`` inside ``output``, and replace what ``output`` holds of an earlier
             training when the new one is whole; killed before, it goes on there.
-        processes: Those that train together; None takes those of the launcher. The first one writes and reports.
+        processes: Processes that train together; None takes those of the launcher. The first one writes and reports.
         progress: Receiver of bars and notes.
 
     Returns:

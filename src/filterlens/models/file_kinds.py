@@ -74,7 +74,7 @@ def limit() -> float:
 
 
 def raise_limit(wanted: float) -> str:
-    """Say how to raise the limit for a file of so many bytes."""
+    """Say how to raise the limit for a file of that many bytes."""
     return f"If you trust it and have the memory: {LIMIT}={int(wanted / GB) + 1} filterlens …"
 
 

@@ -111,12 +111,12 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What the tables, figures and claims of one pair are made of.
+    """The data of the tables, figures and claims of one pair.
 
     Attributes:
         name: Name of the pair.
         percent: Share of the filters that was replaced.
-        degradations: Those for which filters were found.
+        degradations: Degradations for which filters were found.
         judged: The damage.
         found: The rankings of every target model by name; empty where no table needs them.
     """
@@ -198,7 +198,7 @@ def view_of(
         found: The rankings of every target model by name.
         percents: Shares of the filters; the first one is the view's.
         samples: HR images to judge on.
-        degradations: Those for which filters were found; default: the common ones.
+        degradations: Degradations for which filters were found; default: the common ones.
         precision: Precision of the judged networks; default: the common one.
     """
     kinds = degradations or laboratory.common.degradations

@@ -52,7 +52,7 @@ class TargetModel:
 
     @property
     def title(self) -> str:
-        """What bars call it."""
+        """Its name in bars."""
         return f"{self.name}, {self.seed}"
 
 
@@ -151,7 +151,7 @@ class Laboratory:
             folder: Folder of the networks.
             role: The network that is wanted: ``baseline`` or ``target``.
             start: File of the baseline to start from; by default the baseline is trained, too.
-            remedy: What to do if the images are missing, other than getting them.
+            remedy: Remedy for missing images, other than getting them.
 
         Raises:
             FilterlensError: The folder holds a network of another recipe or seed, or training images are missing.

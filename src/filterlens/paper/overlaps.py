@@ -79,7 +79,7 @@ class Scored:
         seed: Seed of the target model.
         image: Name of the image that it comes from.
         kind: Degradations of the input.
-        label: The same in written form; ``clean`` for none.
+        label: Degradations in written form; ``clean`` for none.
         scores: (percent, degradation) → OS(x, D); also for the sets named by :func:`plain`.
     """
 

@@ -32,7 +32,7 @@ def load_recipe(name: str, **changes: Any) -> PaperRecipe:
 
     Raises:
         UsageError: Unknown recipe or setting (with the nearest legal name), or an illegal value.
-        FilterlensError: The file cannot be read or is no TOML.
+        FilterlensError: The file cannot be read or is not TOML.
     """
     sections = read_recipe(name, "paper")
     for section in sections:

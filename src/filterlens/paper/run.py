@@ -47,7 +47,7 @@ def chosen(names: Sequence[str]) -> list[str]:
     """Return the experiments that the user named; ``all`` is every one.
 
     Raises:
-        UsageError: There is no such experiment.
+        UsageError: No experiment has that name.
     """
     for name in names:
         if name != ALL and name not in EXPERIMENTS:

@@ -37,7 +37,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Measure:
-    """What a matrix shows: its text per cell, and the number by which the best own cell is found (None: no best)."""
+    """Content of a matrix: its text per cell, and the number by which the best own cell is found (None: no best)."""
 
     name: str
     text: Callable[[DamageSummary], str]

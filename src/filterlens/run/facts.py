@@ -48,7 +48,7 @@ class PairFacts(_Facts):
 
 
 class SettingsFacts(_Facts):
-    """What decided the ranking, as far as other commands go on with it."""
+    """The settings that decided the ranking, as far as other commands need them."""
 
     methods: Annotated[list[str], Field(min_length=1)]
     degradations: Annotated[list[str], Field(min_length=1)]
@@ -83,7 +83,7 @@ class CompletenessFacts(_Facts):
 
 
 class JobFacts(_Facts):
-    """What every job records of itself."""
+    """The facts that every job records of itself."""
 
     filterlens: str | None = None
     created: str | None = None

@@ -56,7 +56,7 @@ def require_run(run: Path) -> dict[str, Any]:
     """Return ``run.json`` of a run folder, checked.
 
     Raises:
-        FilterlensError: It is no run folder, or the file does not say what it must.
+        FilterlensError: It is not a run folder, or the file does not say what it must.
     """
     if not (run / RUN).is_file():
         raise FilterlensError(f"'{run}' is no run folder: '{run / RUN}' is missing. `{ATTRIBUTE}` makes one.")

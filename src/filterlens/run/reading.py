@@ -41,7 +41,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What ``filterlens mask`` wrote: damage, the unedited networks, pictures, and how it was done (``mask.json``)."""
+    """The results of ``filterlens mask``: damage, the unedited networks, pictures, and settings (``mask.json``)."""
 
     damage: tuple[DamageSummary, ...]
     networks: tuple[NetworkQuality, ...]

@@ -77,7 +77,7 @@ class Damage:
         input: Degradation of the input.
         image: Name of the image.
         distance: Function distance to the target's output (true gray).
-        distance_reference: The same in the reference implementation's metric (blue).
+        distance_reference: Function distance in the reference implementation's metric (blue).
         psnr: PSNR of the edited output against the truth, in dB.
         ssim: SSIM of the edited output against the truth.
         residual: ‖E − B‖² where the edit's own degradation is the input, else ‖E − T‖².
@@ -112,7 +112,7 @@ class DamageSummary:
         psnr: Mean PSNR in dB.
         ssim: Mean SSIM.
         removal: 1 − Σ residual / Σ scale over the images, where the input is the edit's own; 1 is ideal.
-        preservation: The same on every other input.
+        preservation: 1 − Σ residual / Σ scale on every other input.
     """
 
     edit: Edit

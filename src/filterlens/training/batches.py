@@ -12,11 +12,11 @@ from filterlens.degradations import Mixture
 
 
 class Batch(NamedTuple):
-    """What one step learns from.
+    """The data of one training step.
 
     Attributes:
         truth: HR patches ``(B, 3, H, W)``.
-        lowered: Their LR versions ``(B, 3, H/scale, W/scale)``.
+        lowered: LR versions of the patches ``(B, 3, H/scale, W/scale)``.
         kernels: The blur kernel of every sample ``(B, k, k)``, a single 1 where none fell; only if asked for.
         keys: LR versions of other patches, each of the same image and degradation as the sample in its place; only if
             asked for.

@@ -42,7 +42,7 @@ class Loop(ABC):
         state: State that the steps change.
         loss: Loss that the network learns from.
         batches: The batch of any step.
-        processes: Those that share every batch.
+        processes: Processes that share every batch.
         file: File of the state; None keeps none, and then a signal ends the process at once.
         fingerprint: Hash of all that decides the weights; a file with another one is refused.
         progress: Receiver of the bar and notes.

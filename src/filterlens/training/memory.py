@@ -20,7 +20,7 @@ PATCH_BYTES = 23  # a pixel of a batch: its place as int64, three channels as ui
 
 @dataclass(frozen=True)
 class Demand:
-    """What a training keeps in memory.
+    """The memory that a training needs.
 
     Attributes:
         title: The name that errors use.

@@ -125,7 +125,7 @@ class Recipe(Settings):
         contrast: DASR's contrast; None takes the defaults.
         seed: Seed of initial weights, patches and degradations.
         validate_every: Steps between validations; 0 means only at the end of a stage.
-        checkpoint_every: Steps between checkpoints from which a killed training goes on; there is one at least every
+        checkpoint_every: Steps between checkpoints from which a killed training resumes; there is one at least every
             three minutes.
         baseline: Stage on clean inputs.
         target: Stage on degraded inputs, which starts from the baseline's weights.
@@ -190,7 +190,7 @@ def load_recipe(name: str | Path, **changes: Any) -> Recipe:
 
     Raises:
         UsageError: Unknown recipe, unknown setting (with the nearest legal name), or an illegal value.
-        FilterlensError: The file cannot be read or is no TOML.
+        FilterlensError: The file cannot be read or is not TOML.
     """
     from filterlens.models.user_module import is_factory, not_named
 

@@ -21,7 +21,7 @@ Step: TypeAlias = Callable[[Batch, float], None]
 
 @dataclass(frozen=True)
 class Update:
-    """What a step does with its batch: loss, gradients, Adam, moving average, loss meter.
+    """The work of a step on its batch: loss, gradients, Adam, moving average, loss meter.
 
     It asks nothing back from the device and changes tensors in place, so that a recording of it can be replayed.
 
@@ -100,7 +100,7 @@ class CapturedStep:
     Args:
         update: Update to record.
         recorder: Records on the device.
-        note: Told why there is no recording.
+        note: Receiver of the reason why there is no recording.
     """
 
     def __init__(self, update: Update, recorder: CudaGraphRecorder, note: Note) -> None:
@@ -147,7 +147,7 @@ def step_for(update: Update, device: torch.device, *, shared: bool, note: Note) 
         update: Update of one step.
         device: Device on which it runs.
         shared: Whether several processes exchange gradients inside a step.
-        note: Told why there is no recording.
+        note: Receiver of the reason why there is no recording.
     """
     if device.type == "cuda" and not shared:
         return CapturedStep(update, CudaGraphRecorder(device), note)

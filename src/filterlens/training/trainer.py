@@ -57,7 +57,7 @@ def train(
     on_begin: Callable[[], None] = lambda: None,
     progress: Progress = SILENT,
 ) -> dict[str, Path]:
-    """Train a baseline and the target fine-tuned from it; goes on where a killed run stopped.
+    """Train a baseline and the target fine-tuned from it; resumes a killed run.
 
     The state is saved at the recipe's checkpoints, every few minutes, and when a signal ends the process.
     Under ``torchrun`` or ``accelerate launch`` the batch is shared by the processes; one process is the default.
@@ -172,7 +172,7 @@ class Trainer:
         bank: The training patches.
         validation: Measures the PSNR on images of which none is in the bank.
         output: Folder of weights, log and checkpoints.
-        processes: Those that share every batch.
+        processes: Processes that share every batch.
         precision: ``fp32`` or ``bf16``.
         baseline: An existing baseline, of which only the target is fine-tuned; None trains both.
         fingerprint: Hash of recipe, images, processes and given baseline; a checkpoint of another training is refused.

@@ -40,7 +40,7 @@ class Store:
 
     Args:
         folder: Folder of the results. None keeps nothing: this process computes every result when it is asked for.
-        processes: Those that share the work; default: this process alone.
+        processes: Processes that share the work; default: this process alone.
         progress: Receiver of bars and notes; only the first process reports.
     """
 

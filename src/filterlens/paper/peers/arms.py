@@ -45,7 +45,7 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return LABELS[self.peer] if self.has_two_branches else f"SRResNet-{self.network['blocks']}"
 
 

@@ -43,7 +43,7 @@ class PeerSettings(Settings):
         patch: Side of the HR patches in pixels.
         ema: Decay of the moving average of the weights, which is saved: its memory, 1 / (1 - ema) steps, must be
             short compared with the stages.
-        checkpoint_every: Steps between checkpoints from which a killed training goes on.
+        checkpoint_every: Steps between checkpoints from which a killed training resumes.
         training_noise: Largest noise in training, in levels of 255; drawn uniformly up to it.
         test_noise: Noise in tests, in levels of 255, where a setting has noise.
     """

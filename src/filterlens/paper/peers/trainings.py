@@ -91,7 +91,7 @@ class Training:
 
     @property
     def title(self) -> str:
-        """What bars and notes call it."""
+        """Its name in bars and notes."""
         return f"{self.arm.label} for {self.setting.name}, seed {self.seed}"
 
     def losses(self, role: str = "target") -> list[tuple[int, float]]:
