@@ -19,7 +19,7 @@ def attribution_pass(pair: ModelPair, inputs: Tensor, truth: Tensor, precision: 
     """Return what attribution does at every node, at the middle of the path: one forward and one backward pass.
 
     Args:
-        pair: On the device that shall compute.
+        pair: Pair on the device that computes.
         inputs: LR ``(1, 3, h, w)``.
         truth: HR ``(1, 3, h·scale, w·scale)``.
         precision: ``fp32`` or ``bf16``.

@@ -59,7 +59,7 @@ class Benchmark:
         name: On the command line, and of its file.
         title: One line.
         explanation: One paragraph: what is measured, and how.
-        goals: What the figures shall be.
+        goals: Goals for the figures.
         columns: Of its table.
         measure: Does the work.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a figure shall be, and whether it is."""
+"""Goals for figures, and whether a figure meets its goal."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -39,7 +39,7 @@ class Goal:
 
     Attributes:
         figure: What is bounded, in words.
-        sense: On which side of the bound it shall be.
+        sense: Side of the bound on which the figure must be.
         bound: The bound itself counts as met.
         spec: How figures are written, a format specification.
         unit: Written after them.

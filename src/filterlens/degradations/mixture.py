@@ -21,7 +21,7 @@ from filterlens.errors import UsageError
 
 @dataclass(frozen=True)
 class Coin:
-    """One single effect, or the range that it is drawn from, and the probability with which it falls on a sample."""
+    """A single effect, or a range of it, and the probability with which it degrades a sample."""
 
     degradation: Degradation | BlurRange | NoiseRange
     probability: float

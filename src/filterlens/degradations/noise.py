@@ -53,6 +53,6 @@ class PoissonNoise:
         return f"poisson:{written(self.peak)}"
 
     def apply(self, images: Tensor, random: RandomSource) -> Tensor:
-        """Replace ``(B, C, H, W)`` in [0, 1] by noisy counts; the gradient passes straight through to the mean."""
+        """Replace ``(B, C, H, W)`` in [0, 1] with noisy counts; the gradient passes straight through to the mean."""
         counts = random.poisson(images.clamp(0, 1) * self.peak, str(self))
         return images + (counts / self.peak - images).detach()
