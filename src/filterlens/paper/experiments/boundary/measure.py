@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure where a network stops helping: gains at growing strengths, and predictors without ground truth."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -152,9 +152,9 @@ class Cases:
         """Decimal logarithm of the change."""
         return np.log10(np.maximum(self.change, LEAST_CHANGE))
 
-    def places(self, texts: Sequence[str]) -> list[int]:
-        """Return where these inputs lie on the last axis, in its order."""
-        return [place for place, text in enumerate(self.inputs) if text in texts]
+    def at(self, values: Array, texts: Collection[str]) -> Array:
+        """Return values ``(models, images, inputs)`` of these inputs alone, in the order of the cases."""
+        return values[:, :, [place for place, text in enumerate(self.inputs) if text in texts]]
 
 
 def choices_of(laboratory: Laboratory, settings: BoundarySettings, name: str) -> tuple[ImageChoice, ImageChoice]:
@@ -232,10 +232,6 @@ class Study:
     def mean(self, values: Array, text: str) -> Estimate:
         """Return the mean of judged values over target models and images of one input."""
         return two_level_mean(values[:, :, self.judged.inputs.index(text)], resamples=self.resamples)
-
-    def over_images(self, statistic: Callable[..., float], *values: npt.NDArray[Any]) -> Estimate:
-        """Return a statistic of the judged cases; see :func:`over_images`."""
-        return over_images(statistic, *values, resamples=self.resamples)
 
 
 def over_images(
@@ -337,9 +333,9 @@ def skill(study: Study, predictor: Predictor) -> Skill:
     scores, predicted = predictor.fitted(study)
     gains = study.judged.gain
     return Skill(
-        study.over_images(rank_correlation, scores, gains),
-        study.over_images(auc, scores, gains > HELPS),
-        study.over_images(_mean_error, predicted, gains),
+        over_images(rank_correlation, scores, gains, resamples=study.resamples),
+        over_images(auc, scores, gains > HELPS, resamples=study.resamples),
+        over_images(_mean_error, predicted, gains, resamples=study.resamples),
         _accuracy(study, predictor, scores),
     )
 
@@ -348,16 +344,19 @@ def mean_gain_error(study: Study) -> Estimate:
     """Return the mean absolute error of always saying the mean gain on the images of discovery, in dB."""
     gains = study.judged.gain
     means = np.array([each.mean() for each in study.found.gain])
-    return study.over_images(_mean_error, gains, np.broadcast_to(means[:, None, None], gains.shape))
+    return over_images(
+        _mean_error, gains, np.broadcast_to(means[:, None, None], gains.shape), resamples=study.resamples
+    )
 
 
 def advantage(study: Study, first: Predictor, second: Predictor) -> Estimate:
     """Return how much better the first predictor's rank correlation is, on the same cases."""
-    return study.over_images(
+    return over_images(
         lambda a, b, gain: rank_correlation(a, gain) - rank_correlation(b, gain),
         first.fitted(study)[0],
         second.fitted(study)[0],
         study.judged.gain,
+        resamples=study.resamples,
     )
 
 

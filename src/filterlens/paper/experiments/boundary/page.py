@@ -66,12 +66,12 @@ def falls_claim(study: Study, name: str, degradations: Sequence[str]) -> Claim:
 
     A sweep in which it never helps is compared with the trained inputs; one in which it always helps says nothing.
     """
-    overlap, helps = study.judged.overlap, study.judged.gain > HELPS
-    trained = overlap[:, :, study.judged.places(degradations)].ravel()
+    judged = study.judged
+    trained = judged.at(judged.overlap, degradations).ravel()
     checks, words = [], []
     for sweep in study.sweeps:
-        own = np.s_[:, :, study.judged.places(list(sweep.inputs.values()))]
-        helped, not_helped = overlap[own][helps[own]], overlap[own][~helps[own]]
+        overlap, gain = (judged.at(values, sweep.inputs.values()) for values in (judged.overlap, judged.gain))
+        helped, not_helped = overlap[gain > HELPS], overlap[~(gain > HELPS)]
         if not len(not_helped) or not (len(helped) or len(trained)):
             words.append(f"{sweep.name}: {'nothing to compare with' if len(not_helped) else 'always helps'}")
             continue
@@ -161,11 +161,10 @@ def _within(study: Study, name: str) -> Table:
     scores = [predictor.fitted(study)[0] for predictor in PREDICTORS]
     rows = []
     for sweep in study.sweeps:
-        own = np.s_[:, :, study.judged.places(list(sweep.inputs.values()))]
-        gains = study.judged.gain[own]
+        gains, *known = (study.judged.at(each, sweep.inputs.values()) for each in (study.judged.gain, *scores))
         correlations = (
-            float(np.mean([rank_correlation(a.ravel(), b.ravel()) for a, b in zip(each[own], gains, strict=True)]))
-            for each in scores
+            float(np.mean([rank_correlation(a.ravel(), b.ravel()) for a, b in zip(each, gains, strict=True)]))
+            for each in known
         )
         rows.append((sweep.name, gains[0].size, f"{np.mean(gains > HELPS):.0%}", *correlations))
     return Table(
@@ -200,11 +199,10 @@ def _sweeps(study: Study, name: str, kinds: Sequence[str]) -> Table:
 
 def _scatter(study: Study, name: str, predictor: Predictor, over: str, xlabel: str) -> Panel:
     """Draw the gain of every judged case over what predicts it."""
-    groups = {}
+    groups, ends = {}, (predictor.columns(study.judged)[..., 0], study.judged.gain)
     for sweep in study.sweeps:
-        own = np.s_[:, :, study.judged.places(list(sweep.inputs.values()))]
-        x, gains = predictor.columns(study.judged)[..., 0][own], study.judged.gain[own]
-        groups[sweep.name] = x.ravel().tolist(), gains.ravel().tolist()
+        x, gains = (study.judged.at(each, sweep.inputs.values()).ravel().tolist() for each in ends)
+        groups[sweep.name] = x, gains
     title = f"{name}: gain over {over}"
     return drawing.scatter(f"scatter-{name}-{predictor.name}", title, groups, xlabel, "gain over the baseline, dB")
 
