@@ -250,7 +250,7 @@ def varied_crops(samples: Sequence[Sample], side: int, count: int, multiple: int
         samples: The images; their order does not matter, their content decides.
         side: HR pixels of a crop; a smaller image gives crops of its own shorter side.
         count: Number of crops in all.
-        multiple: Number of which sides of crops are multiples.
+        multiple: Number that divides the sides of crops.
         key: Key that, with the content of an image and the number of the crop, decides place and variation.
 
     Returns:

@@ -122,7 +122,7 @@ class Method(ABC):
 
     @property
     def multiple(self) -> int:
-        """The number of which the sides of HR images are multiples."""
+        """The number that divides the sides of HR images."""
         return math.lcm(self.pair.scale, self.conventions.multiple)
 
     def truth_of(self, sample: Sample) -> Tensor:

@@ -23,7 +23,7 @@ class Conventions:
     Attributes:
         name: ``default``, or ``reference`` for the reference implementation's choices.
         resampler: Filter of the down-sampling.
-        multiple: Number of which, next to the scale, the sides of HR images are cut to multiples.
+        multiple: Number that divides the sides of the cut HR images, in addition to the scale.
         parameter_rule: Rule of integrals on the parameter path (FAIG).
         input_rule: Rule of integrals on the input path (IG).
         precision: Meaning of ``auto``; None lets the hardware decide.

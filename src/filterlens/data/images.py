@@ -36,8 +36,8 @@ def read_image(path: Path | str, note: Note = silent) -> Tensor:
     palettes are converted, transparency is laid over white, and the EXIF orientation is applied.
 
     Args:
-        path: The file.
-        note: Receives one line where values lie outside the range of the file's type and are clipped.
+        path: File to read.
+        note: Receiver of one line where values outside the range of the file's type are clipped.
 
     Raises:
         FilterlensError: The file is missing, truncated, no image, larger than memory, or suspiciously large (above
@@ -54,7 +54,7 @@ def read_image(path: Path | str, note: Note = silent) -> Tensor:
 
 @contextlib.contextmanager
 def opened(path: Path | str, bytes_per_pixel: float = READING, remedy: str = "") -> Iterator[Image.Image]:
-    """Open an image lazily; whatever goes wrong until the block ends becomes an error that names the file.
+    """Open an image lazily; every failure until the block ends becomes an error that names the file.
 
     Args:
         path: The file.
@@ -97,7 +97,7 @@ def check_memory(path: Path | str, width: int, height: int, bytes_per_pixel: flo
 
 @contextlib.contextmanager
 def refusals(path: Path | str) -> Iterator[None]:
-    """Turn whatever goes wrong while a file is read into an error that names it.
+    """Turn every failure while a file is read into an error that names it.
 
     Raises:
         FilterlensError: As for :func:`read_image`.
@@ -175,7 +175,7 @@ def pillow_pixels(image: Image.Image, path: Path | str, note: Note, bits: int = 
     Args:
         image: The opened image, upright.
         path: The file, for notes and errors.
-        note: Receives one line where values are clipped.
+        note: Receiver of one line where values are clipped.
         bits: 8, or 16 to keep the depth of gray images.
     """
     levels = gray_levels(image)

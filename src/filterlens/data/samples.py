@@ -20,7 +20,7 @@ from filterlens.progress import Note, silent
 
 @dataclass(frozen=True)
 class Sample:
-    """One HR image: a name, and how to get its pixels.
+    """One HR image: a name, and a function that reads its pixels.
 
     Attributes:
         name: Stem of the file, key of the mapping, or the position in the sequence.
@@ -48,7 +48,7 @@ class Sample:
         return cut.unsqueeze(0) if cut.is_floating_point() else to_float(cut)
 
     def pixels(self) -> int:
-        """Return how many pixels the image has; a file is not decoded for it."""
+        """Return the number of pixels; a file is not decoded for it."""
         if self.path is not None:
             width, height = image_size(self.path)
             return width * height
@@ -77,12 +77,12 @@ def as_samples(images: Images, note: Note = silent) -> list[Sample]:
     """Accept a folder, a file, paths, tensors ``(3, H, W)`` or ``(B, 3, H, W)``, samples, or name → any of them.
 
     Args:
-        images: One, or any iterable of several; tensors are looked at at once: RGB, uint8 or floats in [0, 1].
-        note: Receives one line when values that a resampler left a little outside [0, 1] were clipped.
+        images: One image, or any iterable of several; tensors are checked at once: RGB, uint8 or floats in [0, 1].
+        note: Receiver of one line when values that a resampler left a little outside [0, 1] were clipped.
 
     Raises:
         FilterlensError: A folder is missing or empty.
-        UsageError: The images come in no form that is known, a tensor is no RGB image, or there are none.
+        UsageError: The images come in an unknown form, a tensor is not an RGB image, or there are no images.
     """
     if isinstance(images, str | Path):
         samples = [_from_file(path) for path in find_images(images).images]

@@ -28,7 +28,7 @@ class Logistic:
     """P(degradation present | overlap) = 1 / (1 + exp(−slope · (overlap − middle))).
 
     Attributes:
-        middle: The overlap at which presence is as probable as absence.
+        middle: Overlap at which presence is as probable as absence.
         slope: Change of the log-odds per unit of overlap.
     """
 
@@ -66,8 +66,8 @@ def paper_threshold(degradation: str) -> float:
 def best_threshold(scores: Tensor, present: Tensor) -> tuple[float, float]:
     """Return the threshold of best balanced accuracy, and that accuracy.
 
-    An input has the degradation when its score ≥ the threshold. Thresholds between two neighbouring scores do the
-    same: the middle of the gap is taken, and the widest gap where several are equally good.
+    An input has the degradation when its score ≥ the threshold. Thresholds between two neighbouring scores are
+    equivalent: the middle of the gap is taken, and the widest gap where several are equally good.
 
     Args:
         scores: Overlap per input, ``(n,)``.
@@ -180,7 +180,7 @@ def calibrate_on_images(
         seed: Seed of the noise.
         resampler: Resampler of the down-sampling.
         reading: Settings with which filter^x is found.
-        progress: Shows a bar.
+        progress: Receiver of the progress bar.
 
     Returns:
         Percent → degradation → calibration.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which degradations an input has, by the filters that the network uses on it."""
+"""Classification of an input's degradations by the filters that the network uses on it."""
 
 import math
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ class Verdict:
     """The verdict on one input.
 
     Attributes:
-        present: The degradations whose overlap score reaches their threshold.
+        present: Degradations whose overlap score reaches their threshold.
         scores: Degradation → OS(x, D).
-        probabilities: Degradation → probability that it is there; empty without a calibration.
-        unseen: Degradations that the present ones hide, so that nothing can be said of them.
+        probabilities: Degradation → probability that it is present; empty without a calibration.
+        unseen: Degradations that the present ones hide, so that they cannot be detected.
     """
 
     present: tuple[str, ...]
@@ -42,7 +42,7 @@ class Verdict:
 
     @property
     def confidence(self) -> float | None:
-        """The product, over all degradations that can be seen, of the probability that the label is right about each.
+        """The product, over all detectable degradations, of the probability that the label is right about each.
 
         None without a calibration.
         """
@@ -54,7 +54,7 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """Tells degradations by their overlap scores: D is there when OS(x, D) ≥ its threshold.
+    """Classifies degradations by their overlap scores: D is present when OS(x, D) ≥ its threshold.
 
     Attributes:
         pair: Baseline and target.

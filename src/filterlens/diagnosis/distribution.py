@@ -21,7 +21,7 @@ class Uniformity:
 
     Attributes:
         distance: Total variation, ½ Σ |share of the selection − share of all filters| over layers; 0 is uniform.
-        expected: The mean distance of random selections of the same size, which is not 0.
+        expected: Mean distance of random selections of the same size, which is not 0.
         p: Probability of at least that distance for a random selection (Monte Carlo, (1 + hits) / (1 + draws)).
     """
 
@@ -104,10 +104,10 @@ def uniformity(selection: "Selection", *, draws: int = 10_000, seed: int = 0) ->
 
 
 def overlap(first: "Selection", second: "Selection") -> Overlap:
-    """Set what two selections of one network have in common against chance.
+    """Compare the overlap of two selections of one network with chance.
 
     Raises:
-        FilterlensError: They are of different networks.
+        FilterlensError: The selections belong to different networks.
     """
     if first.space != second.space:
         raise FilterlensError(f"The selections are of two networks: {first.space} and {second.space}.")

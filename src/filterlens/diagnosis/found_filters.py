@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The best filters per degradation with their calibration, small enough to ship with a pair."""
+"""The best filters per degradation with their calibration, in a file small enough to ship with a pair."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _REMEDY = "Find the filters with `filterlens attribute` and use --run."
 
 @dataclass(frozen=True, eq=False)
 class FoundFilters:
-    """All that a classifier needs to know about a pair.
+    """The data that a classifier needs about a pair.
 
     Attributes:
         rankings: Degradation → flat indices, best first, int64; not necessarily of all filters.
@@ -97,7 +97,7 @@ class _Header(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     class Calibrated(BaseModel):
-        """The calibrations at one percentage; a text is no number."""
+        """The calibrations at one percentage; texts do not count as numbers."""
 
         model_config = ConfigDict(extra="ignore")
         percent: Annotated[FiniteFloat, Field(ge=0, le=100)]
@@ -149,10 +149,10 @@ def load_found_filters(path: Path, pair: ModelPair) -> FoundFilters:
 
 
 def shipped_filters(name: str, device: torch.device | str = "cpu") -> tuple[ModelPair, FoundFilters]:
-    """Load a pair that ships, and its filters.
+    """Load a shipped pair and its filters.
 
     Raises:
-        UsageError: No such pair ships.
+        UsageError: No shipped pair has that name.
         FilterlensError: It ships without filters, or they belong to another version of it.
     """
     pair = ModelPair.pretrained(name)

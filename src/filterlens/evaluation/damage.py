@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The own/cross damage matrix: what replacing filters does to their own function and to every other."""
+"""The own/cross damage matrix: the effect of replacing filters on their own function and on every other."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ _MEANS = {field.name for field in fields(Damage)} & {field.name for field in fie
 
 
 class Ends(NamedTuple):
-    """One degraded image ``(1, 3, h, w)`` and what baseline and target make of it."""
+    """One degraded image ``(1, 3, h, w)``, and the outputs of baseline and target for it."""
 
     image: str
     input: str
@@ -65,17 +65,17 @@ def measure_damage(
         inputs: Name → degradation of the inputs.
         donors: Edit → flat parameters whose filters take the place of the target's; by default the baseline's do.
         resampler: Interpolation of the down-sampling.
-        multiple: Images are cut to multiples of the scale and of this.
+        multiple: Number that divides the sides of the cut images, in addition to the scale.
         seed: Seed of the noise.
         precision: Precision in which the networks run.
-        keeper: Receives pictures, or None.
+        keeper: Receiver of pictures, or None.
         progress: Receiver of the progress bar.
 
     Returns:
         One :class:`Damage` per edit, input and image; one :class:`Quality` per network, input and image.
 
     Raises:
-        FilterlensError: A network's output is not finite: no table holds what means nothing.
+        FilterlensError: A network's output is not finite.
     """
     groups, seed = _equal_edits(selections, donors or {}), seed_number(seed)
     damages: list[Damage] = []

@@ -76,9 +76,9 @@ def attribute_to_folder(
         methods: Names of methods; ``filters.csv`` holds the first one's ranking.
         settings: Settings of the methods.
         allow_small: Accept images smaller than the network's receptive field.
-        strict: Let the first image that cannot be used end the job; else it is left out, and ``run.json`` says so.
-        force: Replace the ranking in the folder, and what was made from it.
-        replace_other: Replace another ranking, but keep this very one where it is finished.
+        strict: Stop at the first image that cannot be used; otherwise it is left out and named in ``run.json``.
+        force: Replace the ranking in the folder, and all results made from it.
+        replace_other: Replace another ranking, but keep the same one where it is finished.
         processes: Processes that share the work; None is this one alone. The first one writes and reports.
         progress: Receiver of bars and notes.
 
@@ -89,7 +89,7 @@ def attribute_to_folder(
         FilterlensError: No image can be used, or one cannot and ``strict`` is set; the folder cannot be written, or
             another job is at work there.
         UsageError: An unknown method, degradation or setting, or a setting that no method takes; or the folder holds
-            another ranking, or strangers' files.
+            another ranking, or files of others.
     """
     methods, wanted, settings = (
         known_methods(methods),

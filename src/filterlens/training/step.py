@@ -60,7 +60,7 @@ class EagerStep:
 
 
 class CudaGraphRecorder:
-    """Records on a side stream, as capturing demands; what it returns replays on the current stream.
+    """Records on a side stream, as capturing requires; the recording replays on the current stream.
 
     Args:
         device: A CUDA device.
@@ -99,7 +99,7 @@ class CapturedStep:
 
     Args:
         update: Update to record.
-        recorder: Records on the device.
+        recorder: Recorder of the device.
         note: Receiver of the reason why there is no recording.
     """
 

@@ -72,7 +72,7 @@ def train(
             :class:`filterlens.training.processes.OneProcess` trains alone inside a job of several.
         precision: ``fp32`` or ``bf16`` (autocast; the weights stay float32).
         baseline: Fine-tune only the target, from this network; it is copied into ``output``.
-        data: Written into the cards.
+        data: Description of the training images, written into the cards.
         names: Names of ``images`` and then of ``validation``, for errors.
         fingerprint: Result of :func:`fingerprint_of` for these arguments, if it is already known.
         on_begin: Function called in the leading process before a stage begins or goes on, not if all is done.
@@ -119,7 +119,7 @@ def train(
 def fingerprint_of(
     recipe: Recipe, processes: int, precision: str, baseline: LoadedNetwork | None, images: Sequence[Tensor]
 ) -> str:
-    """Hash all that decides the weights: recipe, number of processes, precision, given baseline, pixels."""
+    """Hash everything that decides the weights: recipe, number of processes, precision, given baseline, pixels."""
     given = [] if baseline is None else [baseline.sha256]
     digest = hashlib.sha256("\n".join([recipe.model_dump_json(), str(processes), precision, *given]).encode())
     for image in images:
@@ -170,11 +170,11 @@ class Trainer:
     Attributes:
         recipe: All settings that decide the weights.
         bank: The training patches.
-        validation: Measures the PSNR on images of which none is in the bank.
+        validation: Function that measures the PSNR on images outside the bank.
         output: Folder of weights, log and checkpoints.
         processes: Processes that share every batch.
         precision: ``fp32`` or ``bf16``.
-        baseline: An existing baseline, of which only the target is fine-tuned; None trains both.
+        baseline: Existing baseline, from which only the target is fine-tuned; None trains both.
         fingerprint: Hash of recipe, images, processes and given baseline; a checkpoint of another training is refused.
         data: Description of the training images on the card.
         progress: Receiver of progress bars.
@@ -278,7 +278,7 @@ class Trainer:
         return averaged
 
     def _begin(self, role: str, network: nn.Module) -> "_PairStage":
-        """Start a stage, or go on where a saved state stopped."""
+        """Start a stage, or resume it from a saved state."""
         stage = _PairStage(self, role, network)
         stage.resume()
         if self.processes.is_main_process:
@@ -394,7 +394,7 @@ class _PairStage(Loop):
         return {}
 
     def diverged(self, evidence: str) -> DivergedError:
-        """Build the error for a stage whose numbers are beyond all use."""
+        """Build the error for a stage whose numbers have diverged."""
         return DivergedError(
             f"Training diverged at step {self.state.done} of the {self.title}: {evidence}. Lower the learning rate."
         )
