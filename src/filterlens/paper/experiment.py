@@ -20,6 +20,8 @@ from filterlens.settings import Settings
 ROUNDING = 1e-12  # equal numbers, summed in another order, do not differ
 
 Cell = str | float | int | Estimate | None
+Row = tuple[Cell, ...]
+Part = tuple[Iterable[bool | None], str]  # checks of one part of a claim, and what it says
 
 
 class Verdict(StrEnum):
@@ -79,8 +81,8 @@ class Table:
 
     name: str
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    columns: Sequence[str]
+    rows: Sequence[Row]
     note: str = ""
     digits: int = 3
 
@@ -100,6 +102,21 @@ class Claim:
     source: str
     verdict: Verdict
     evidence: str
+
+    @classmethod
+    def of(cls, text: str, source: str, parts: Iterable[Part], *more: str, end: str = "") -> "Claim":
+        """Judge a claim by the checks of all its parts; the evidence is what they say, one after the other.
+
+        Args:
+            text: The claim in our words.
+            source: Where it is made.
+            parts: Checks of one part, for example a degradation, and what it says.
+            *more: Further evidence that decides nothing.
+            end: Text after all of it.
+        """
+        every = [(list(checks), words) for checks, words in parts]
+        said = "; ".join([*(words for _, words in every), *more])
+        return cls(text, source, Verdict.of(check for checks, _ in every for check in checks), said + end)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from filterlens.evaluation.statistics import (
     two_level_ratio,
 )
 from filterlens.filters import Selection
+from filterlens.paper.experiment import Row
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.run.tables import Edit
 
@@ -145,6 +146,18 @@ class View:
     def edit(self, method: str, masked: str) -> Edit:
         """Name the replacement of what a method finds for a degradation."""
         return Edit(method, self.percent, masked)
+
+    def rows(self, labels: Mapping[str, str], value: Callable[[Edit, str], Estimate]) -> list[Row]:
+        """Return one row per method, its label first, then a value for every place of :attr:`matrix`.
+
+        Args:
+            labels: Method → label.
+            value: (edit, input) → number, for example :meth:`Judged.distance`.
+        """
+        return [
+            (label, *(value(self.edit(method, masked), kind) for masked, kind in self.matrix))
+            for method, label in labels.items()
+        ]
 
     def others(self, masked: str) -> list[str]:
         """Return the inputs that an edit for ``masked`` must leave alone."""

@@ -22,7 +22,7 @@ from filterlens.evaluation.statistics import Array
 from filterlens.execution.hardware import resolve_precision
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
-from filterlens.paper.images import Library
+from filterlens.paper.images import Library, evenly
 from filterlens.paper.settings import Common, ImageChoice
 from filterlens.progress import SILENT, Progress
 from filterlens.training.recipe import Recipe, load_recipe, validated
@@ -191,13 +191,17 @@ class Laboratory:
         """The images on which filters are found."""
         return self.samples(self.common.find)
 
-    def judging(self, name: str) -> list[Sample]:
-        """Return the images on which a pair is judged."""
-        return self.samples(self.common.judged_on(name))
+    def judging(self, name: str, most: int | None = None) -> list[Sample]:
+        """Return the images on which a pair is judged; at most so many, spread evenly over the set."""
+        return evenly(self.samples(self.common.judged_on(name)), most)
+
+    def training_samples(self, most: int | None = None) -> list[Sample]:
+        """Return the training images; at most so many, spread evenly over all sets."""
+        return evenly([sample for wanted in self.common.train for sample in self.samples(wanted)], most)
 
     def training_images(self) -> list[Tensor]:
         """Return all training images, HR ``(3, H, W)`` uint8."""
-        return [sample.read() for wanted in self.common.train for sample in self.samples(wanted)]
+        return [sample.read() for sample in self.training_samples()]
 
     def attribute(
         self,

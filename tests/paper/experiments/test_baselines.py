@@ -12,8 +12,8 @@ from filterlens.models.checkpoints import load_network
 from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.baselines import page as baselines
-from filterlens.paper.experiments.baselines.measure import (
+from filterlens.paper.experiments import baselines
+from filterlens.paper.experiments.baselines import (
     FINE_TUNED,
     LABELS,
     RANDOM,

@@ -10,9 +10,16 @@ from filterlens.diagnosis.distribution import mean_depth, uniformity
 from filterlens.evaluation.statistics import draw_counts
 from filterlens.filters import FilterSpace, Selection
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.distribution import page as distribution
-from filterlens.paper.experiments.distribution.measure import Places, group_shares, image_scores, places_of
-from filterlens.paper.experiments.distribution.page import DistributionSettings, tick_map, ticks
+from filterlens.paper.experiments import distribution
+from filterlens.paper.experiments.distribution import (
+    DistributionSettings,
+    Places,
+    group_shares,
+    image_scores,
+    places_of,
+    tick_map,
+    ticks,
+)
 from filterlens.report.figures import LIGHT, png
 
 BLUR, NOISE = "blur:1", "noise:0.1"

@@ -8,9 +8,17 @@ from filterlens.degradations import Degradation
 from filterlens.editing.dial import modulated
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.modulation import page
-from filterlens.paper.experiments.modulation.measure import ALL_WEIGHTS, BLEND, Dials, ModulationSettings, knob_name
-from filterlens.paper.experiments.modulation.page import best_claims, knob_claims, knob_tables
+from filterlens.paper.experiments import modulation as page
+from filterlens.paper.experiments.modulation import (
+    ALL_WEIGHTS,
+    BLEND,
+    Dials,
+    ModulationSettings,
+    best_claims,
+    knob_claims,
+    knob_name,
+    knob_tables,
+)
 from filterlens.report.figures import LIGHT, png
 
 SETTINGS = ModulationSettings(
@@ -60,7 +68,7 @@ def test_blending_outputs_keeps_what_the_formula_says_whatever_the_network(outco
 
 
 def test_a_second_run_reads_everything_from_disk(laboratory, outcome, monkeypatch):
-    monkeypatch.setattr("filterlens.paper.experiments.modulation.measure.measure_knobs", None)
+    monkeypatch.setattr("filterlens.paper.experiments.modulation.measure_knobs", None)
     assert page.run(laboratory, SETTINGS).tables == outcome.tables
 
 

@@ -12,7 +12,7 @@ from filterlens.metrics import psnr
 from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import Verdict
-from filterlens.paper.experiments.distribution.measure import group_shares
+from filterlens.paper.experiments.distribution import group_shares
 from filterlens.paper.experiments.two_branch_filters import edits, figures, measure, page
 from filterlens.paper.experiments.two_branch_filters.edits import (
     ALONE,

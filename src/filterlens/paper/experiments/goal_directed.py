@@ -15,8 +15,7 @@ from filterlens.data.images import center_crop
 from filterlens.editing.dial import substituted
 from filterlens.metrics import psnr
 from filterlens.paper import drawing
-from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, common_rows, is_above
-from filterlens.paper.images import evenly
+from filterlens.paper.experiment import Claim, Experiment, Outcome, Part, Table, common_rows, is_above
 from filterlens.paper.judged import INTERVALS, View, view_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.report.figures import Panel, safe_name
@@ -64,7 +63,7 @@ def run(laboratory: Laboratory, settings: GoalDirectedSettings) -> Outcome:
     for name in laboratory.common.pairs[: settings.pairs]:
         models = laboratory.targets(name)
         found = [rankings(laboratory, settings, model) for model in models]
-        judging = evenly(laboratory.judging(name), settings.judge_images)
+        judging = laboratory.judging(name, settings.judge_images)
         view = view_of(laboratory, models, found, settings.percents, judging)
         tables += [_table(replace(view, percent=percent), settings) for percent in settings.percents]
         tables.append(_choices(view, models))
@@ -94,68 +93,64 @@ def rankings(laboratory: Laboratory, settings: GoalDirectedSettings, model: Targ
 
 
 def _table(view: View, settings: GoalDirectedSettings) -> Table:
-    rows: list[tuple[Cell, ...]] = [
-        (_label(method), *(view.judged.share(view.edit(method, masked), kind) for masked, kind in view.matrix))
-        for method in view.found[0]
-    ]
+    rows = view.rows({method: _label(method) for method in view.found[0]}, view.judged.share)
     goals = [unrounded(settings.goal(masked, kind)) for masked, kind in view.matrix]
     return Table(
         f"share-{view.name}-{view.percent:g}",
         f"{view.name}, {view.percent:g} %: removal of the own function, preservation of the rest, on unseen images",
         ("method", *view.heads),
-        (*rows, ("goal at 1 %", *goals)),
+        [*rows, ("goal at 1 %", *goals)],
         "1 is ideal. Preservation on clean inputs is measured by how far apart baseline and target are there, which is "
         "little: it falls far below 0 when an edit disturbs clean images more than going back to the baseline would.",
     )
 
 
 def _choices(view: View, models: Sequence[TargetModel]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for model, each in zip(models, view.found, strict=True):
-        for kind, choice in each[GOAL].settings["chosen_on_held_out_crops"].items():
-            rows.append((str(model.seed), kind, ", ".join(f"{key} {value}" for key, value in choice.items())))
+    rows = [
+        (str(model.seed), kind, ", ".join(f"{key} {value}" for key, value in choice.items()))
+        for model, each in zip(models, view.found, strict=True)
+        for kind, choice in each[GOAL].settings["chosen_on_held_out_crops"].items()
+    ]
     return Table(
         f"choices-{view.name}",
         f"{view.name}: what the method chose on held-out crops of the discovery images",
         ("target model", "function", "choice"),
-        tuple(rows),
+        rows,
     )
 
 
 def _goals(view: View, settings: GoalDirectedSettings) -> Iterator[Claim]:
+    def judged(masked: str, kind: str) -> Part:
+        goal = settings.goal(masked, kind)
+        share, plain = (view.judged.share(view.edit(method, masked), kind).mean for method in (GOAL, FAIG))
+        what = "removed" if kind == masked else f"kept on {kind}"
+        return [share >= goal], f"{what} {unrounded(share)} (goal {unrounded(goal)}; FAIG {unrounded(plain)})"
+
     for masked in view.degradations:
-        checks, words = [], []
-        for kind in view.inputs:
-            goal = settings.goal(masked, kind)
-            share, plain = (view.judged.share(view.edit(method, masked), kind).mean for method in (GOAL, FAIG))
-            checks.append(share >= goal)
-            words.append(
-                f"{'removed' if kind == masked else f'kept on {kind}'} {unrounded(share)} (goal {unrounded(goal)}; "
-                f"FAIG {unrounded(plain)})"
-            )
-        yield Claim(
+        yield Claim.of(
             f"{view.name}: {view.percent:g} % of the filters, put back, take {function_of(masked)} away and nothing "
             "else",
             "filterlens, goal",
-            Verdict.of(checks),
-            "; ".join(words),
+            [judged(masked, kind) for kind in view.inputs],
         )
 
 
 def _against_faig(view: View) -> Claim:
-    checks, words = [], []
-    for masked in view.degradations:
+    def judged(masked: str, others: Sequence[str], where: str) -> Part:
         ours, theirs = view.edit(GOAL, masked), view.edit(FAIG, masked)
-        for others, where in ((view.others(masked), "other degradations"), ([CLEAN], "clean inputs")):
-            checks.append(is_above(view.judged.selectivity_gain(ours, theirs, others)))
-            mine, faigs = (unrounded(view.judged.selectivity(edit, others).mean) for edit in (ours, theirs))
-            words.append(f"{function_of(masked)} against {where}: {mine}, FAIG {faigs}")
-    return Claim(
+        mine, faigs = (unrounded(view.judged.selectivity(edit, others).mean) for edit in (ours, theirs))
+        words = f"{function_of(masked)} against {where}: {mine}, FAIG {faigs}"
+        return [is_above(view.judged.selectivity_gain(ours, theirs, others))], words
+
+    return Claim.of(
         f"{view.name}: at {view.percent:g} % our ranking is more selective than FAIG (removal + preservation − 1; "
         "whole interval of the paired difference above 0)",
         "filterlens",
-        Verdict.of(checks),
-        "; ".join(words),
+        [
+            judged(masked, others, where)
+            for masked in view.degradations
+            for others, where in ((view.others(masked), "other degradations"), ([CLEAN], "clean inputs"))
+        ],
     )
 
 

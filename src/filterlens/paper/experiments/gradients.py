@@ -14,13 +14,13 @@ from filterlens.paper.experiment import (
     Claim,
     Experiment,
     Outcome,
+    Part,
     Table,
     Verdict,
     common_rows,
     is_above,
     is_below,
 )
-from filterlens.paper.images import evenly
 from filterlens.paper.judged import INTERVALS, View, view_of
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.report.figures import Panel, safe_name
@@ -63,7 +63,7 @@ def run(laboratory: Laboratory, settings: GradientSettings) -> Outcome:
     for name in laboratory.common.pairs[: settings.pairs]:
         models = laboratory.targets(name)
         found = [rankings(laboratory, model) for model in models]
-        judging = evenly(laboratory.judging(name), settings.judge_images)
+        judging = laboratory.judging(name, settings.judge_images)
         view = view_of(laboratory, models, found, [settings.percent], judging)
         tables += [_damage(view), _shares(view), _overlaps(view)]
         panels += _panels(view)
@@ -90,23 +90,24 @@ def claims_of(view: View) -> list[Claim]:
 
 
 def _elimination_lowers_cross(view: View) -> Claim:
-    checks, words = [], []
-    for masked in view.degradations:
+    def judged(masked: str, kind: str) -> Part:
         full, plain = (view.edit(method, masked) for method in ("faig", "faig-no-elimination"))
-        for kind in view.others(masked):
-            checks.append(is_below(view.judged.distance_gain(full, plain, kind)))
-            with_it, without = (view.judged.distance(edit, kind).mean for edit in (full, plain))
-            words.append(f"{function_of(masked)} filters on {kind}: {with_it:.3g} with, {without:.3g} without")
+        with_it, without = (view.judged.distance(edit, kind).mean for edit in (full, plain))
+        words = f"{function_of(masked)} filters on {kind}: {with_it:.3g} with, {without:.3g} without"
+        return [is_below(view.judged.distance_gain(full, plain, kind))], words
+
+    shared = []
     if len(view.degradations) > 1:
         first, second = view.degradations[:2]
         sets = [view.edit("faig-no-elimination", masked) for masked in (first, second)]
         part = over_seeds([each.share for each in view.overlaps(*sets)]).mean
-        words.append(f"without it the sets for {first} and {second} share {whole_percent(part)} of their filters")
-    return Claim(
+        shared.append(f"without it the sets for {first} and {second} share {whole_percent(part)} of their filters")
+    return Claim.of(
         f"{view.name}: gradient elimination lowers cross damage",
         "paper, ablation of the gradient",
-        Verdict.of(checks),
-        "; ".join(words) + " (cross damage x 1000; a check holds where the interval of the paired difference does)",
+        [judged(masked, kind) for masked in view.degradations for kind in view.others(masked)],
+        *shared,
+        end=" (cross damage x 1000; a check holds where the interval of the paired difference does)",
     )
 
 
@@ -148,15 +149,11 @@ def _numbers(view: View, edit: Edit) -> str:
 
 def _damage(view: View) -> Table:
     """Return own and cross damage of every score."""
-    rows: list[tuple[Cell, ...]] = [
-        (label, *(view.judged.distance(view.edit(method, masked), kind) for masked, kind in view.matrix))
-        for method, label in LABELS.items()
-    ]
     return Table(
         f"damage-{view.name}",
         f"{view.name}, {view.percent:g} %: own and cross damage x 1000, true gray",
         ("score", *view.heads),
-        tuple(rows),
+        view.rows(LABELS, view.judged.distance),
         "Columns with the own input hold own damage, all others cross damage. "
         "Mean ± sd over target models, [95 % bootstrap interval over images].",
     )
@@ -177,7 +174,7 @@ def _shares(view: View) -> Table:
         f"share-{view.name}",
         f"{view.name}, {view.percent:g} %: removal of the own function, preservation of the rest, selectivity",
         ("score", *heads),
-        tuple(rows),
+        rows,
         "Selectivity = removal + preservation of the other degradation − 1: 1 is ideal, 0 is nothing (or everything) "
         "replaced, below 0 is broken.",
     )
@@ -202,7 +199,7 @@ def _overlaps(view: View) -> Table:
         f"overlap-{view.name}",
         f"{view.name}, {view.percent:g} %: overlap of the sets found for different degradations",
         ("score", *heads),
-        tuple(rows),
+        rows,
         f"Share of one set that is in the other; random sets share {view.percent:g} % (once chance). With two "
         "degradations elimination makes the two rankings opposites, so their tops are disjoint by construction; "
         "scores of the change alone have one ranking for all degradations. Last columns: how much of FAIG's own set "

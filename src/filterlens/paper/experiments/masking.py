@@ -3,14 +3,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
 from filterlens.evaluation.statistics import Estimate
 from filterlens.metrics import specification
 from filterlens.paper import drawing
-from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, common_rows
-from filterlens.paper.judged import View, view_of
+from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Part, Row, Table, common_rows
+from filterlens.paper.judged import NETWORKS, View, view_of
 from filterlens.paper.laboratory import Laboratory
 from filterlens.paper.published import MASKING, TEST_SETS
 from filterlens.report.figures import Panel, safe_name
@@ -73,28 +73,23 @@ def _tables(view: View, settings: MaskingSettings, way: str) -> Iterator[Table]:
                     columns.append("paper")
         rows = [tuple(_own_row(view, method, settings.percents, reference=reference)) for method in settings.methods]
         stem = f"own-{view.name}-{way}-{'reference' if reference else 'gray'}"
-        yield Table(stem, f"{view.name}, own damage x 1000, {metric}; {where}", tuple(columns), tuple(rows), note)
+        yield Table(stem, f"{view.name}, own damage x 1000, {metric}; {where}", columns, rows, note)
+    labels = {method: method_label(method) for method in settings.methods}
     for stem, title, value, note in (
         ("share", "removal of the own function, preservation of the rest", view.judged.share,
          "Own input: share removed; other inputs: share kept. 1 is ideal; both fall when a network merely breaks."),
         ("cross", "own and cross damage x 1000, true gray", view.judged.distance,
          "Columns with the own input hold own damage, all others cross damage."),
     ):  # fmt: skip
-        cells: list[tuple[Cell, ...]] = [
-            (method_label(method), *(value(view.edit(method, masked), kind) for masked, kind in view.matrix))
-            for method in settings.methods
-        ]
         head = f"{view.name}, {view.percent:g} %: {title}; {where}"
-        yield Table(f"{stem}-{view.name}-{way}", head, ("method", *view.heads), tuple(cells), note)
+        yield Table(f"{stem}-{view.name}-{way}", head, ("method", *view.heads), view.rows(labels, value), note)
 
 
 def _networks(view: View, scale: int) -> Table:
-    rows: list[tuple[Cell, ...]] = [
-        (network, *(view.judged.quality(network, kind) for kind in view.inputs)) for network in ("baseline", "target")
-    ]
+    rows: list[Row] = [(each, *(view.judged.quality(each, kind) for kind in view.inputs)) for each in NETWORKS]
     note = f"Mean over images ({specification(scale)}), ± sd over target models."
     title = f"{view.name}: PSNR in dB of both networks on the judged images"
-    return Table(f"networks-{view.name}", title, ("network", *view.inputs), tuple(rows), note, digits=4)
+    return Table(f"networks-{view.name}", title, ("network", *view.inputs), rows, note, digits=4)
 
 
 def _own_row(view: View, method: str, percents: Sequence[float], *, reference: bool) -> Iterator[Cell]:
@@ -120,58 +115,52 @@ def _damage(view: View, method: str, masked: str, kind: str | None = None) -> Es
 
 
 def _order(view: View) -> Claim:
-    checks, words = [], []
-    for kind in view.degradations:
+    def judged(kind: str) -> Part:
         means = {method: _damage(view, method, kind).mean for method in ORDER}
         steps = [means[better] > means[worse] for better, worse in pairwise(ORDER)]
-        checks += steps
         written = " ".join(
             f"{'>' if step else '≤'} {method_label(method)} {means[method]:.3g}"
             for step, method in zip(steps, ORDER[1:], strict=True)
         )
-        words.append(f"{kind}: {method_label(ORDER[0])} {means[ORDER[0]]:.3g} {written}")
-    return Claim(
+        return steps, f"{kind}: {method_label(ORDER[0])} {means[ORDER[0]]:.3g} {written}"
+
+    return Claim.of(
         f"{view.name}: at {view.percent:g} % FAIG destroys its own function more than IG, IG more than the changed "
         "filters, those more than random ones",
         "paper, tables 1 and 2",
-        Verdict.of(checks),
-        "; ".join(words) + " (own damage x 1000, true gray, unseen images)",
+        map(judged, view.degradations),
+        end=" (own damage x 1000, true gray, unseen images)",
     )
 
 
 def _own_above_cross(view: View) -> Claim:
-    checks, words = [], []
-    for masked in view.degradations:
-        own = _damage(view, "faig", masked).mean
-        for kind in view.degradations:
-            if kind != masked:
-                cross = _damage(view, "faig", masked, kind).mean
-                checks.append(own > 3 * cross)
-                words.append(f"{function_of(masked)} filters: own {own:.3g}, on {kind} {cross:.3g}")
-    return Claim(
+    def judged(masked: str, kind: str) -> Part:
+        own, cross = (_damage(view, "faig", masked, given).mean for given in (masked, kind))
+        return [own > 3 * cross], f"{function_of(masked)} filters: own {own:.3g}, on {kind} {cross:.3g}"
+
+    return Claim.of(
         f"{view.name}: the filters found by FAIG destroy their own function and hardly the other one "
         "(own above 3 × cross)",
         "paper, section 4",
-        Verdict.of(checks),
-        "; ".join(words),
+        [judged(masked, kind) for masked, kind in permutations(view.degradations, 2)],
     )
 
 
 def _size_as_published(view: View) -> Iterator[Claim]:
-    words, checks = [], []
+    parts: list[Part] = []
     for kind in view.degradations:
         published = MASKING.get((view.name, kind, view.percent), {}).get("faig")
         if published is not None:
-            ours = view.judged.distance(view.edit("faig", kind), kind, reference=True)
-            checks.append(0.5 <= ours.mean / published.mean <= 2)
-            words.append(f"{kind}: {ours.mean:.3g} here, {published} in the paper")
-    if words:
-        yield Claim(
+            ours = view.judged.distance(view.edit("faig", kind), kind, reference=True).mean
+            parts.append(([0.5 <= ours / published.mean <= 2], f"{kind}: {ours:.3g} here, {published} in the paper"))
+    if parts:
+        yield Claim.of(
             f"{view.name}: FAIG's own damage at {view.percent:g} % is of the published size (within a factor of two), "
             "found and judged on the same images, reference metric",
             "paper, tables 1 and 2",
-            Verdict.of(checks),
-            "; ".join(words) + "; other networks, trained shorter; the same test set",
+            parts,
+            "other networks, trained shorter",
+            "the same test set",
         )
 
 

@@ -24,7 +24,6 @@ from filterlens.evaluation.statistics import Array, Estimate, over_seeds, two_le
 from filterlens.filters import Selection
 from filterlens.metrics import psnr
 from filterlens.pair import ModelPair
-from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.settings import Percent, Positive, Settings
 from filterlens.work.store import digest
@@ -143,7 +142,7 @@ class Adapted:
 
 def measure(laboratory: Laboratory, settings: AdapterSettings, name: str) -> Adapted:
     """Make, weigh and judge all adapters of one pair."""
-    judging = evenly(laboratory.judging(name), settings.judge_images)
+    judging = laboratory.judging(name, settings.judge_images)
     benches = [_bench(laboratory, settings, model) for model in laboratory.targets(name)]
     weighed = laboratory.store.compute(
         "adapter-files", benches, lambda bench: bench.identity, Bench.sizes, title=lambda bench: bench.model.pair.name
@@ -325,8 +324,7 @@ def _retrained(
     """Re-train the places that are asked for; one result per target model."""
     if not settings.retrained:
         return {}
-    every = [sample for wanted in laboratory.common.train for sample in laboratory.samples(wanted)]
-    samples = evenly(every, settings.train_images)
+    samples = laboratory.training_samples(settings.train_images)
     images = cache(lambda: [sample.read() for sample in samples])
     places = [(kind, percent) for kind in laboratory.common.degradations for percent in settings.retrained]
 

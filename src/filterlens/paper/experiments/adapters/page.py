@@ -5,7 +5,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 from filterlens.metrics import specification
 from filterlens.paper import drawing
-from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, common_rows, images_text
+from filterlens.paper.experiment import (
+    Cell,
+    Claim,
+    Experiment,
+    Outcome,
+    Part,
+    Row,
+    Table,
+    Verdict,
+    common_rows,
+    images_text,
+)
 from filterlens.paper.experiments.adapters.measure import (
     ADDED,
     BASELINE,
@@ -75,43 +86,40 @@ def _size(found: Adapted) -> Claim:
 
 
 def _half(found: Adapted, what: str, enough: Callable[[float], bool], text: str, reason: str) -> Claim:
-    checks, words = [], []
-    for kind in found.kinds:
+    def judged(kind: str) -> Part:
         network = Network(what, kind, ONE)
         baseline, this, target = (fixed(found.quality(each, kind).mean) for each in (BASELINE, network, TARGET))
         numbers = f"{kind}: baseline {baseline}, this {this}, target {target} dB"
         way = found.way(network)
         if way is None:
-            words.append(f"{numbers} (the target gains nothing, so there is no way to measure)")
-            continue
-        checks.append(enough(way.mean))
-        words.append(f"{numbers}, {percent_interval(way, signs=False)} of the way")
-    failed = f". {reason}" if reason and not all(checks) else ""
-    return Claim(text, "filterlens", Verdict.of(checks), "; ".join(words) + failed)
+            return [], f"{numbers} (the target gains nothing, so there is no way to measure)"
+        return [enough(way.mean)], f"{numbers}, {percent_interval(way, signs=False)} of the way"
+
+    parts = [judged(kind) for kind in found.kinds]
+    missed = any(not check for checks, _ in parts for check in checks)
+    return Claim.of(text, "filterlens", parts, end=f". {reason}" if reason and missed else "")
 
 
 def _retrained(found: Adapted, kinds: Sequence[str]) -> Claim:
-    checks, words = [], []
-    for kind in kinds:
+    def judged(kind: str) -> Part:
         copied, trained = (found.quality(Network(what, kind, ONE), kind).mean for what in (ADDED, RETRAINED))
-        checks.append(trained > copied)
-        words.append(f"{kind}: re-trained {fixed(trained)}, copied {fixed(copied)} dB")
-    return Claim(
+        return [trained > copied], f"{kind}: re-trained {fixed(trained)}, copied {fixed(copied)} dB"
+
+    return Claim.of(
         f"{found.name}: at the same 1 % of the filters, re-training in the baseline gives better adapters than copying "
         "the target's values",
         "filterlens",
-        Verdict.of(checks),
-        "; ".join(words),
+        map(judged, kinds),
     )
 
 
 def _tables(found: Adapted, judged: str) -> Iterator[Table]:
     """Yield the quality on own and on clean inputs, the way to the target, and the sizes."""
 
-    def rows(cells: Callable[[str, float], Sequence[Cell]]) -> tuple[tuple[Cell, ...], ...]:
-        return tuple(
+    def rows(cells: Callable[[str, float], Sequence[Cell]]) -> list[Row]:
+        return [
             (kind, percent_text(percent), *cells(kind, percent)) for kind in found.kinds for percent in found.percents
-        )
+        ]
 
     def adapted(kind: str, percent: float, cell: Callable[[Network], Cell]) -> list[Cell]:
         networks = [Network(what, kind, percent) for what in WAYS]

@@ -20,7 +20,6 @@ from filterlens.evaluation.statistics import Array, Estimate, over_seeds, two_le
 from filterlens.metrics import CHANNELS, psnr
 from filterlens.paper.experiment import above
 from filterlens.paper.experiments.branches.knowledge import Codes, Probed, kernel_codes, probed, questions_of
-from filterlens.paper.images import evenly
 from filterlens.paper.laboratory import Laboratory, TargetModel
 from filterlens.paper.peers.arms import Arm, Setting, arms_of, settings_of
 from filterlens.paper.peers.trainings import prepare, trained, trainings_of
@@ -154,17 +153,15 @@ def measure(laboratory: Laboratory, settings: BranchesSettings) -> Study:
     ]
     prepare(laboratory, [(arm, task) for task, _, arm in places])
     models = {(task.name, who): trained(laboratory, arm, task) for task, who, arm in places}
-    judging = evenly(laboratory.judging("*"), settings.judge_images)
-    every = [sample for wanted in laboratory.common.train for sample in laboratory.samples(wanted)]
-    fitting = evenly(every, settings.probe_images)
-    psnr = _qualities(laboratory, tasks, models, judging)
+    judging = laboratory.judging("*", settings.judge_images)
+    fitting = laboratory.training_samples(settings.probe_images)
     return Study(
         compared=[
             Compared(
                 task,
                 {who: arm for of_task, who, arm in places if of_task == task},
                 laboratory.common.peers.scale,
-                psnr[task.name],
+                _qualities(laboratory, task, {who: models[task.name, who] for who in (TWO, ONE)}, judging),
                 settings.margin,
                 settings.channel,
                 laboratory.common.resamples,
@@ -185,54 +182,37 @@ def measure(laboratory: Laboratory, settings: BranchesSettings) -> Study:
 
 
 def _qualities(
-    laboratory: Laboratory,
-    tasks: Sequence[Setting],
-    models: Mapping[tuple[str, str], Sequence[TargetModel]],
-    samples: Sequence[Sample],
-) -> dict[str, dict[tuple[str, str], Array]]:
-    """Return setting → (arm or bicubic, channel) → PSNR ``(seeds, images, tests)``, without a border of ``scale``."""
+    laboratory: Laboratory, task: Setting, models: Mapping[str, Sequence[TargetModel]], samples: Sequence[Sample]
+) -> dict[tuple[str, str], Array]:
+    """Return (arm or bicubic, channel) → PSNR ``(seeds, images, tests)``, without a border of ``scale``."""
     scale, seed = laboratory.common.peers.scale, laboratory.common.seed
-    prints = [sample.fingerprint() for sample in samples]
-    items: list[tuple[Setting, str, TargetModel | None]] = []  # setting, arm, network; none for bicubic
-    for task in tasks:
-        items += [(task, who, model) for who in (TWO, ONE) for model in models[task.name, who]]
-        items.append((task, FLOOR, None))
+    networks: list[tuple[str, TargetModel | None]] = [(who, model) for who in models for model in models[who]]
+    networks.append((FLOOR, None))
+
+    def identity(network: tuple[str, TargetModel | None]) -> Any:
+        model = network[1]
+        return ["bicubic" if model is None else f"{model.identity}, {PRECISION}", task.tests, scale]
 
     @torch.no_grad()
-    def compute(item: tuple[Setting, str, TargetModel | None]) -> Any:
-        task, _, model = item
-        found = np.empty((len(CHANNELS), len(samples), len(task.tests)))
-        for image, sample in enumerate(samples):
-            truth = sample.truth(scale).to(laboratory.device)
-            for number, test in enumerate(task.tests):
-                restored = _enlarged(model, Degradation.parse(test).apply(truth, scale, seed=seed), scale)
-                found[:, image, number] = [float(psnr(restored, truth, crop=scale, channel=each)) for each in CHANNELS]
-        return found.tolist()
+    def qualities(network: tuple[str, TargetModel | None], sample: Sample) -> dict[str, Any]:
+        truth = sample.truth(scale).to(laboratory.device)
+        lowered = (Degradation.parse(test).apply(truth, scale, seed=seed) for test in task.tests)
+        restored = (_enlarged(network[1], each, scale) for each in lowered)
+        rows = [[float(psnr(each, truth, crop=scale, channel=channel)) for channel in CHANNELS] for each in restored]
+        return dict(zip(CHANNELS, zip(*rows, strict=True), strict=True))
 
-    def identity(item: tuple[Setting, str, TargetModel | None]) -> Any:
-        task, _, model = item
-        network = f"bicubic x{scale}" if model is None else f"{model.identity}, {PRECISION}"
-        return [network, task.tests, prints, scale, seed]
-
-    values = laboratory.store.compute(
+    found = laboratory.measured(
         "branches",
-        items,
+        networks,
+        samples,
         identity,
-        compute,
-        title=lambda item: f"bicubic, {item[0].name}" if item[2] is None else item[2].pair.name,
+        qualities,
+        title=lambda each: f"bicubic, {task.name}" if each[1] is None else each[1].pair.name,
     )
-
-    def table(task: Setting, who: str) -> Array:
-        """Return ``(seeds, channels, images, tests)``."""
-        return np.array([value for item, value in zip(items, values, strict=True) if item[:2] == (task, who)])
-
     return {
-        task.name: {
-            (who, channel): table(task, who)[:, place]
-            for who in (TWO, ONE, FLOOR)
-            for place, channel in enumerate(CHANNELS)
-        }
-        for task in tasks
+        (who, channel): found[channel][[each == who for each, _ in networks]]
+        for who in (*models, FLOOR)
+        for channel in CHANNELS
     }
 
 

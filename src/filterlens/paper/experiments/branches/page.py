@@ -10,7 +10,18 @@ from filterlens.evaluation.statistics import Estimate
 from filterlens.execution.hardware import resolve_precision
 from filterlens.metrics import CHANNELS, specification
 from filterlens.paper import drawing
-from filterlens.paper.experiment import Cell, Claim, Experiment, Outcome, Table, Verdict, images_text, is_above
+from filterlens.paper.experiment import (
+    Cell,
+    Claim,
+    Experiment,
+    Outcome,
+    Part,
+    Row,
+    Table,
+    Verdict,
+    images_text,
+    is_above,
+)
 from filterlens.paper.experiments.branches.knowledge import (
     BASELINE,
     CONSTANT,
@@ -133,18 +144,15 @@ def _is_no_worse(every: Sequence[Compared]) -> Claim:
 
 
 def _cost(sizes: Sizes) -> Claim:
-    checks, words = [], []
-    for size, scale, arms in sizes:
-        where = f"published size, x{scale}" if size == PUBLISHED else size
-        for two, one in _pairs(arms):
-            ratio = _cost_ratio(one, two)
-            checks.append(abs(ratio - 1) <= SIMILAR)
-            words.append(f"{one.label} has {100 * ratio:.1f} % of {two.label}'s ({where})")
-    return Claim(
+    def judged(two: Arm, one: Arm, where: str) -> Part:
+        ratio = _cost_ratio(one, two)
+        return [abs(ratio - 1) <= SIMILAR], f"{one.label} has {100 * ratio:.1f} % of {two.label}'s ({where})"
+
+    places = {f"published size, x{scale}" if size == PUBLISHED else size: arms for size, scale, arms in sizes}
+    return Claim.of(
         f"Both arms compute equally much: their multiply-adds differ by at most {whole_percent(SIMILAR)}",
         OWN,
-        Verdict.of(checks),
-        "; ".join(words),
+        [judged(two, one, where) for where, arms in places.items() for two, one in _pairs(arms)],
     )
 
 
@@ -158,18 +166,17 @@ def _cost_ratio(arm: Arm, two: Arm) -> float:
 
 
 def _parameters(sizes: Sizes) -> Claim:
-    checks, words = [], []
+    parts: list[Part] = []
     for size, scale, arms in sizes:
         for two, _ in _pairs(arms):
-            wanted = PEER_PARAMETERS.get((two.peer, scale))
+            wanted, has = PEER_PARAMETERS.get((two.peer, scale)), two.complexity.parameters
             if size == PUBLISHED and wanted is not None:
-                checks.append(abs(two.complexity.parameters / wanted - 1) <= EQUAL)
-                words.append(f"{two.label} x{scale} has {count(two.complexity.parameters)}, published {count(wanted)}")
-    return Claim(
+                words = f"{two.label} x{scale} has {count(has)}, published {count(wanted)}"
+                parts.append(([abs(has / wanted - 1) <= EQUAL], words))
+    return Claim.of(
         f"DAN and DASR have the published numbers of parameters, within {whole_percent(EQUAL)}",
         "papers of DAN and DASR",
-        Verdict.of(checks),
-        "; ".join(words),
+        parts,
     )
 
 
@@ -190,21 +197,20 @@ def _finds_kernels(every: Sequence[Codes], start: str, name: str, source: str) -
 
 
 def _separates(every: Sequence[Probed]) -> Claim:
-    checks, words = [], []
-    for probe in every:
-        checks.append(is_above(probe.accuracy(TRAINED), probe.chance))
-        checks += [is_above(probe.gain(control)) for control in (UNTRAINED, BASELINE)]
+    def judged(probe: Probed) -> Part:
+        gains = [is_above(probe.gain(control)) for control in (UNTRAINED, BASELINE)]
         right = {encoder: whole_percent(probe.accuracy(encoder).mean) for encoder in ENCODERS}
-        words.append(
+        return [is_above(probe.accuracy(TRAINED), probe.chance), *gains], (
             f"{probe.question.name} in {probe.setting.name}: {right[TRAINED]} right, against {right[UNTRAINED]} with "
             f"random weights, {right[BASELINE]} with the baseline's and {whole_percent(probe.chance)} by chance"
         )
-    return Claim(
+
+    return Claim.of(
         "DASR's features separate degradations: a linear probe reads blur and noise better from them than by chance, "
         "from an untrained encoder, and from the baseline's",
         "paper of DASR",
-        Verdict.of(checks),
-        f"{'; '.join(words)} (squares of {every[0].right[TRAINED].shape[1]} images that the probe was not fitted on)",
+        map(judged, every),
+        end=f" (squares of {every[0].right[TRAINED].shape[1]} images that the probe was not fitted on)",
     )
 
 
@@ -233,7 +239,7 @@ def _tables(found: Study, sizes: Sizes) -> Iterator[Table]:
 
 def settings_table(every: Sequence[Compared]) -> Table:
     """Return the paper's table: every setting here in both channels, and as published."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for compared in every:
         name = compared.setting.name
         for channel in SHOWN:
@@ -247,7 +253,7 @@ def settings_table(every: Sequence[Compared]) -> Table:
         "settings",
         "One branch against two branches at equal computation: PSNR in dB",
         ("setting", "two branches", "one branch", "one − two [interval]", "bicubic", "matches"),
-        tuple(rows),
+        rows,
         f"Mean {'± sd over ' + str(seeds) + ' seeds' if seeds > 1 else 'of 1 seed'}, {images} images, all tests of a "
         f"setting. {PAIRED} Matches: the whole interval lies within ±{every[0].margin:g} dB (yes), or outside of it "
         "(no). The paper's levels are of other images, degradations and schedules (none of them published): compare "
@@ -264,7 +270,7 @@ def _levels(compared: Compared, channel: str, test: str | None = None) -> list[C
 
 def complexity_table(sizes: Sizes) -> Table:
     """Return parameters and multiply-adds of both arms, as trained here and as published."""
-    rows: list[tuple[Cell, ...]] = [
+    rows: list[Row] = [
         (
             f"{size}, x{scale}",
             arm.label,
@@ -285,7 +291,7 @@ def complexity_table(sizes: Sizes) -> Table:
         "complexity",
         "What both arms cost",
         ("size", "network", "options", "parameters", "multiply-adds per LR pixel, thousands", "of its peer's"),
-        tuple(rows),
+        rows,
         "Counted by PyTorch on the networks themselves, not by hand; the SRResNet has the peer's width and the number "
         f"of blocks that comes nearest to the peer in multiply-adds. {published}.",
         digits=4,
@@ -295,7 +301,7 @@ def complexity_table(sizes: Sizes) -> Table:
 def _tests(compared: Compared) -> Table:
     """Return a row per test degradation of a setting."""
     name, published = compared.setting.name, _published(compared)
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for test in (*compared.setting.tests, None):
         levels = [cell for channel in SHOWN for cell in _levels(compared, channel, test)]
         rows.append((test or "all", *levels, *([published.get(test or "")] if published else [])))
@@ -305,7 +311,7 @@ def _tests(compared: Compared) -> Table:
         f"tests-{safe_name(name.lower())}",
         f"{name}: every test degradation",
         ("test", *heads, *(["two branches in their own paper, Y, Set14"] if published else [])),
-        tuple(rows),
+        rows,
         f"PSNR in dB. {PAIRED}{note}",
         digits=4,
     )
@@ -320,7 +326,7 @@ def _published(compared: Compared) -> dict[str, float]:
 
 
 def _code_table(every: Sequence[Codes]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for codes in every:
         for place, test in enumerate(codes.tests):
             starts = [float(codes.starts[start][:, place].mean()) for start in (DELTA, CONSTANT)]
@@ -330,7 +336,7 @@ def _code_table(every: Sequence[Codes]) -> Table:
         "codes",
         "Does DAN find the kernel? Distance of its code to the true one",
         ("setting", "test", "delta kernel (start)", "constant", "DAN", "way from the delta", "way from the constant"),
-        tuple(rows),
+        rows,
         "Distance: mean absolute difference of the numbers of a code; constant: the median code of the kernels that "
         "the training draws, the best that can be said without looking at the image. Way: 1 is the truth, 0 the start, "
         f"below 0 farther than the start. {INTERVALS}.",
@@ -338,7 +344,7 @@ def _code_table(every: Sequence[Codes]) -> Table:
 
 
 def _probe_table(every: Sequence[Probed]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for probe in every:
         right = [probe.accuracy(encoder) for encoder in ENCODERS]
         gains = [probe.gain(encoder) for encoder in (BASELINE, UNTRAINED)]
@@ -350,7 +356,7 @@ def _probe_table(every: Sequence[Probed]) -> Table:
         "probe",
         "Do DASR's features tell degradations apart? Accuracy of a linear probe on images that it was not fitted on",
         ("setting", "asked", "chance", *ENCODERS, "trained − baseline", "trained − untrained"),
-        tuple(rows),
+        rows,
         "Baseline: the encoder before it saw any degradation; untrained: random weights, as trainings begin. "
         f"{INTERVALS}. Told apart are {named}.",
     )

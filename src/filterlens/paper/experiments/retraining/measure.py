@@ -204,9 +204,8 @@ class Workshop:
         self.laboratory, self.settings = laboratory, settings
         self.models = [models[seed % len(models)] for seed in range(settings.seeds)]
         self.parts = [parts_of(laboratory, settings, model, seed) for seed, model in enumerate(self.models)]
-        self.judging = evenly(laboratory.judging(name), settings.judge_images)
-        every = [sample for wanted in laboratory.common.train for sample in laboratory.samples(wanted)]
-        self.samples = evenly(every, settings.train_images)
+        self.judging = laboratory.judging(name, settings.judge_images)
+        self.samples = laboratory.training_samples(settings.train_images)
 
     def train(self, trainings: Sequence[Training]) -> dict[Training, dict[str, Any]]:
         """Return per training: ``psnr`` (input → one per image), ``held_out`` in dB, ``losses``, ``weights``.

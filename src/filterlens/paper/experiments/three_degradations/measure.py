@@ -64,7 +64,7 @@ def study(laboratory: Laboratory, settings: ThreeDegradationsSettings) -> tuple[
     further = settings.further_targets and laboratory.common.training == "card"
     models = laboratory.targets(settings.pair) if further else [laboratory.target(settings.pair)]
     found = [rankings(laboratory, settings, model) for model in models]
-    judging = evenly(laboratory.judging(settings.pair), settings.judge_images)
+    judging = laboratory.judging(settings.pair, settings.judge_images)
     view = view_of(laboratory, models, found, settings.percents, judging, settings.degradations)
     readers = [Reader.of(model, each[MEAN], [view.percent]) for model, each in zip(models, found, strict=True)]
     reading = Reading("target", settings.nodes, laboratory.fast_precision, patches=settings.patches)

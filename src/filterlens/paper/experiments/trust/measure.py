@@ -340,7 +340,7 @@ def measure_curves(laboratory: Laboratory, settings: TrustSettings, name: str) -
     """Rank with every method on the discovery images, remove on the others, and measure the own function."""
     models, common = laboratory.targets(name), laboratory.common
     methods, percents = list(dict.fromkeys(settings.curve_methods)), tuple(sorted(set(settings.curve_percents)))
-    samples = evenly(laboratory.judging(name), settings.judged)
+    samples = laboratory.judging(name, settings.judged)
     ranked = [laboratory.attribute(model, methods, laboratory.finding) for model in models]
     removals = []
     for kind in common.degradations:

@@ -27,7 +27,7 @@ from filterlens.evaluation.statistics import (
 from filterlens.models.branches import DEGRADATION
 from filterlens.pair import ModelPair
 from filterlens.paper.experiment import is_above
-from filterlens.paper.experiments.distribution.measure import group_shares, image_scores
+from filterlens.paper.experiments.distribution import group_shares, image_scores
 from filterlens.paper.experiments.two_branch_filters.edits import (
     FAIG,
     RANDOM,
@@ -361,7 +361,7 @@ class Study:
 def measure(laboratory: Laboratory, settings: TwoBranchSettings, networks: Sequence[Network]) -> Study:
     """Measure everything on a two-branch network and, where there is one, on its one-branch network."""
     percent, two = min(settings.percents), networks[0]
-    judging = evenly(laboratory.judging(two.setting), settings.judge_images)
+    judging = laboratory.judging(two.setting, settings.judge_images)
     found = []
     for network in networks:
         rankings = [laboratory.attribute(model, [FAIG, RANDOM], laboratory.finding) for model in network.models]

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page on two-branch networks: filters for deblurring and denoising, and their share in the degradation branch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 
 from filterlens.evaluation.statistics import Estimate
 from filterlens.metrics import specification
 from filterlens.models.branches import DEGRADATION, RESTORATION
 from filterlens.paper.experiment import (
-    Cell,
     Claim,
     Experiment,
     Outcome,
+    Part,
+    Row,
     Table,
-    Verdict,
     images_text,
     is_above,
     is_below,
@@ -44,9 +44,6 @@ IDEA = "the idea of two branches"
 HALF = 0.5
 TIMES = 3  # own above so many times cross, as on the page of the masking
 SPREAD = "Mean ± sd over target models, [95 % bootstrap interval over images and target models]."
-
-Row = tuple[Cell, ...]
-Judgement = tuple[list[bool], str]  # the checks of a claim on one function, and what it says of it
 
 
 def run(laboratory: Laboratory, settings: TwoBranchSettings) -> Outcome:
@@ -90,22 +87,20 @@ def claims_of(study: Study) -> Iterator[Claim]:
     yield from _deeper(study)
 
 
-def _claim(study: Study, text: str, source: str, judgements: Sequence[Judgement], *more: str) -> Claim:
+def _claim(study: Study, text: str, source: str, parts: Iterable[Part], *more: str) -> Claim:
     """Put a claim together, and say which functions were not learnt and so not judged."""
     missed = [
         f"{function_of(kind)} was not judged: fine-tuning gained {with_interval(study.effects.gain(kind))} dB"
         for kind in study.kinds
         if kind not in study.learnt
     ]
-    verdict = Verdict.of(check for checks, _ in judgements for check in checks)
-    said = [words for _, words in judgements]
-    return Claim(f"{study.label}: {text}", source, verdict, "; ".join([*said, *more, *missed]))
+    return Claim.of(f"{study.label}: {text}", source, parts, *more, *missed)
 
 
 def _sit_there(study: Study) -> Claim:
     chance = study.two.chance(DEGRADATION)
 
-    def judged(kind: str) -> Judgement:
+    def judged(kind: str) -> Part:
         key = (study.percent, kind)
         share, rest = (study.two.share(key, branch) for branch in (DEGRADATION, RESTORATION))
         times = significant(study.two.enrichment(key, DEGRADATION).mean, 2)
@@ -118,13 +113,13 @@ def _sit_there(study: Study) -> Claim:
         study,
         "the found filters sit in the degradation branch: more of them than by chance, and most of them",
         IDEA,
-        [judged(kind) for kind in study.learnt],
+        map(judged, study.learnt),
         f"{whole_percent(chance)} of all filters are in the degradation branch",
     )
 
 
 def _gained_there(study: Study) -> Claim:
-    def judged(kind: str) -> Judgement:
+    def judged(kind: str) -> Part:
         gain, share = study.contributions.gain(kind, DEGRADATION), study.contributions.share(kind, DEGRADATION)
         return [is_above(gain, HALF)], (
             f"{function_of(kind)}: {percent_interval(gain)} of the fall of the loss is attributed to the degradation "
@@ -136,12 +131,12 @@ def _gained_there(study: Study) -> Claim:
         study,
         "most of what fine-tuning gained is attributed to the degradation branch, all its parameters counted",
         IDEA,
-        [judged(kind) for kind in study.learnt],
+        map(judged, study.learnt),
         f"it has {whole_percent(size)} of all parameters",
     )
 
 
-def _gain_left(study: Study, kind: str, edit: str, check: Callable[[Estimate, float], bool]) -> Judgement:
+def _gain_left(study: Study, kind: str, edit: str, check: Callable[[Estimate, float], bool]) -> Part:
     left, kept = study.effects.gain_left(edit, kind), study.effects.kept(edit, kind)
     this, baseline, target = (fixed(study.effects.psnr(each, kind).mean) for each in (edit, BASELINE, TARGET))
     broken = "" if kept.mean >= 0 else ": further from the target's output than the baseline's is"
@@ -154,7 +149,7 @@ def _gain_left(study: Study, kind: str, edit: str, check: Callable[[Estimate, fl
 def _found_ones_matter(study: Study) -> Claim:
     percent, effects = study.percent, study.effects
 
-    def judged(kind: str) -> Judgement:
+    def judged(kind: str) -> Part:
         anywhere = edits.found_in(percent, kind)
         others = {"in the degradation branch only": edits.found_in(percent, kind, DEGRADATION)}
         others["at random"] = edits.at_random(percent, kind)
@@ -168,11 +163,11 @@ def _found_ones_matter(study: Study) -> Claim:
         f"the found {percent:g} % anywhere take more of their function away than as many in the degradation branch, "
         "and than random ones"
     )
-    return _claim(study, text, OWN, [judged(kind) for kind in study.learnt])
+    return _claim(study, text, OWN, map(judged, study.learnt))
 
 
 def _own_above_cross(study: Study) -> Claim:
-    def judged(masked: str, kind: str) -> Judgement:
+    def judged(masked: str, kind: str) -> Part:
         view = study.two.view
         own, cross = (view.judged.distance(view.edit(FAIG, masked), each).mean for each in (masked, kind))
         words = f"{function_of(masked)} filters: own {significant(own)}, on {kind} {significant(cross)}"
@@ -187,7 +182,7 @@ def _own_above_cross(study: Study) -> Claim:
 
 
 def _as_selective_as_one_branch(study: Study) -> Claim:
-    def judged(kind: str) -> Judgement:
+    def judged(kind: str) -> Part:
         two, one = (each.view.selectivity(each.view.edit(FAIG, kind)) for each in study.networks)
         words = f"{function_of(kind)}: R + P − 1 = {with_interval(two)} against {with_interval(one)}"
         return [two.ends[1] >= one.ends[0]], words
@@ -196,25 +191,25 @@ def _as_selective_as_one_branch(study: Study) -> Claim:
         f"the found {study.percent:g} % take their function away as selectively as in the one-branch network of equal "
         f"computation ({study.networks[1].network.label}): not clearly less"
     )
-    return _claim(study, text, OWN, [judged(kind) for kind in study.learnt])
+    return _claim(study, text, OWN, map(judged, study.learnt))
 
 
 def _deeper(study: Study) -> Iterator[Claim]:
     blurs, noises = ([kind for kind in study.kinds if kind.split(":")[0] == what] for what in ("blur", "noise"))
     for blur, noise in product(blurs, noises):
         keys = (study.percent, blur), (study.percent, noise)
-        judgements: list[Judgement] = []
+        parts: list[Part] = []
         for each in study.networks:
             first, second = (significant(each.depth(key).mean, 2) for key in keys)
             difference = each.depth_difference(*keys)
             is_judged = each is study.two and blur in study.learnt and noise in study.learnt
             words = f"{each.network.label}: {first} against {second}, difference {with_interval(difference)}"
-            judgements.append(([is_above(difference)] if is_judged else [], words))
+            parts.append(([is_above(difference)] if is_judged else [], words))
         text = (
             f"outside the degradation branch {function_of(blur)} filters lie deeper than {function_of(noise)} ones, as "
             "in one branch"
         )
-        yield _claim(study, text, "paper, figure of the distribution", judgements)
+        yield _claim(study, text, "paper, figure of the distribution", parts)
 
 
 def _tables(studies: Sequence[Study], percents: Sequence[float], inputs: Sequence[str]) -> Iterator[Table]:
@@ -260,7 +255,7 @@ def _networks(studies: Sequence[Study], inputs: Sequence[str]) -> Table:
         "networks",
         "PSNR in dB of the networks on the judged images",
         ("network", *inputs),
-        tuple(rows),
+        rows,
         f"{SPREAD} The gain is paired over images. Baselines have the target's running statistics.",
         digits=4,
     )
@@ -280,7 +275,7 @@ def _where(studies: Sequence[Study], percents: Sequence[float]) -> Table:
         "where",
         "Shares of the found filters per branch",
         ("network", "filters", *names, f"{DEGRADATION} branch, times chance"),
-        tuple(rows),
+        rows,
         f"{SPREAD} The filters are found anew for every draw. By chance, found filters would lie as all filters do.",
     )
 
@@ -302,7 +297,7 @@ def _contributions(studies: Sequence[Study]) -> Table:
             "network", "function", "branch", "of all parameters", "of the magnitudes", *types,
             "of the fall of the loss",
         ),
-        tuple(rows),
+        rows,
         f"{SPREAD} Magnitudes are the absolute contributions of single weights on one kind of input, nothing "
         "eliminated; the columns of the four kinds of parameters add up to theirs. The last column adds the signed "
         "contributions: over all branches they are the fall of the loss from baseline to target (completeness), so a "
@@ -345,7 +340,7 @@ def _quality(study: Study, inputs: Sequence[str]) -> Table:
         f"quality-{study.two.network.stem}",
         f"{study.label}: PSNR in dB of the same networks, and what is left of the gain",
         ("put back", *inputs, *(f"left of the gain, {function_of(kind)}" for kind in study.kinds)),
-        tuple(rows),
+        rows,
         f"{specification(scale)}. {SPREAD} Left of the gain: (edited − baseline) / (target − baseline) in dB; a dash "
         "where the function was not learnt.",
         digits=4,
@@ -364,7 +359,7 @@ def _own_and_cross(studies: Sequence[Study], inputs: Sequence[str]) -> Table:
         "cross",
         f"Own and cross damage of the found {studies[0].percent:g} %",
         ("network", "filters replaced", *heads),
-        tuple(rows),
+        rows,
         f"{SPREAD} Function distance x 1000 (true gray) to the target's output; beside it the removal R on the own "
         "input, the preservation P on every other. As on the page of the masking, here in float32.",
     )

@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""The layers of the found filters: measurement (measure) and page (page)."""
