@@ -132,8 +132,8 @@ def test_metrics_may_be_a_sentence_or_a_table(make_run):
 def test_pictures_stand_in_reading_order_with_maps_under_the_edits(make_run):
     rows = picture_rows(read_run(make_run()))
     assert [row.input for row in rows] == ["blur:2", "noise:0.1"]
-    assert [panel.kind for panel in rows[0].panels] == ["input", "baseline", "target", "own", "masked", "truth"]
-    assert [bool(panel.difference) for panel in rows[0].panels] == [False, False, False, True, True, False]
+    assert [panel.kind for panel in rows[0].columns] == ["input", "baseline", "target", "own", "masked", "truth"]
+    assert [bool(panel.difference) for panel in rows[0].columns] == [False, False, False, True, True, False]
 
 
 def test_difference_maps_are_amplified_without_clipping_more_than_a_few_pixels():

@@ -31,7 +31,7 @@ CONTROL = "random"
 
 
 @dataclass(frozen=True)
-class Panel:
+class PictureColumn:
     """One column of a row: the picture, its crop and, for an edited network, its difference from the target."""
 
     title: str
@@ -49,7 +49,7 @@ class PictureRow:
 
     image: str
     input: str
-    panels: tuple[Panel, ...]
+    columns: tuple[PictureColumn, ...]
     box: tuple[float, float, float, float]
     amplification: int
 
@@ -86,11 +86,11 @@ def _row(run: RunData, judged: Judgement, image: str, name: str) -> PictureRow |
     corner = telling_window(_difference(pixels[other], reference, other))
     edits = [_difference(pixels[p], reference, p) for p in chosen if p.masked]
     amplification = amplification_for(edits)
-    panels = tuple(_panel(p, name, pixels[p], reference, corner, amplification) for p in chosen)
+    columns = tuple(_column(p, name, pixels[p], reference, corner, amplification) for p in chosen)
     height, width = reference.shape[:2]
     side_y, side_x = min(WINDOW, height), min(WINDOW, width)
     box = (100 * corner[1] / width, 100 * corner[0] / height, 100 * side_x / width, 100 * side_y / height)
-    return PictureRow(image, name, panels, box, amplification)
+    return PictureRow(image, name, columns, box, amplification)
 
 
 def _chosen(run: RunData, judged: Judgement, image: str, name: str) -> list[KeptPicture]:
@@ -149,16 +149,16 @@ def amplification_for(differences: list[Pixels]) -> int:
     return next((factor for factor in AMPLIFICATIONS if factor * strongest <= 1), 1)
 
 
-def _panel(
+def _column(
     picture: KeptPicture, name: str, pixels: Pixels, target: Pixels, corner: tuple[int, int], amplification: int
-) -> Panel:
+) -> PictureColumn:
     title, note = _words(picture, name)
     difference = _map(_difference(pixels, target, picture), amplification) if picture.masked else None
     own = picture.masked == name and picture.method != CONTROL
     kind = "input" if picture.what == "input" else "own" if own else picture.what
     alt = f"{picture.image}: {title}{f', {note}' if note else ''}"
     crop = _crop(pixels, corner, target.shape[0] / pixels.shape[0], target.shape)
-    return Panel(title, note, alt, _photo(pixels, keep=picture.what == "input"), crop, difference, kind)
+    return PictureColumn(title, note, alt, _photo(pixels, keep=picture.what == "input"), crop, difference, kind)
 
 
 def _words(picture: KeptPicture, name: str) -> tuple[str, str]:

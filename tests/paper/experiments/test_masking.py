@@ -88,3 +88,8 @@ def test_the_claim_of_the_order_can_hold_and_fail(own, verdict):
 @pytest.mark.parametrize(("cross", "verdict"), [(1, Verdict.HOLDS), (2, Verdict.FAILS)])
 def test_the_claim_of_specific_filters_can_hold_and_fail(cross, verdict):
     assert masking._own_above_cross(fabricated({"faig": (4, cross)})).verdict == verdict
+
+
+def test_methods_that_the_claims_need_are_asked_for_before_any_work():
+    with pytest.raises(ValueError, match="ig, random must be among the methods"):
+        MaskingSettings(methods=("faig", "change-relative"))

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise, permutations
 
+from pydantic import field_validator
+
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
 from filterlens.evaluation.statistics import Estimate
 from filterlens.metrics import specification
@@ -37,6 +39,13 @@ class MaskingSettings(Settings):
         "random-layer-matched", "random-magnitude-matched",
     )  # fmt: skip
     same_images: bool = True
+
+    @field_validator("methods")
+    @classmethod
+    def _ranked_ones_are_there(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        if missing := [name for name in ORDER if name not in methods]:
+            raise ValueError(f"{', '.join(missing)} must be among the methods: the paper's order is judged on them")
+        return methods
 
 
 def run(laboratory: Laboratory, settings: MaskingSettings) -> Outcome:
