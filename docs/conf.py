@@ -35,7 +35,10 @@ templates_path = ["_templates"]
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist", "attrs_inline", "fieldlist"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.header"]  # pages of results, which are generated, go from # to ###
+suppress_warnings = [
+    "myst.header",  # pages of results, which are generated, go from # to ###
+    "ref.python",  # what a package offers from a module of its own has two addresses; either will do
+]
 
 autosummary_generate = True
 autodoc_mock_imports = [

@@ -97,7 +97,7 @@ plt.show()
 
 # %%
 # Fixed rules for comparison
-# ---------------------
+# --------------------------
 # The rule of the reference implementation, 100 equal steps, is ``right`` with 100 nodes here.
 
 figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
