@@ -9,8 +9,8 @@ import torch
 from filterlens.app.studio import Studio
 from filterlens.diagnosis.found_filters import FoundFilters
 from filterlens.filters import ranking
-from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
+from tests.small_srresnet import small_networks
 
 DEGRADATIONS = ("blur:2", "noise:0.1")
 
@@ -22,12 +22,7 @@ def studio():
 
 def small_studio():
     """A narrow SRResNet with random rankings."""
-    torch.manual_seed(0)
-    baseline, target = SRResNet(features=8, blocks=2), SRResNet(features=8, blocks=2)
-    with torch.no_grad():
-        for old, new in zip(baseline.parameters(), target.parameters(), strict=True):
-            new.copy_(old + 0.5 * new)
-    pair = ModelPair(baseline, target, name="small")
+    pair = ModelPair(*small_networks(features=8, blocks=2), name="small")
     generator = torch.Generator().manual_seed(1)
     rankings = {name: ranking(torch.rand(len(pair.space), generator=generator)) for name in DEGRADATIONS}
     return SmallStudio(pair, FoundFilters(rankings))

@@ -5,13 +5,11 @@ import json
 from typing import Any, NamedTuple
 
 import pytest
-import torch
 from PIL import Image
 
 from filterlens.cli.main import main
 from filterlens.data.photographs import photograph, square
-from filterlens.models.checkpoints import save_network
-from filterlens.models.one_branch import SRResNet
+from tests.small_srresnet import save_small_pair
 
 
 class Outcome(NamedTuple):
@@ -39,14 +37,7 @@ def run(capsys):
 def checkpoints(tmp_path_factory):
     """A baseline and a target of a narrow SRResNet with a receptive field of 15 LR pixels."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    options = {"scale": 2, "features": 8, "blocks": 2}
-    torch.manual_seed(0)
-    baseline, target = SRResNet(**options), SRResNet(**options)
-    with torch.no_grad():
-        for old, new in zip(baseline.parameters(), target.parameters(), strict=True):
-            new.copy_(old + 0.5 * new)
-    for role, network in (("baseline", baseline), ("target", target)):
-        save_network(folder / f"{role}.safetensors", network, "srresnet", options, {"role": role})
+    save_small_pair(folder, scale=2, features=8, blocks=2)
     return folder
 
 

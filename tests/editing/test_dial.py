@@ -9,16 +9,12 @@ from filterlens.editing.dial import dialled, filter_strengths, modulated, substi
 from filterlens.filters import FilterSpace
 from filterlens.models.one_branch import SRResNet
 from tests.attribution.small_networks import Linear, make_pair
+from tests.small_srresnet import small_networks
 
 
 @pytest.fixture(scope="module")
 def pair():
-    torch.manual_seed(0)
-    baseline, target = SRResNet(features=8, blocks=2), SRResNet(features=8, blocks=2)
-    with torch.no_grad():
-        for old, new in zip(baseline.parameters(), target.parameters(), strict=True):
-            new.copy_(old + 0.5 * new)
-    return ModelPair(baseline, target)
+    return ModelPair(*small_networks(features=8, blocks=2))
 
 
 def everything(space):

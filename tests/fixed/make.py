@@ -9,28 +9,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import torch
-
 from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
-from filterlens.models.checkpoints import save_network
-from filterlens.models.one_branch import SRResNet
 from tests.cli.test_train import RECIPE
 from tests.fixed.commands import INPUTS, KEPT, options, run_all
+from tests.small_srresnet import save_small_pair
 
-SMALL_NETWORK = {"scale": 2, "features": 6, "blocks": 1}
 NOT_KEPT = ("report.html", "figures", "inputs", "*.lock")  # the report holds pictures; its tests are elsewhere
 
 
 def make_inputs() -> None:
     """A narrow pair, two squares of photographs, two low-resolution inputs, a recipe."""
-    torch.manual_seed(0)
-    baseline, target = SRResNet(**SMALL_NETWORK), SRResNet(**SMALL_NETWORK)
-    with torch.no_grad():
-        for old, new in zip(baseline.parameters(), target.parameters(), strict=True):
-            new.copy_(old + 0.5 * new)
-    for role, network in (("baseline", baseline), ("target", target)):
-        save_network(INPUTS / f"{role}.safetensors", network, "srresnet", SMALL_NETWORK, {"role": role})
+    save_small_pair(INPUTS, scale=2, features=6, blocks=1)
     for name, top, left in (("astronaut", 100, 200), ("chelsea", 100, 150)):
         write_image(INPUTS / "images" / f"{name}.png", square(photograph(name), 64, top, left))
         write_image(INPUTS / "low" / f"{name}.png", square(photograph(name), 40, top, left))

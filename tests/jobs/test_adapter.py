@@ -10,17 +10,13 @@ from filterlens import Adapter, FilterlensError, ModelPair, Selection, UsageErro
 from filterlens.jobs.adapter import merge_adapters
 from filterlens.models.checkpoints import save_network
 from filterlens.models.one_branch import SRResNet
+from tests.small_srresnet import small_networks
 
 OPTIONS = {"scale": 2, "features": 8, "blocks": 2}
 
 
 def networks(half=False):
-    torch.manual_seed(0)
-    baseline, target = SRResNet(**OPTIONS), SRResNet(**OPTIONS)
-    with torch.no_grad():
-        for old, new in zip(baseline.parameters(), target.parameters(), strict=True):
-            new.copy_(old + 0.5 * new)
-    return tuple(network.half().float() if half else network for network in (baseline, target))
+    return tuple(network.half().float() if half else network for network in small_networks(**OPTIONS))
 
 
 @pytest.fixture

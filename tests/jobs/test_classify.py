@@ -17,10 +17,9 @@ from filterlens.diagnosis.overlap import Reading, input_magnitudes, overlap_scor
 from filterlens.files import read_json, write_json
 from filterlens.jobs.classify import CACHE, classify_images, filters_of_run, rankings_of
 from filterlens.jobs.pairs import describe_pair
-from filterlens.models.checkpoints import save_network
-from filterlens.models.one_branch import SRResNet
 from filterlens.run.folder import RUN, SCORES
 from tests.noting import Noting
+from tests.small_srresnet import save_small_pair
 
 CPU = torch.device("cpu")
 BLUR, NOISE = "blur:2", "noise:0.1"
@@ -38,14 +37,7 @@ def attributed(pair, path):
 def made(tmp_path_factory):
     """A run folder of a narrow SRResNet and one 72x80 image."""
     folder = tmp_path_factory.mktemp("made")
-    options = {"scale": 2, "features": 8, "blocks": 1}
-    torch.manual_seed(0)
-    networks = [SRResNet(**options) for _ in range(2)]
-    with torch.no_grad():
-        for old, new in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
-            new.copy_(old + 0.5 * new)
-    for role, network in zip(("baseline", "target"), networks, strict=True):
-        save_network(folder / f"{role}.safetensors", network, "srresnet", options, {"role": role})
+    save_small_pair(folder, scale=2, features=8, blocks=1)
     save_png(folder / "astronaut.png", square(photograph("astronaut"), 80, 60, 180)[:, :72])
     run = folder / "run"
     run.mkdir()

@@ -17,11 +17,10 @@ from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
 from filterlens.jobs.attribute import attribute_to_folder
-from filterlens.models.checkpoints import save_network
-from filterlens.models.one_branch import SRResNet
 from filterlens.progress import Silent
 from filterlens.work.store import POINTS, Store
 from tests.attribution.small_networks import make_pair, photographs
+from tests.small_srresnet import save_small_pair
 
 IMAGES = dict(zip(("one", "two", "three"), photographs(3, 40, 36), strict=True))
 DEGRADATIONS = ["blur:1", "noise:0.1"]
@@ -164,14 +163,7 @@ def test_a_full_disk_is_an_error(pair, tmp_path, monkeypatch):
 def job(tmp_path_factory):
     """The arguments of a real job: a small pair and three photographs on disk."""
     folder = tmp_path_factory.mktemp("job")
-    options = {"scale": 2, "features": 16, "blocks": 3}
-    torch.manual_seed(0)
-    baseline, target = SRResNet(**options), SRResNet(**options)
-    with torch.no_grad():
-        for old, new in zip(baseline.parameters(), target.parameters(), strict=True):
-            new.copy_(old + 0.5 * new)
-    for role, network in (("baseline", baseline), ("target", target)):
-        save_network(folder / f"{role}.safetensors", network, "srresnet", options, {})
+    save_small_pair(folder, scale=2, features=16, blocks=3)
     for name in ("astronaut", "chelsea", "coffee", "rocket"):
         write_image(folder / "images" / f"{name}.png", square(photograph(name), 128, 100, 100))
     return [
