@@ -91,11 +91,8 @@ def attribute_to_folder(
         UsageError: An unknown method, degradation or setting, or a setting that no method takes; or the folder holds
             another ranking, or files of others.
     """
-    methods, wanted, settings = (
-        known_methods(methods),
-        parse_degradations(degradations),
-        settings or AttributeSettings(),
-    )
+    methods, wanted = known_methods(methods), parse_degradations(degradations)
+    settings = settings or AttributeSettings()
     refuse_idle(settings, methods)
     refuse_strangers(output)
     started = time.monotonic()
