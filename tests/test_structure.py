@@ -13,6 +13,7 @@ SOURCE = ROOT / "src" / "filterlens"
 # From the foundation up: a room imports only rooms of its own line or of a line above its own.
 FLOORS = (
     ("version", "errors", "progress"),
+    ("showing",),
     ("arguments", "stopping", "settings", "files", "pixels"),
     ("record", "tensors"),
     ("execution", "work", "run"),

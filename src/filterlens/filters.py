@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from filterlens.arguments import as_list, percentage, whole_number
-from filterlens.errors import FilterlensError, UsageError, unknown
+from filterlens.errors import FilterlensError, UsageError, printable, unknown
+from filterlens.showing.tables import counted
 
 ROWS, WEIGHTS, NONE = "rows", "weights", "none"
 LINEAR = (ROWS, WEIGHTS, NONE)  # what a filter of a linear layer is
@@ -221,7 +222,10 @@ class FilterSpace:
         return hash(self.layers)
 
     def __repr__(self) -> str:
-        return f"FilterSpace({len(self)} filters in {len(self.layers)} layers)"
+        return f"FilterSpace({self})"
+
+    def __str__(self) -> str:
+        return f"{counted(len(self), 'filter')} in {counted(len(self.layers), 'layer')}"
 
     @cached_property
     def layer_index(self) -> Tensor:
@@ -232,6 +236,10 @@ class FilterSpace:
     @cached_property
     def _by_name(self) -> dict[str, FilterLayer]:
         return {layer.name: layer for layer in self.layers}
+
+    def layer_counts(self, indices: Tensor) -> Tensor:
+        """Count flat indices ``(n,)`` per layer: ``(layers,)``."""
+        return self.layer_index[indices].bincount(minlength=len(self.layers))
 
     def layer(self, name: str) -> FilterLayer:
         """Return a layer by its module name.
@@ -362,6 +370,12 @@ class Selection:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def __repr__(self) -> str:
+        name = f"'{printable(self.name)}': " if self.name else ""
+        layers = int((self.space.layer_counts(self.indices) > 0).sum())
+        of_all = f"{len(self):,} of {counted(len(self.space), 'filter')}, {100 * len(self) / len(self.space):.3g} %"
+        return f"Selection({name}{of_all}, in {layers} of {counted(len(self.space.layers), 'layer')})"
 
     @cached_property
     def mask(self) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from filterlens.arguments import real_number, whole_number
-from filterlens.errors import FilterlensError, UsageError
+from filterlens.errors import FilterlensError, UsageError, printable
 from filterlens.execution.hardware import autocast
 from filterlens.execution.memory import is_out_of_memory
 from filterlens.execution.own_network import checked_output, copied, failed, own_copy, scale_of
@@ -22,6 +22,7 @@ from filterlens.execution.rematerialise import Container, containers_of
 from filterlens.execution.tiling import Tiling, tiling_of
 from filterlens.filters import ROWS, FilterSpace
 from filterlens.layout import Layout, check_same_architecture
+from filterlens.showing.tables import counted, html_facts
 
 Loss = Callable[[Tensor], Tensor]
 _UNREACHED = "None of the inputs have requires_grad"  # torch's warning where reentrant checkpointing loses gradients
@@ -167,6 +168,27 @@ class ModelPair:
         for role in ("baseline", "target"):
             pair.facts[role]["path"] = f"filterlens:{name}/{role}"
         return pair
+
+    def __repr__(self) -> str:
+        return f"ModelPair({', '.join(value for _, value in self._facts())})"
+
+    def _repr_html_(self) -> str:
+        return html_facts("ModelPair", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """Return what there is to say in short."""
+        architecture = str(self.facts.get("architecture") or type(self._network).__name__)
+        channels = getattr(self, "channels_in", 3), getattr(self, "channels_out", 3)
+        facts = [("name", f"'{printable(self.name)}'")] if self.name else []
+        facts += [
+            ("architecture", printable(architecture)),
+            ("scale", f"×{self.scale}"),
+            ("filters", str(self.space)),
+            ("parameters", counted(self.target.numel(), "parameter")),
+        ]
+        facts += [] if channels == (3, 3) else [("channels", f"{channels[0]} → {channels[1]} channels")]
+        facts += [] if self.dtype == torch.float32 else [("type", str(self.dtype).removeprefix("torch."))]
+        return [*facts, ("device", str(self.device))]
 
     @property
     def change(self) -> Tensor:

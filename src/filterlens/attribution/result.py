@@ -6,20 +6,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from torch import Tensor
 
+from filterlens.arguments import whole_number
+from filterlens.attribution.found import FoundFilter, FoundFilters
+from filterlens.attribution.layer_plot import bars_html, draw_layers, shares_of
 from filterlens.degradations import Degradation
-from filterlens.errors import FilterlensError, unknown
+from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.files import write_text
 from filterlens.filters import FilterLayer, FilterSpace, Selection, check_scores, ranking
-from filterlens.run.rows import write_rows
+from filterlens.run.rows import frame_of, write_rows
 from filterlens.run.tables import RankedFilter
+from filterlens.showing.tables import MOST, counted, html_facts, html_table, some
 from filterlens.tensors import HEADER, damaged, read_tensors, write_tensors
 from filterlens.version import __version__
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
 
 _KIND, _REMEDY = "score file", "Run `filterlens attribute` again."
 _Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -104,6 +112,91 @@ class Attribution:
     def to_csv(self, path: Path | str) -> None:
         """Write ``degradation,layer,out,in,score,rank`` of every filter, best first; ``in`` of a whole row is ``:``."""
         write_rows(Path(path), RankedFilter, self._ranked())
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return what :meth:`to_csv` writes as a pandas frame, scores unrounded.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        return frame_of(RankedFilter, self._ranked())
+
+    def top(self, count: int = 10, degradation: str | Degradation | None = None) -> FoundFilters:
+        """Return the best filters with address, score and rank; they print as a table.
+
+        Args:
+            count: Number of filters for each degradation.
+            degradation: A degradation; None takes every one.
+
+        Raises:
+            UsageError: The count is not a positive whole number, or the degradation is unknown.
+        """
+        count = whole_number(count, "number of filters", 1)
+        chosen = self.scores if degradation is None else {str(Degradation.parse(degradation)): self.of(degradation)}
+        return FoundFilters(found for name in chosen for found in self._best(name, count))
+
+    def _best(self, degradation: str, count: int) -> Iterator[FoundFilter]:
+        scores = self.scores[degradation]
+        order = ranking(scores)[:count]
+        places = zip(self.space.addresses(order), scores[order].tolist(), strict=True)
+        for rank, (address, score) in enumerate(places, start=1):
+            yield FoundFilter(degradation, address, score, rank)
+
+    def plot(self, ax: "Axes | None" = None, percent: float = 1.0) -> "Axes":
+        """Draw where in the network the found filters lie: each layer's share of the top ``percent`` %.
+
+        Args:
+            ax: matplotlib axes to draw into; None makes new ones.
+            percent: Share of the filters that count as found.
+
+        Returns:
+            The axes, whose ``figure`` can be saved. In a notebook the picture appears below the cell.
+
+        Raises:
+            UsageError: The percentage is not legal, or finds no filter.
+        """
+        return draw_layers(self._found(percent), self.space, ax)
+
+    def _found(self, percent: float) -> dict[str, Selection]:
+        """Return the top filters of every degradation, at least one each."""
+        found = {name: Selection.top(self.space, scores, percent, name) for name, scores in self.scores.items()}
+        if not all(map(len, found.values())):
+            least = 100 / len(self.space)
+            raise UsageError(f"{percent:g} % of {len(self.space)} filters is no filter: take at least {least:.3g} %.")
+        return found
+
+    def __repr__(self) -> str:
+        return f"Attribution({'; '.join(f'{value}' for _, value in self._facts())})"
+
+    def _repr_html_(self) -> str:
+        names = [layer.name or "weight" for layer in self.space.layers]
+        percent = max(1.0, 100 / len(self.space))
+        found = self._found(percent) if self.scores else {}
+        rows = [
+            [
+                best.degradation,
+                str(best.address),
+                f"{best.score:.4g}",
+                bars_html(shares_of(found[best.degradation]), names),
+            ]
+            for best in self.top(1)[:MOST]
+        ]
+        header = ["degradation", "best filter", "score", f"layers of the top {percent:.3g} %, first to last"]
+        table = html_table(header, rows, left=2, raw=[3]) if rows else ""
+        return html_facts("Attribution", self._facts()) + table
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """Return what there is to say in short."""
+        facts = [
+            ("method", self.method),
+            ("network", str(self.space)),
+            ("degradations", some(self.degradations) or "no degradation"),
+        ]
+        if self.completeness:
+            images = len({entry.image for entry in self.completeness})
+            facts += [("images", counted(images, "image"))]
+            facts += [("exactness", f"completeness gap {100 * self.completeness_gap:.3g} %")]
+        return facts
 
     def _ranked(self) -> Iterator[RankedFilter]:
         for degradation, scores in self.scores.items():

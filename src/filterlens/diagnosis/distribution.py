@@ -33,7 +33,7 @@ class Uniformity:
 def distribution(selection: "Selection") -> list[LayerShare]:
     """Count a selection per layer, in the order of the network."""
     space = selection.space
-    counts = space.layer_index[selection.indices].bincount(minlength=len(space.layers)).tolist()
+    counts = space.layer_counts(selection.indices).tolist()
     last = max(1, len(space.layers) - 1)
     return [
         LayerShare(layer.name, index / last, layer.count, counts[index], counts[index] / max(1, len(selection)))

@@ -20,6 +20,7 @@ from filterlens.errors import FilterlensError, UsageError, quoted, unknown
 from filterlens.files import whole_file
 from filterlens.filters import FilterLayer, FilterSpace, Selection
 from filterlens.pair import ModelPair
+from filterlens.showing.tables import counted, some
 from filterlens.tensors import tensor_bytes
 
 BASELINE, TARGET = "baseline", "target"
@@ -73,6 +74,12 @@ class Adapter:
 
     pieces: tuple[Piece, ...]
     card: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        filters = sum(len(piece.indices) for piece in self.pieces)
+        degradations = self.card.get("degradations", ())
+        what = f"{some([str(each) for each in degradations])}: " if degradations else ""
+        return f"Adapter({what}{counted(filters, 'filter')} in {counted(len(self.pieces), 'weight')})"
 
     @classmethod
     def of(cls, pair: ModelPair, selections: Iterable[Selection], card: Mapping[str, Any] | None = None) -> "Adapter":

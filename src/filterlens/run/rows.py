@@ -12,10 +12,13 @@ from dataclasses import dataclass, replace
 from inspect import Parameter, signature
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from filterlens.errors import FilterlensError
+from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import write_text
+
+if TYPE_CHECKING:
+    import pandas
 
 Row = TypeVar("Row")
 LARGEST = 1e15
@@ -59,6 +62,31 @@ def write_rows(path: Path, kind: type[Row], rows: Iterable[Row]) -> None:
     columns = [field.column for field in fields.values()]
     values = attrgetter(*fields)
     _write(path, [column.name for column in columns], (map(_text, values(row), columns) for row in rows))
+
+
+def frame_of(kind: type[Row], rows: Iterable[Row]) -> "pandas.DataFrame":
+    """Return rows as a pandas frame with the columns of the file that :func:`write_rows` writes, numbers unrounded.
+
+    Args:
+        kind: Class of the rows, whose fields are the columns.
+        rows: The rows.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise UsageError("A pandas frame needs pandas, which is not installed: pip install pandas") from None
+    fields = _columns_of(_fields(kind))
+    values = attrgetter(*fields)
+    cells = zip(*map(values, rows), strict=True)
+    columns = {
+        field.column.name: [field.column.none or None if value is None else value for value in column]
+        for field, column in zip(fields.values(), cells, strict=False)
+    }
+    frame = pandas.DataFrame(columns, columns=[field.column.name for field in fields.values()])
+    return frame.astype({field.column.name: "float64" for field in fields.values() if field.kind is float})
 
 
 def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
