@@ -21,7 +21,7 @@ from filterlens.degradations.pipeline import CLEAN, Degradations
 from filterlens.errors import UsageError, unknown
 from filterlens.execution.hardware import widened
 from filterlens.pair import ModelPair
-from filterlens.progress import SILENT, Progress
+from filterlens.showing.bars import AnyProgress, as_progress
 from filterlens.work.store import NOTHING_KEPT, Step, Store
 
 REFERENCES = ("truth", "target", "baseline")
@@ -112,7 +112,7 @@ class FAIG(GradientMethod):
         images: Images,
         degradations: Degradations,
         *,
-        progress: Progress = SILENT,
+        progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation; see :meth:`filterlens.attribution.method.Method.attribute`.
@@ -130,10 +130,11 @@ class FAIG(GradientMethod):
         images: Images,
         degradations: Degradations,
         *,
-        progress: Progress = SILENT,
+        progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> tuple[Attribution, Attribution]:
         """Return the scores with and without elimination from one pass."""
+        progress = as_progress(progress)
         wanted = parse_degradations(degradations)
         inputs = dict(wanted)
         if len(inputs) == 1 and CLEAN not in inputs:

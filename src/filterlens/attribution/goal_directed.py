@@ -24,7 +24,8 @@ from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import UsageError
 from filterlens.filters import ranking
 from filterlens.pair import ModelPair, between
-from filterlens.progress import SILENT, Progress
+from filterlens.progress import Progress
+from filterlens.showing.bars import AnyProgress, as_progress
 from filterlens.work.store import NOTHING_KEPT, Step, Store
 
 SHOWN = 80  # steps of a progress bar, at most
@@ -93,7 +94,7 @@ class GoalDirected(Method):
         images: Images,
         degradations: Degradations,
         *,
-        progress: Progress = SILENT,
+        progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation; see :meth:`filterlens.attribution.method.Method.attribute`.
@@ -101,6 +102,7 @@ class GoalDirected(Method):
         The other degradations of the list and clean inputs must stay. Processes share the crops of the
         one-shot score and then the degradations; the steps of a refinement follow each other.
         """
+        progress = as_progress(progress)
         wanted = parse_degradations(degradations)
         self.inputs = tuple(sorted({*wanted, CLEAN}))
         discovery, held_out = self._crops(as_samples(images, progress.note))

@@ -18,7 +18,7 @@ from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import UsageError, unknown
 from filterlens.filters import ranking
 from filterlens.pair import ModelPair
-from filterlens.progress import SILENT, Progress
+from filterlens.showing.bars import AnyProgress
 from filterlens.work.store import NOTHING_KEPT, Store
 
 MAGNITUDE_BINS = 400
@@ -32,7 +32,7 @@ class ImageFree(Method):
         images: Images,
         degradations: Degradations,
         *,
-        progress: Progress = SILENT,
+        progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation; ``images`` are not used."""

@@ -15,7 +15,7 @@ from filterlens.data.samples import Images, as_samples
 from filterlens.degradations import Degradation, parse_degradations
 from filterlens.degradations.pipeline import Degradations
 from filterlens.pair import ModelPair
-from filterlens.progress import SILENT, Progress
+from filterlens.showing.bars import AnyProgress, as_progress
 from filterlens.work.store import NOTHING_KEPT, Step, Store
 
 
@@ -55,10 +55,11 @@ class InputIG(GradientMethod):
         images: Images,
         degradations: Degradations,
         *,
-        progress: Progress = SILENT,
+        progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation; see :meth:`filterlens.attribution.method.Method.attribute`."""
+        progress = as_progress(progress)
         wanted = parse_degradations(degradations)
         samples = as_samples(images, progress.note)
         scores = torch.zeros(len(wanted), len(self.pair.space), dtype=torch.float64)

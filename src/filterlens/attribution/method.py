@@ -26,6 +26,7 @@ from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.hardware import resolve_precision
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
+from filterlens.showing.bars import AnyProgress
 from filterlens.work.store import NOTHING_KEPT, Step, Store
 
 CHECK_SIDE = 64  # LR pixels of the crop on which precisions are compared
@@ -97,7 +98,7 @@ class Method(ABC):
         images: Images,
         degradations: Degradations,
         *,
-        progress: Progress = SILENT,
+        progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation.
@@ -105,7 +106,7 @@ class Method(ABC):
         Args:
             images: HR images: a folder, paths, or RGB tensors (uint8, or float in [0, 1]).
             degradations: Degradations to find filters for, for example ``["blur:2", "noise:0.1"]``.
-            progress: Receiver of the progress bar.
+            progress: True for bars in the notebook or terminal at hand, or a receiver of bars.
             store: Store that keeps the measurements of single images and shares them among processes; by default
                 this process computes one after the other, and nothing is kept.
 

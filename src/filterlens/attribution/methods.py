@@ -25,7 +25,7 @@ from filterlens.degradations import parse_degradations
 from filterlens.degradations.pipeline import Degradations
 from filterlens.errors import UsageError, unknown
 from filterlens.pair import ModelPair
-from filterlens.progress import SILENT, Progress
+from filterlens.showing.bars import AnyProgress, as_progress
 from filterlens.work.store import NOTHING_KEPT, Store
 
 NO_ELIMINATION = "faig-no-elimination"
@@ -56,7 +56,7 @@ def attribute_with(
     degradations: Degradations,
     settings: AttributeSettings | None = None,
     *,
-    progress: Progress = SILENT,
+    progress: AnyProgress = False,
     store: Store = NOTHING_KEPT,
 ) -> dict[str, Attribution]:
     """Run several methods; FAIG with and without elimination share one pass.
@@ -77,6 +77,7 @@ def attribute_with(
     Raises:
         UsageError: An unknown method, no method, or a setting that none of the methods takes.
     """
+    progress = as_progress(progress)
     names, inputs = known_methods(names), list(parse_degradations(degradations))
     settings = settings or AttributeSettings()
     refuse_idle(settings, names)

@@ -5,127 +5,17 @@ import contextlib
 import json
 import logging
 import os
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
 
 from filterlens.errors import FilterlensError, printable, shortened
-from filterlens.progress import Bar
+from filterlens.showing.bars import Terminal as Terminal
+from filterlens.showing.bars import print_error
 
 if TYPE_CHECKING:
     from filterlens.data.usable import LeftOut
-
-SPEAK_EVERY = 30.0  # seconds between the lines of a bar without a terminal
-
-
-class _ErrorConsole(Console):
-    """A console whose reader may leave, or whose file may be on a full disk: no job stops for that."""
-
-    def on_broken_pipe(self) -> None:
-        """Speak no more."""
-        self.quiet = True
-
-
-_errors = _ErrorConsole(stderr=True, soft_wrap=True, highlight=False)
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError):
-        _errors.print(printable(text), markup=False)
-
-
-class _RichBar:
-    def __init__(self, progress: RichProgress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
-
-    def advance(self, steps: int = 1) -> None:
-        """Move on."""
-        self._progress.advance(self._task, steps)
-
-    def describe(self, text: str) -> None:
-        """Change the text of the bar."""
-        self._progress.update(self._task, description=escape(printable(text)))
-
-
-class _PlainBar:
-    """Says in a line every half minute how far a job is, whether or not it moved on, and once more at its end."""
-
-    def __init__(self, name: str, total: int, done: int) -> None:
-        self._name, self._total, self._done = name, total, done
-        self._first, self._began = done, time.monotonic()
-
-    def advance(self, steps: int = 1) -> None:
-        """Move on."""
-        self._done += steps
-
-    def describe(self, text: str) -> None:
-        """Change the text before the numbers."""
-        self._name = text
-
-    def line(self) -> str:
-        """Return description, steps, share, time passed, and time left at the mean speed so far."""
-        passed, moved = time.monotonic() - self._began, self._done - self._first
-        share = 100 * self._done // max(1, self._total)
-        line = f"{self._name}: {self._done} of {self._total}, {share} %, {_duration(passed)} passed"
-        if not moved or self._done >= self._total:
-            return line
-        return f"{line}, {_duration(passed / moved * (self._total - self._done))} left"
-
-    @contextlib.contextmanager
-    def speaking(self) -> Iterator[Bar]:
-        """Say the lines while the block runs."""
-        ended = threading.Event()
-
-        def speak() -> None:
-            while not ended.wait(SPEAK_EVERY):
-                _say(self.line())
-
-        speaker = threading.Thread(target=speak, daemon=True)
-        speaker.start()
-        try:
-            yield self
-        finally:
-            ended.set()
-            speaker.join()
-            _say(self.line())
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(min(seconds, 1e9))))
-
-
-class Terminal:
-    """Bars with the time left, and notes, on standard error; lines instead of bars where that is no terminal."""
-
-    @contextlib.contextmanager
-    def bar(self, name: str, total: int, done: int = 0) -> Iterator[Bar]:
-        """Show a bar while the block runs."""
-        if not (_errors.is_interactive and _errors.file.isatty()):
-            with _PlainBar(name, total, done).speaking() as plain:
-                yield plain
-            return
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with RichProgress(*columns, console=_errors) as progress:
-            yield _RichBar(progress, progress.add_task(name, total=total, completed=done))
-
-    def note(self, text: str) -> None:
-        """Print one line."""
-        _say(text)
 
 
 class _Notes(logging.Handler):
@@ -162,9 +52,9 @@ def log_shown() -> Iterator[None]:
 def error(text: str, command: str = "") -> None:
     """Print an error in one line of at most 500 characters to standard error, and below it a command that mends it."""
     with contextlib.suppress(OSError):
-        _errors.print(f"error: {shortened(text)}", style="bold red", markup=False)
+        print_error(f"error: {shortened(text)}", style="bold red")
         if command:
-            _errors.print(printable(command), markup=False)
+            print_error(printable(command))
 
 
 def result(value: Mapping[str, Any], text: str, as_json: bool) -> None:
