@@ -8,7 +8,7 @@ from filterlens.arguments import whole_number
 from filterlens.errors import UsageError, unknown
 from filterlens.execution.hardware import widened
 from filterlens.execution.torchvision_stand_in import import_beside_torchvision
-from filterlens.pixels import require_finite, require_unit_range
+from filterlens.pixels import luma, require_finite, require_unit_range
 
 CHANNELS = ("rgb", "y")
 WINDOW_RADIUS = 5
@@ -23,12 +23,6 @@ def quantised(images: Tensor) -> Tensor:
     """
     require_finite(images, "the image")
     return (images.detach().float().clamp(0, 1) * 255).round() / 255
-
-
-def luma(images: Tensor) -> Tensor:
-    """Return the Y channel ``(B, 1, H, W)`` of BT.601 studio range, as MATLAB's ``rgb2ycbcr``, in [16/255, 235/255]."""
-    weights = torch.tensor([65.481, 128.553, 24.966], device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
-    return ((images * weights).sum(1, keepdim=True) + 16) / 255
 
 
 def psnr(images: Tensor, truth: Tensor, *, crop: int, channel: str = "rgb") -> Tensor:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of pixels: inputs must be in [0, 1] and outputs finite; otherwise no figure is computed."""
+"""Checks of pixels: inputs must be in [0, 1] and outputs finite; otherwise no figure is computed. And their luma."""
 
+import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError, UsageError
@@ -66,3 +67,9 @@ def require_finite(output: Tensor, what: str, image: str | None = None, degradat
     share = float((~finite).any(-3).double().mean())
     where = "" if image is None else f" of image '{image}'" + ("" if degradation is None else f" with '{degradation}'")
     raise NotFiniteError(f"{what} gives NaN or infinity in {share:.2%} of the pixels{where}")
+
+
+def luma(images: Tensor) -> Tensor:
+    """Return the Y channel ``(B, 1, H, W)`` of BT.601 studio range, as MATLAB's ``rgb2ycbcr``, in [16/255, 235/255]."""
+    weights = torch.tensor([65.481, 128.553, 24.966], device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    return ((images * weights).sum(1, keepdim=True) + 16) / 255

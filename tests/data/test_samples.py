@@ -38,8 +38,7 @@ def spoiled(value):
         (photographs()[None], r"\(2, 3, 36, 28\), not"),
         (photographs()[:0], "There are no images"),
         ([], "There are no images"),
-        (photographs().numpy(), "not as ndarray. Of an array make a tensor"),
-        ([photographs(1)[0].numpy()], "Image '0' is ndarray, neither a path nor a tensor"),
+        (photographs().numpy() * 255, r"Image '0' has values from .* not in \[0, 1\]\. Divide by 255\."),
         ({"city": None}, "Image 'city' is NoneType"),
         (3, "not as int"),
     ],
@@ -141,6 +140,7 @@ def test_a_degradation_refuses_images_of_another_range_or_type():
             Degradation.parse("noise:0.1").apply(images, 2)
 
 
-def test_arrays_are_not_taken_for_sequences_of_images():
-    with pytest.raises(UsageError, match="ndarray"):
-        as_samples(np.zeros((2, 3, 8, 8)))
+def test_an_array_is_a_batch_and_no_sequence_of_images():
+    first, second = as_samples(np.stack([np.zeros((8, 9, 3)), np.ones((8, 9, 3))]))
+    assert (first.name, second.name) == ("0", "1")
+    assert first.truth(1).shape == (1, 3, 8, 9) and not first.truth(1).any() and bool((second.truth(1) == 1).all())

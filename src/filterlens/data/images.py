@@ -29,7 +29,7 @@ _RESERVE = 0.9  # share of the free memory that an image may take
 _GRAY = ("1", "L", "LA", "I", "F")
 
 
-def read_image(path: Path | str, note: Note = silent) -> Tensor:
+def read_image(path: Path | str, note: Note = silent, *, opacity: bool = False) -> Tensor:
     """Read an image as RGB ``(3, H, W)`` uint8.
 
     Gray becomes three equal channels, deeper values become 8 bits as :mod:`filterlens.data.levels` says, CMYK, LAB and
@@ -38,6 +38,7 @@ def read_image(path: Path | str, note: Note = silent) -> Tensor:
     Args:
         path: File to read.
         note: Receiver of one line where values outside the range of the file's type are clipped.
+        opacity: Give the opacity of a file that has one as a fourth channel, ``(4, H, W)``, instead.
 
     Raises:
         FilterlensError: The file is missing, truncated, no image, larger than memory, or suspiciously large (above
@@ -49,7 +50,17 @@ def read_image(path: Path | str, note: Note = silent) -> Tensor:
             with opened(path) as image:
                 ImageOps.exif_transpose(image, in_place=True)
                 pixels = pillow_pixels(image, path, note, bits=8)
-        return torch.from_numpy(np.array(_as_rgb(pixels))).permute(2, 0, 1).contiguous()
+        return _as_tensor(pixels, opacity)
+
+
+def of_pillow(image: Image.Image, name: str, note: Note = silent, *, opacity: bool = False) -> Tensor:
+    """Return the pixels of a Pillow image as :func:`read_image` returns those of a file.
+
+    Raises:
+        FilterlensError: It cannot be decoded, or holds NaN.
+    """
+    with refusals(name):
+        return _as_tensor(pillow_pixels(ImageOps.exif_transpose(image), name, note, bits=8), opacity)
 
 
 @contextlib.contextmanager
@@ -230,9 +241,18 @@ def _pillow_reads(path: Path | str) -> bool:
         return False
 
 
-def _as_rgb(pixels: Array) -> Image.Image:
-    """Return the 8-bit RGB image of pixels ``(H, W, channels)``; transparency is laid over white."""
+def _as_tensor(pixels: Array, opacity: bool) -> Tensor:
+    """Return pixels ``(H, W, channels)`` as 8-bit ``(3, H, W)``, or ``(4, H, W)`` with the opacity that they have."""
     shallow = pixels if pixels.dtype == np.uint8 else (pixels / 257).round().astype(np.uint8)
+    if opacity and shallow.shape[2] in (2, 4):
+        chosen = shallow[..., [0, 0, 0, 1]] if shallow.shape[2] == 2 else shallow
+    else:
+        chosen = np.array(_as_rgb(shallow))
+    return torch.from_numpy(chosen).permute(2, 0, 1).contiguous()
+
+
+def _as_rgb(shallow: Array) -> Image.Image:
+    """Return the RGB image of 8-bit pixels ``(H, W, channels)``; transparency is laid over white."""
     image = Image.fromarray(shallow[..., 0] if shallow.shape[2] == 1 else shallow)
     if shallow.shape[2] in (2, 4):
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))

@@ -2,13 +2,14 @@
 """The images of a folder, and everything else in it, so that nothing is skipped silently."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import features
 
-from filterlens.errors import FilterlensError, printable
+from filterlens.errors import FilterlensError, UsageError, printable, quoted
 
 _ALWAYS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
@@ -16,6 +17,7 @@ _ALWAYS = (
 )
 _WITH_A_CODEC = {"avif": (".avif", ".avifs"), "jpg_2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c")}
 SHOWN = 5  # names in one line
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of one letter it is a drive of Windows; a Path has one slash
 _MOST_ENTRIES = 10_000  # that are looked at to tell whether a subfolder holds images
 
 
@@ -74,8 +76,10 @@ def find_images(source: Path | str, *, recursive: bool = False, leave_out: Path 
         leave_out: A folder that is not entered, such as an output inside the input.
 
     Raises:
+        UsageError: The source is an address.
         FilterlensError: The source is missing or holds no image, or two images in one folder share a stem.
     """
+    require_local(source)
     source = Path(source)
     if source.is_file():
         return Listing(source.parent, (source,))
@@ -84,6 +88,16 @@ def find_images(source: Path | str, *, recursive: bool = False, leave_out: Path 
     if not listing.images:
         raise FilterlensError(_nothing_in(source, listing, recursive))
     return listing
+
+
+def require_local(source: Path | str) -> None:
+    """Refuse an address: images are never downloaded.
+
+    Raises:
+        UsageError: The path is a URL, such as ``https://…`` or ``s3://…``.
+    """
+    if _ADDRESS.match(str(source)) and not Path(source).exists():
+        raise UsageError(f"'{quoted(source)}' is an address, and images are read from files only. Download it first.")
 
 
 def shown(name: Path | str) -> str:

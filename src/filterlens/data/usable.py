@@ -48,21 +48,29 @@ class Readable:
 
 
 def readable(
-    images: Images, progress: Progress, *, strict: bool, check: Callable[[dict[str, Any]], None] = lambda image: None
+    images: Images,
+    progress: Progress,
+    *,
+    strict: bool,
+    check: Callable[[dict[str, Any]], None] = lambda image: None,
+    channels: int = 3,
+    y: bool = False,
 ) -> Readable:
     """Read every image once.
 
     Args:
-        images: See :func:`filterlens.data.samples.as_samples`.
+        images: See :func:`filterlens.data.samples.as_samples`; also the pairs of :func:`filterlens.data.pairs.as_pairs`.
         progress: Told of every image that is left out.
         strict: The first bad image ends the job.
         check: Raises a :class:`FilterlensError` for a described image that is of no use.
+        channels: Number of channels that the network takes.
+        y: Take the luma of the images.
 
     Raises:
         FilterlensError: An image is bad and ``strict`` is set, or there is no good one.
     """
     samples, described, left_out = [], [], []
-    for sample in as_samples(images, progress.note):
+    for sample in as_samples(images, progress.note, channels=channels, y=y):
         try:
             facts = sample.provenance()
             check(facts)

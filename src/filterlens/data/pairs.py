@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of LQ (degraded) and GT (clean) images in every form people hold, matched by name or by position."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from filterlens.data.forms import is_image_like, is_in_memory, paths_said
+from filterlens.data.listing import shown
+from filterlens.data.samples import Images, PairedSample, Sample, Taking, as_samples, items_of, samples_of
+from filterlens.data.spool import Spool
+from filterlens.errors import FilterlensError, UsageError, quoted
+from filterlens.progress import Note, silent
+
+SHOWN = 8  # mismatches in one error
+ANY = "{}"
+LQ_KEYS = ("lq", "lr", "input")
+GT_KEYS = ("gt", "hq", "hr", "target")
+FORMS = "a tuple (lq, gt) of folders, images or sequences, a mapping with 'lq' and 'gt', or a dataset of pairs"
+
+GivenPairs = tuple[Images, Images | None] | Mapping[str, Any] | Iterable[Any] | Dataset[Any]
+
+
+def as_pairs(
+    name: str,
+    given: GivenPairs,
+    note: Note = silent,
+    *,
+    channels_in: int = 3,
+    channels_out: int = 3,
+    y: bool = False,
+    template: str = ANY,
+) -> list[PairedSample]:
+    """Accept pairs of LQ and GT in every form people hold.
+
+    ``(lq, gt)`` of two folders (matched by name), files, tensors, arrays, PIL images or sequences (matched by
+    position); a mapping with ``lq`` and ``gt``; a sequence, ``Dataset`` or ``DataLoader`` of such pairs;
+    ``(lq, None)``, a folder or an image alone where there is no GT.
+
+    Args:
+        name: Name of the degradation, for errors.
+        given: The pairs.
+        note: Receiver of one line when values a little outside [0, 1] were clipped.
+        channels_in: Number of channels that the network takes.
+        channels_out: Number of channels that it gives.
+        y: Take the luma of the images where the network has one channel.
+        template: How LQ files are named after GT files, without suffix, as in BasicSR: ``{}x4``. The folder of LQ may
+            end with it instead: ``LQ/{}x4``.
+
+    Raises:
+        FilterlensError: A folder is missing or empty, or partners are missing; each is listed.
+        UsageError: The pairs come in an unknown form, both sides are the same, or there are none.
+    """
+    if y and 1 not in (channels_in, channels_out):
+        raise UsageError(
+            f"y=True makes one channel (luma) of colours, but the network takes {channels_in} and gives {channels_out}."
+        )
+    how = _How(name, note, channels_in, channels_out, y, template)
+    pairs = list(how.pairs(given))
+    if not pairs:
+        raise UsageError(f"There are no pairs for '{name}'.")
+    for pair in pairs:
+        if pair.path is not None and pair.lowered_path is not None and _same(pair.path, pair.lowered_path):
+            raise UsageError(f"LQ and GT of pair '{pair.name}' for '{name}' are the same file, '{pair.path}'.")
+    return pairs
+
+
+@dataclass(frozen=True)
+class _How:
+    """How pairs are taken."""
+
+    name: str
+    note: Note
+    channels_in: int
+    channels_out: int
+    y: bool
+    template: str
+
+    def pairs(self, given: Any) -> Iterator[PairedSample]:
+        """Yield the pairs of what was given."""
+        if _is_image(given):
+            given = (given, None)
+        elif isinstance(given, Mapping):
+            given = self._of_keys("the pairs", given)[:2]
+        if self._is_two_sides(given):
+            yield from self._of_sides(*given)
+        elif (items := items_of(given)) is not None:
+            yield from self._of_items(items, None if isinstance(given, list | tuple) else Spool())
+        else:
+            raise UsageError(f"Pairs for '{self.name}' come as {FORMS}, not as {type(given).__name__}.")
+
+    def _is_two_sides(self, given: Any) -> bool:
+        """Whether a value is LQ and GT, and no sequence of two pairs."""
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            return False
+        if all(_is_image(each) or each is None for each in given):
+            return True
+        if all(isinstance(each, tuple) and len(each) == 2 for each in given) and isinstance(given, tuple):
+            raise UsageError(
+                f"Pairs for '{self.name}' are a tuple of two tuples: it could be (LQ, GT) or two pairs. Give a list of "
+                "pairs, or a tuple of two lists."
+            )
+        return isinstance(given, tuple)
+
+    def _of_sides(self, lq: Any, gt: Any) -> Iterator[PairedSample]:
+        lq, template = _template_of(lq, self.template)
+        if lq is None:
+            raise UsageError(f"Pairs for '{self.name}' have no LQ images. Give {FORMS}.")
+        if lq is gt or (_is_path(lq) and _is_path(gt) and _same(lq, gt)):
+            what = f", '{lq}'" if _is_path(lq) else ""
+            raise UsageError(
+                f"LQ and GT for '{self.name}' are the same{what}. Give the degraded images and the clean ones."
+            )
+        lowered = self._side("LQ", lq, self.channels_in)
+        if gt is None:
+            yield from (self._pair(_without(template, each.name), each, None) for each in lowered)
+            return
+        truths = self._side("GT", gt, self.channels_out)
+        if not (_has_names(lq) or _has_names(gt)):
+            yield from self._by_position(lowered, truths)
+        elif all(
+            each.path is not None or _has_names(side) for side, found in ((lq, lowered), (gt, truths)) for each in found
+        ):
+            yield from self._by_name(lowered, truths, template)
+        else:
+            raise UsageError(
+                f"Of the pairs for '{self.name}', only one side has names. Give two folders, two mappings or two "
+                "sequences."
+            )
+
+    def _side(self, side: str, images: Any, channels: int) -> list[Sample]:
+        try:
+            return as_samples(images, self.note, channels=channels, y=self.y and channels == 1)
+        except UsageError as error:
+            raise UsageError(f"{side} for '{self.name}': {error}") from error
+
+    def _by_position(self, lowered: Sequence[Sample], truths: Sequence[Sample]) -> Iterator[PairedSample]:
+        if len(lowered) != len(truths):
+            raise UsageError(
+                f"For '{self.name}' there are {len(lowered)} LQ and {len(truths)} GT images. Sequences are matched by "
+                "position: give as many of each."
+            )
+        for lq, gt in zip(lowered, truths, strict=True):
+            yield self._pair(lq.name if gt.path is None and lq.path is not None else gt.name, lq, gt)
+
+    def _by_name(self, lowered: Sequence[Sample], truths: Sequence[Sample], template: str) -> Iterator[PairedSample]:
+        of_lq = {each.name: each for each in lowered}
+        wanted = {template.replace(ANY, each.name): each for each in truths}
+        without_gt = [name for name in of_lq if name not in wanted]
+        without_lq = [gt.name for name, gt in wanted.items() if name not in of_lq]
+        if without_gt or without_lq:
+            raise FilterlensError(
+                f"Pairs for '{self.name}' do not match: {_missing(without_gt, 'LQ', 'GT')}"
+                f"{' and ' if without_gt and without_lq else ''}{_missing(without_lq, 'GT', 'LQ')}. "
+                f"{_suggestion(list(of_lq), [each.name for each in truths])}"
+            )
+        yield from (self._pair(gt.name, of_lq[name], gt) for name, gt in wanted.items())
+
+    def _of_items(self, items: Iterable[Any], spool: Spool | None) -> Iterator[PairedSample]:
+        number = 0
+        for item in items:
+            lq, gt, paths = self._of_item(number, item)
+            if _is_path(lq) and (gt is None or _is_path(gt)):
+                found = list(self._of_sides(lq, gt))
+            else:
+                found = list(self._of_batch(number, lq, gt, paths, spool))
+            yield from found
+            number += len(found)
+
+    def _of_batch(
+        self, number: int, lq: Any, gt: Any, paths: tuple[Sequence[str], Sequence[str]], spool: Spool | None
+    ) -> Iterator[PairedSample]:
+        sides: list[list[Sample]] = []
+        for side, value, channels, named in (
+            ("LQ", lq, self.channels_in, paths[0]),
+            ("GT", gt, self.channels_out, paths[1]),
+        ):
+            how = Taking(self.note, channels, self.y and channels == 1, spool)
+            try:
+                sides.append(
+                    [] if value is None else list(samples_of(str(number), value, how, start=number, paths=named))
+                )
+            except UsageError as error:
+                raise UsageError(f"{side} for '{self.name}': {error}") from error
+        lowered, truths = sides
+        if gt is None:
+            yield from (self._pair(each.name, each, None) for each in lowered)
+        else:
+            yield from self._by_position(lowered, truths)
+
+    def _of_item(self, number: int, item: Any) -> tuple[Any, Any, tuple[Sequence[str], Sequence[str]]]:
+        if isinstance(item, Mapping):
+            return self._of_keys(f"Item {number}", item)
+        if isinstance(item, tuple | list) and len(item) >= 2 and not any(is_image_like(each) for each in item[2:]):
+            lq, gt = item[:2]
+            if _is_image(lq) and (gt is None or _is_image(gt)):
+                return lq, gt, ((), ())
+        raise UsageError(
+            f"Item {number} of the pairs for '{self.name}' is {_kind(item)}, not a pair. Give (lq, gt), "
+            "(lq, None) or a mapping with 'lq' and 'gt'."
+        )
+
+    def _of_keys(self, what: str, item: Mapping[Any, Any]) -> tuple[Any, Any, tuple[Sequence[str], Sequence[str]]]:
+        lq = next((key for key in LQ_KEYS if key in item), None)
+        gt = next((key for key in GT_KEYS if key in item), None)
+        if lq is None:
+            keys = ", ".join(f"'{quoted(key, 30)}'" for key in list(item)[:SHOWN]) or "nothing"
+            raise UsageError(f"{what} for '{self.name}': a mapping of {keys}. Give 'lq' and 'gt'.")
+        paths = paths_said(item, lq), () if gt is None else paths_said(item, gt)
+        return item[lq], None if gt is None else item[gt], paths
+
+    def _pair(self, name: str, lq: Sample, gt: Sample | None) -> PairedSample:
+        return PairedSample(
+            name,
+            lq.read if gt is None else gt.read,
+            None if gt is None else gt.path,
+            self.channels_out,
+            self.y,
+            lowered=lq.read,
+            lowered_path=lq.path,
+            lowered_channels=self.channels_in,
+            has_truth=gt is not None,
+        )
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str | Path)
+
+
+def _is_image(value: object) -> bool:
+    return isinstance(value, str | Path | Sample) or is_in_memory(value)
+
+
+def _has_names(side: object) -> bool:
+    """Whether images are matched by name: those of a folder or a mapping."""
+    return isinstance(side, Mapping) or (isinstance(side, str | Path) and Path(side).is_dir())
+
+
+def _same(first: Path | str, second: Path | str) -> bool:
+    try:
+        return Path(first).samefile(second)
+    except OSError:
+        return False
+
+
+def _kind(item: object) -> str:
+    return f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
+
+
+def _template_of(lq: Any, template: str) -> tuple[Any, str]:
+    """Return the folder of LQ and the template of its names, which may be the end of the path."""
+    if _is_path(lq) and ANY in Path(lq).name and not Path(lq).exists():
+        if template not in (ANY, Path(lq).name):
+            raise UsageError(f"Two templates of names are given, '{Path(lq).name}' and '{template}'. Give one.")
+        lq, template = Path(lq).parent, Path(lq).name
+    if template.count(ANY) != 1 or "/" in template:
+        raise UsageError(
+            f"template = '{quoted(template)}' is not legal: {ANY} once, with text around it, such as '{ANY}x4'."
+        )
+    return lq, template
+
+
+def _without(template: str, name: str) -> str:
+    """Return the name of the scene of an LQ image."""
+    before, after = template.split(ANY)
+    fits = name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
+    return name[len(before) : len(name) - len(after)] if fits else name
+
+
+def _missing(names: Sequence[str], side: str, other: str) -> str:
+    if not names:
+        return ""
+    listed = ", ".join(f"'{shown(name)}'" for name in names[:SHOWN])
+    more = f", … ({len(names)} in all)" if len(names) > SHOWN else ""
+    return f"{side} without {other}: {listed}{more}"
+
+
+def _suggestion(lowered: Sequence[str], truths: Sequence[str]) -> str:
+    """Name the template that fits all names, if there is one; it is not taken without being asked for."""
+    ends = {name[len(stem) :] for name in lowered[:1] for stem in truths if name.startswith(stem) and name != stem}
+    starts = {name[: -len(stem)] for name in lowered[:1] for stem in truths if name.endswith(stem) and name != stem}
+    for template in [f"{ANY}{end}" for end in sorted(ends)] + [f"{start}{ANY}" for start in sorted(starts)]:
+        if {template.replace(ANY, stem) for stem in truths} == set(lowered):
+            return f"All LQ names fit the template '{template}': give the folder of LQ as FOLDER/{template}."
+    return "Add the missing images, or leave their partners out."
