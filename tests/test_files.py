@@ -6,10 +6,12 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from filterlens import files
 from filterlens.errors import FilterlensError
 from filterlens.files import PART, check_writable, folder_lock, read_json, sha256_of, whole_file, write_json, write_text
 
@@ -185,3 +187,51 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_computed(
     monkeypatch.setattr("tempfile.TemporaryFile", read_only)
     with pytest.raises(FilterlensError, match=r"Cannot write into '.*': Read-only file system\. .* another place"):
         check_writable(tmp_path)
+
+
+def left_part(folder: Path, name: str = "a.txt", machine: str = "0" * 8, age: float = 0.0) -> Path:
+    """Write the temporary file of a process that died, on this or another machine."""
+    path = folder / f".{name}{machine and '.'}{machine}.k3v_9x0a{PART}"
+    path.write_text("half")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_another_machines_temporary_file_goes_when_it_is_an_hour_old(tmp_path: Path) -> None:
+    fresh, old, of_earlier_version = (
+        left_part(tmp_path),
+        left_part(tmp_path, "b", age=4000),
+        left_part(tmp_path, "c", ""),
+    )
+    os.utime(of_earlier_version, (0, 0))
+    write_text(tmp_path / "c.txt", "whole")
+    assert fresh.exists() and not old.exists() and not of_earlier_version.exists()
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="locks are POSIX")
+def test_without_locks_only_an_old_temporary_file_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    fresh, old = (left_part(tmp_path, name, files._MACHINE, age) for name, age in (("a", 10), ("b", 4000)))
+    write_text(tmp_path / "c.txt", "whole")
+    assert fresh.exists() and not old.exists() and (tmp_path / "c.txt").read_text() == "whole"
+
+
+def test_what_only_looks_like_a_temporary_file_stays(tmp_path: Path) -> None:
+    names = [f".notes{PART}", f"a.txt.00000000.k3v_9x0a{PART}", f".a.txt.k3v_9x0a{PART}.bak", f".a.TOOLONG{PART}"]
+    for name in names:
+        (tmp_path / name).write_text("mine")
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / f".b.00000000.k3v_9x0a{PART}").mkdir()
+    (tmp_path / f".c.00000000.k3v_9x0a{PART}").symlink_to(tmp_path / names[0])
+    before = {path.name for path in tmp_path.iterdir()}
+    write_text(tmp_path / "c.txt", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == before | {"c.txt"}
+
+
+@pytest.mark.parametrize("name", ["ü" * 120 + ".png", "画" * 80 + ".png", "a" * 250])
+def test_a_name_as_long_as_the_file_system_takes_is_written(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

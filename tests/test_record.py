@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.files import write_text
+from filterlens.files import PART, _swept, write_text
 from filterlens.record import RECORD, Record, is_inside
 
 
@@ -152,3 +152,40 @@ def test_what_lies_in_the_place_of_a_deleted_file_is_a_strangers(tmp_path: Path)
     for each in (record, Record(tmp_path, "mask")):
         with pytest.raises(FilterlensError, match="did not write it"):
             each.check(["damage.csv"])
+
+
+@pytest.mark.parametrize("cut", [1, 2, 30, 100])
+def test_a_line_that_a_kill_cut_short_costs_no_later_line(tmp_path: Path, cut: int) -> None:
+    written(tmp_path, "a.png", made_of="this")
+    record = tmp_path / RECORD
+    record.write_bytes(record.read_bytes()[:-cut])
+    written(tmp_path, "b.png", made_of="this")
+    again = Record(tmp_path, "mask")
+    assert again.is_made("b.png", "this") and again.is_ours("a.png")
+
+
+def test_opening_a_record_removes_what_killed_jobs_left_next_to_recorded_files(tmp_path: Path) -> None:
+    written(tmp_path, "pictures/blur/a.png")
+    left = tmp_path / "pictures" / "blur" / f".b.png.k3v_9x0a{PART}"
+    strange = tmp_path / "holiday" / left.name
+    strange.parent.mkdir()
+    for path in (left, strange):
+        path.write_text("half")
+        os.utime(path, (0, 0))
+    _swept.clear()  # as in a new process
+    Record(tmp_path, "mask")
+    assert not left.exists() and strange.exists()
+
+
+def test_the_settings_of_a_file_are_kept_once_and_told(tmp_path: Path) -> None:
+    for name, precision in (("a.png", "fp32"), ("b.png", "fp32"), ("c.png", "bf16")):
+        with Record(tmp_path, "restore").writing(name, made_of=name, settings={"precision": precision}):
+            write_text(tmp_path / name, "picture")
+    again = Record(tmp_path, "restore")
+    assert [again.settings_of(name) for name in ("a.png", "c.png", "d.png")] == [
+        {"precision": "fp32"},
+        {"precision": "bf16"},
+        None,
+    ]
+    assert (tmp_path / RECORD).read_text().count('"are"') == 2
+    assert again.job_of("a.png") == "restore" and again.job_of("d.png") is None

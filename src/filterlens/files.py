@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import platform
+import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,11 @@ except ImportError:  # Windows: no leftovers are looked for
 
 LARGEST_JSON, DEEPEST_JSON = 256 << 20, 64
 LOCK, HOLDER = ".filterlens.lock", ".filterlens.lock.json"
-PART = ".filterlens-part"  # what the temporary files are called, and nothing else
+PART = ".filterlens-part"  # how the names of temporary files end
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_PART_NAME = re.compile(rf"\..*?\.(?:([0-9a-f]{{8}})\.)?[a-z0-9_]{{8}}{re.escape(PART)}", re.DOTALL)
+_ABANDONED = 3600.0  # seconds without a change, where no lock can tell whether the writer lives
+_LONGEST_NAME = 200  # bytes of the final name in a temporary one; file systems take 255 in all
 _swept: set[tuple[int, int]] = set()
 
 
@@ -31,8 +37,7 @@ _swept: set[tuple[int, int]] = set()
 def whole_file(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path`` that takes its place when the block ends without an error.
 
-    The first file that a process writes into a folder also removes the temporary files that killed processes left
-    there; a file that a living process still writes is locked and stays.
+    The first file that a process writes into a folder also removes what killed processes left there; see :func:`sweep`.
 
     Raises:
         FilterlensError: The folder cannot be made or written, or the disk is full.
@@ -42,7 +47,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     handle: int | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
+        sweep(path.parent)
         handle, temporary = _temporary(path)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
@@ -60,8 +65,9 @@ def whole_file(path: Path | str) -> Iterator[Path]:
 
 def _temporary(path: Path) -> tuple[int, Path]:
     """Make a temporary file for ``path`` that is locked as long as the returned handle is open."""
+    stem = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
     while True:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=PART, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{stem}.{_MACHINE}.", suffix=PART, dir=path.parent)
         if fcntl is None:
             os.close(handle)  # an open file could not be moved there
             return os.open(os.devnull, os.O_RDONLY), Path(name)
@@ -72,22 +78,48 @@ def _temporary(path: Path) -> tuple[int, Path]:
         os.close(handle)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove the temporary files in a folder that no living process holds; once per process and folder."""
+def sweep(folder: Path, *, again: bool = False) -> None:
+    """Remove the temporary files in a folder whose writers died.
+
+    A writer holds a lock on its file while it lives. A file of another machine, whose locks may not reach this one, and
+    one where there are no locks also stays for an hour after its last change. Files that are called otherwise, folders
+    and links are a user's and stay.
+
+    Args:
+        folder: The folder alone, not those in it; may be missing.
+        again: Look again where this process has looked before.
+    """
+    with contextlib.suppress(OSError):
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in _swept and not again:
+            return
+        _swept.add((status.st_dev, status.st_ino))
+        for left in folder.iterdir():
+            if (found := _PART_NAME.fullmatch(left.name)) and not left.is_symlink() and left.is_file():
+                with contextlib.suppress(OSError):  # gone, or not ours to remove
+                    _remove_left(left, of_this_machine=found[1] == _MACHINE)
+
+
+def _remove_left(path: Path, *, of_this_machine: bool) -> None:
+    """Remove a temporary file unless its writer lives, or may live."""
+    is_old = time.time() - path.stat().st_mtime > _ABANDONED
     if fcntl is None:
+        if is_old:
+            path.unlink()
         return
-    status = folder.stat()
-    if (status.st_dev, status.st_ino) in _swept:
-        return
-    _swept.add((status.st_dev, status.st_ino))
-    for left in folder.glob(f".*{PART}"):
-        with contextlib.suppress(OSError):  # held, gone, or not ours to remove
-            handle = os.open(left, os.O_RDWR | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                left.unlink()
-            finally:
-                os.close(handle)
+    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_free = of_this_machine or is_old
+        except BlockingIOError:
+            is_free = False
+        except OSError:  # a file system without locks
+            is_free = is_old
+        if is_free:
+            path.unlink()
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

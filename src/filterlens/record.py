@@ -6,14 +6,16 @@ whole, so that a kill at any moment leaves no file of ours unknown and claims no
 """
 
 import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.files import PART, sha256_of
+from filterlens.files import PART, sha256_of, sweep
 
 _LOCKS = ".filterlens."  # how every lock's name begins
 GONE = "deleted"  # in place of the hash: any later file of that name is not ours
@@ -30,15 +32,19 @@ class Entry:
         sha256: SHA-256 of its content; None while it is being written.
         job: Command that wrote it.
         made_of: Hash of everything that decides the content, where the job keeps one.
+        settings: Short hash of the settings among these, which the record holds once, where the job keeps them.
     """
 
     sha256: str | None
     job: str
     made_of: str | None = None
+    settings: str | None = None
 
 
 class Record:
     """The files that jobs of filterlens wrote into a folder.
+
+    A job that opens the record removes the temporary files that killed jobs left next to recorded files.
 
     Args:
         folder: Folder of the files; need not exist yet.
@@ -51,7 +57,9 @@ class Record:
     def __init__(self, folder: Path, job: str) -> None:
         check_output_folder(folder)
         self.folder, self.job = folder, job
-        self._entries = _read(folder / RECORD)
+        self._entries, self._settings = _read(folder / RECORD)
+        for place in {folder, *((folder / name).parent for name in self._entries)}:
+            sweep(place)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,6 +87,16 @@ class Record:
         entry = self._entries.get(name)
         return entry is not None and entry.sha256 is None and entry.made_of == made_of and self.is_ours(name)
 
+    def job_of(self, name: str) -> str | None:
+        """Return the command that wrote a file; None where none of ours did."""
+        entry = self._entries.get(name)
+        return None if entry is None else entry.job
+
+    def settings_of(self, name: str) -> dict[str, Any] | None:
+        """Return the settings that a file was made with; None where they were not recorded."""
+        entry = self._entries.get(name)
+        return None if entry is None or entry.settings is None else self._settings.get(entry.settings)
+
     def check(self, names: Iterable[str]) -> None:
         """Refuse to replace a file that is not ours.
 
@@ -94,20 +112,33 @@ class Record:
             )
 
     @contextlib.contextmanager
-    def writing(self, *names: str, made_of: str | None = None, force: bool = False) -> Iterator[None]:
-        """Record files that the block writes, relative to the folder; by force also over others' files.
+    def writing(
+        self,
+        *names: str,
+        made_of: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> Iterator[None]:
+        """Record files that the block writes, relative to the folder.
+
+        Args:
+            names: The files.
+            made_of: Hash of everything that decides their content.
+            settings: JSON values among these, for :meth:`settings_of`.
+            force: Write also over others' files.
 
         Raises:
             FilterlensError: A file is in the way that is not ours, or the record cannot be written.
         """
         if not force:
             self.check(names)
+        key = None if settings is None else self._keep_settings(settings)
         for name in names:
-            self._append(name, Entry(None, self.job, made_of))
+            self._append(name, Entry(None, self.job, made_of, key))
         yield
         for name in names:
             if (self.folder / name).is_file():
-                self._append(name, Entry(sha256_of(self.folder / name), self.job, made_of))
+                self._append(name, Entry(sha256_of(self.folder / name), self.job, made_of, key))
 
     def adopt(self, names: Iterable[str]) -> None:
         """Record files of an earlier version, which kept no record, as they are now."""
@@ -146,16 +177,28 @@ class Record:
     def _append(self, name: str, entry: Entry) -> None:
         line = {"file": name, "sha256": entry.sha256, "job": entry.job}
         line |= {} if entry.made_of is None else {"made_of": entry.made_of}
+        line |= {} if entry.settings is None else {"settings": entry.settings}
+        self._write(line)
+        self._entries[name] = entry
+
+    def _keep_settings(self, settings: Mapping[str, Any]) -> str:
+        """Write settings into the record, once, and return their short hash."""
+        text = json.dumps(settings, sort_keys=True, default=str)
+        key = hashlib.sha256(text.encode()).hexdigest()[:12]
+        if key not in self._settings:
+            self._settings[key] = json.loads(text)
+            self._write({"settings": key, "are": self._settings[key]})
+        return key
+
+    def _write(self, line: Mapping[str, Any]) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / RECORD).open("a", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+            _append_line(self.folder / RECORD, json.dumps(line, ensure_ascii=False))
         except OSError as error:
             place = self.folder / RECORD
             raise FilterlensError(
                 f"Cannot write '{place}': {error.strerror or error}. Free the disk or choose another place."
             ) from error
-        self._entries[name] = entry
 
 
 def check_output_folder(folder: Path | str) -> None:
@@ -175,25 +218,37 @@ def listed(names: Iterable[str], most: int = SHOWN) -> str:
     return f"{shown} and {len(every) - most} more" if len(every) > most else shown
 
 
-def _read(path: Path) -> dict[str, Entry]:
-    """Read the lines that are whole and name a file below the folder; the last one of a file counts."""
+def _append_line(path: Path, line: str) -> None:
+    """Write a line of its own: what a kill cut short before it stays a line, too."""
+    with path.open("a+b") as stream:
+        is_torn = stream.seek(0, os.SEEK_END) > 0 and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n"
+        stream.write(b"\n" * is_torn + f"{line}\n".encode(errors="surrogateescape"))
+
+
+def _read(path: Path) -> tuple[dict[str, Entry], dict[str, dict[str, Any]]]:
+    """Read the lines that are whole and name a file below the folder, the last one of a file; and the settings."""
     entries: dict[str, Entry] = {}
+    settings: dict[str, dict[str, Any]] = {}
     try:
         if path.stat().st_size > _LONGEST:
             raise FilterlensError(f"'{path}' is larger than any record of filterlens. Give another folder.")
         lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except FileNotFoundError:
-        return entries
+        return entries, settings
     except OSError as error:
         raise FilterlensError(f"Cannot read '{path}': {error.strerror or error}.") from error
     for line in lines:
         with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):  # a kill cut the line short
             said = json.loads(line)
-            name, sha256, job, made_of = said["file"], said["sha256"], said["job"], said.get("made_of")
-            texts = all(isinstance(value, str | None) for value in (sha256, made_of))
+            if "are" in said:
+                settings[str(said["settings"])] = dict(said["are"])
+                continue
+            name, job = said["file"], said["job"]
+            entry = Entry(said["sha256"], job, said.get("made_of"), said.get("settings"))
+            texts = all(isinstance(value, str | None) for value in (entry.sha256, entry.made_of, entry.settings))
             if isinstance(name, str) and isinstance(job, str) and texts and is_inside(name):
-                entries[name] = Entry(sha256, job, made_of)
-    return {name: entry for name, entry in entries.items() if entry.sha256 != GONE}
+                entries[name] = entry
+    return {name: entry for name, entry in entries.items() if entry.sha256 != GONE}, settings
 
 
 def is_inside(name: str) -> bool:

@@ -101,6 +101,24 @@ def test_results_of_other_settings_are_refused_before_anything_is_computed(jobs,
     assert len(jobs[job](other=True).kept) == 4
 
 
+def test_the_refusal_says_what_differs_and_the_remedy(jobs, folder, network, tmp_path):
+    jobs["restore"]()
+    remedy = r"\. Give another output, --force to overwrite, or --skip-existing to keep what is there\."
+    with pytest.raises(
+        FilterlensError, match=rf"0\.png' exists already, made with other settings \(another network\){remedy}"
+    ):
+        jobs["restore"](other=True)
+    with pytest.raises(FilterlensError, match=r"\(precision fp32, now bf16\)"):
+        restore_folder(folder, tmp_path / "out", network, device=CPU, precision="bf16")
+    with pytest.raises(FilterlensError, match=r"\(precision fp32, now bf16; blend 0, now 8; tile none, now 40\)"):
+        restore_folder(folder, tmp_path / "out", network, device=CPU, precision="bf16", blend=8, tile=40)
+    with pytest.raises(FilterlensError, match="exists already, made by `filterlens restore`"):
+        jobs["degrade"]()
+    Image.new("RGB", (12, 12), "red").save(folder / "2.png")
+    with pytest.raises(FilterlensError, match=r"2\.png' exists already, made of another image\."):
+        jobs["restore"]()
+
+
 @pytest.mark.parametrize("job", ["restore", "degrade"])
 def test_a_result_of_another_image_is_not_taken_for_this_one(jobs, job, folder):
     jobs[job]()

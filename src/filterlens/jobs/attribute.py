@@ -105,6 +105,7 @@ def attribute_to_folder(
         record, finished = open_run_folder(output, made_of, force=force, replace_other=replace_other)
         if finished is not None:
             store.progress.note(f"'{output}' holds this very ranking already; --force computes it again")
+            store.clear()  # of a run that was killed while it did
             return finished
         _note_doubts(pair, usable.described, field, store.progress)
         found = attribute_with(

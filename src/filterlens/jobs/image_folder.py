@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from filterlens.work.ahead import ahead
 
 Item = TypeVar("Item")
 
+_HASH = re.compile("[0-9a-f]{64}")
+_SHOWN = 64  # letters of a setting in an error
 _HASHING = 4  # files at once; a disk gives no more
 
 
@@ -195,7 +198,8 @@ class Outputs:
         if self.is_file:
             yield
             return
-        with self._record.writing(self._name(task), made_of=self._made_of(digest), force=self.rules.force):
+        made_of, force = self._made_of(digest), self.rules.force
+        with self._record.writing(self._name(task), made_of=made_of, settings=self.settings, force=force):
             yield
 
     def _recognised(self, there: Sequence[Task]) -> list[Task]:
@@ -220,7 +224,19 @@ class Outputs:
             return "made"
         if record.is_begun(name, made_of):
             return "begun"
-        return ", made with other settings or of another image" if record.is_ours(name) else ", changed since"
+        return self._difference(name) if record.is_ours(name) else ", changed since"
+
+    def _difference(self, name: str) -> str:
+        """Say how a result of ours differs from the one to be made."""
+        before, now = self._record.settings_of(name), json.loads(json.dumps(self.settings, default=str))
+        if self._record.job_of(name) != self.job:
+            return f", made by `filterlens {self._record.job_of(name)}`"
+        if before is None:
+            return ", made with other settings or of another image"
+        if before == now:
+            return ", made of another image"
+        names = [each for each in {**now, **before} if before.get(each) != now.get(each)]
+        return f", made with other settings ({'; '.join(_change(each, before, now) for each in names)})"
 
     @cached_property
     def _record(self) -> Record:
@@ -286,6 +302,14 @@ def _suffix(path: Path, suffix_of: Mapping[str, str]) -> str:
 def _real(path: Path) -> Path:
     """The place of the file itself: a link that is replaced is not what it leads to."""
     return path.parent.resolve() / path.name
+
+
+def _change(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say how a setting changed; of hashes only that they did."""
+    values = [shown(str(each.get(name, "none")))[:_SHOWN] for each in (before, now)]
+    if any(_HASH.fullmatch(value) for value in values):
+        return f"another {name}"
+    return f"{name} {values[0]}, now {values[1]}"
 
 
 def _in_the_way(path: Path, why: str) -> str:

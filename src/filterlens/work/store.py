@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError
+from filterlens.files import sweep
 from filterlens.progress import SILENT, Bar, Progress
 from filterlens.tensors import HEADER, read_tensors, write_tensors
 from filterlens.version import __version__
@@ -262,5 +263,6 @@ def _remove_results(folder: Path) -> None:
         if _RESULT.fullmatch(path.name) and not path.is_symlink():
             with contextlib.suppress(OSError):
                 path.unlink()
+    sweep(folder, again=True)
     with contextlib.suppress(OSError):  # other files are there
         folder.rmdir()
