@@ -82,7 +82,7 @@ def _prepared(images: Tensor, truth: Tensor, crop: int, channel: str) -> tuple[T
         raise UsageError(f"Images of the shapes {shapes} cannot be compared with {crop} border pixels cropped.")
     require_unit_range(truth, "the truth")
     pair = [quantised(images), quantised(truth)]
-    if channel == "y":
+    if channel == "y" and images.shape[1] != 1:  # one channel is Y already
         pair = [luma(each) for each in pair]
     if crop:
         pair = [each[..., crop:-crop, crop:-crop] for each in pair]

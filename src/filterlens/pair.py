@@ -16,8 +16,9 @@ from torch.func import functional_call
 from filterlens.arguments import real_number, whole_number
 from filterlens.errors import FilterlensError, UsageError, printable
 from filterlens.execution.hardware import autocast
+from filterlens.execution.measured import Shape, checked_output, failed, shape_of_images
 from filterlens.execution.memory import is_out_of_memory
-from filterlens.execution.own_network import checked_output, copied, failed, own_copy, scale_of
+from filterlens.execution.own_network import copied, own_copy
 from filterlens.execution.rematerialise import Container, containers_of
 from filterlens.execution.tiling import Tiling, tiling_of
 from filterlens.filters import ROWS, FilterSpace
@@ -77,7 +78,7 @@ class ModelPair:
 
     Raises:
         FilterlensError: Different architectures, identical weights, NaN in them, weights or modules of an unsupported
-            kind, or networks that do not map an RGB image to an RGB image.
+            kind, or networks that do not map an image to an image.
         UsageError: The scale is wrong, or not known.
 
     Example:
@@ -110,7 +111,8 @@ class ModelPair:
         self.target = self._layout.join(ends[1]).to(kind)
         self.baseline = self._layout.join(ends[0]).to(self.target)
         _check_ends(self.baseline, self.target)
-        self.scale = self._measured(scale, getattr(network, "scale", None))
+        self._shape = self._measured(scale, getattr(network, "scale", None))
+        self.scale = self._shape.scale
 
     @classmethod
     def load(
@@ -178,7 +180,7 @@ class ModelPair:
     def _facts(self) -> list[tuple[str, str]]:
         """Return what there is to say in short."""
         architecture = str(self.facts.get("architecture") or type(self._network).__name__)
-        channels = getattr(self, "channels_in", 3), getattr(self, "channels_out", 3)
+        channels = self.channels_in, self.channels_out
         facts = [("name", f"'{printable(self.name)}'")] if self.name else []
         facts += [
             ("architecture", printable(architecture)),
@@ -199,6 +201,16 @@ class ModelPair:
     def device(self) -> torch.device:
         """The device on which the pair computes."""
         return self.target.device
+
+    @property
+    def channels_in(self) -> int:
+        """Channels of the images that the networks take: 3 for RGB, 1 for gray; measured like the scale."""
+        return self._shape.channels_in
+
+    @property
+    def channels_out(self) -> int:
+        """Channels of the images that the networks return."""
+        return self._shape.channels_out
 
     @property
     def dtype(self) -> torch.dtype:
@@ -244,14 +256,15 @@ class ModelPair:
 
         Args:
             vector: Flat parameters ``(parameters,)``, on the pair's device.
-            images: LR images ``(B, 3, H, W)``.
+            images: LR images ``(B, channels_in, H, W)``.
             precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
 
         Returns:
-            HR images ``(B, 3, H·scale, W·scale)``, not clipped.
+            HR images ``(B, channels_out, H·scale, W·scale)``, not clipped.
 
         Raises:
-            UsageError: The images are not a batch of RGB floats, or the scale does not hold for their size.
+            UsageError: The images are not a batch of floats with the network's channels, or the scale does not hold for
+                their size.
             FilterlensError: The network fails on them, or returns no images.
         """
         images = self._own(images)
@@ -269,7 +282,7 @@ class ModelPair:
 
         Args:
             vector: Flat parameters ``(parameters,)``.
-            images: LR images ``(B, 3, H, W)``.
+            images: LR images ``(B, channels_in, H, W)``.
             loss: Function from the output to a scalar.
             precision: Precision as in :meth:`run`; the gradient has the weights' type.
 
@@ -299,19 +312,20 @@ class ModelPair:
     def _called(self, precision: str, call: Callable[[Tensor], object], images: Tensor) -> Tensor:
         """Call the network on images that are its own, and check what it returns."""
         with autocast(self.device, precision):
-            return checked_output(_guarded(call, images), images, self.scale)
+            return checked_output(_guarded(call, images), images, self._shape)
 
     def _own(self, images: Tensor) -> Tensor:
         """Return images as the network gets them: a copy, as some networks write into it."""
-        if images.ndim != 4 or not len(images) or not images.is_floating_point():
+        legal = images.ndim == 4 and len(images) and images.shape[1] == self.channels_in
+        if not legal or not images.is_floating_point():
             raise UsageError(
-                f"Images must be floats in [0, 1] of shape (batch, 3, height, width), not {images.dtype} of "
-                f"{tuple(images.shape)}."
+                f"Images must be floats in [0, 1] of shape (batch, {self.channels_in}, height, width), not "
+                f"{images.dtype} of {tuple(images.shape)}."
             )
         return images.detach().to(self.device, self.dtype).clone(memory_format=torch.channels_last)
 
-    def _measured(self, given: Any, said: Any) -> int:
-        """Return the measured scale; a network's attribute counts only where nothing can be measured."""
+    def _measured(self, given: Any, said: Any) -> Shape:
+        """Return measured scale and channels; a network's attribute counts only where nothing can be measured."""
         if given is not None:
             given = whole_number(given, "scale", 1)
         call = partial(functional_call, self._network, self.placed(self.target.clone()), tie_weights=False)
@@ -319,16 +333,16 @@ class ModelPair:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", _UNREACHED)
             try:
-                return scale_of(network, self.target, given)
+                return shape_of_images(network, self.target, given)
             except UsageError:
                 if given is not None or not isinstance(said, int) or isinstance(said, bool) or said < 1:
                     raise
-                return said
+                return Shape(said)
 
     @cached_property
     def tiling(self) -> Tiling | None:
         """How large images can be cut into exact tiles; None where they cannot. Determined once, in seconds."""
-        return tiling_of(self._network, self.scale)
+        return tiling_of(self._network, self.scale, self.channels_in)
 
     @cached_property
     def identity(self) -> str:

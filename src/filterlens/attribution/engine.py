@@ -52,7 +52,7 @@ class Engine:
         self._limit = TileLimit(math.nan, lambda: pair.tiling, pair.device, fallback=_fallback, note=note)
 
     def output(self, vector: Tensor, inputs: Tensor) -> Tensor:
-        """Return F(vector, inputs): LR ``(1, 3, h, w)`` → HR ``(1, 3, h·s, w·s)``."""
+        """Return F(vector, inputs): LR ``(1, channels_in, h, w)`` → HR ``(1, channels_out, h·s, w·s)``."""
         tiles = self._tiles(inputs)
         with torch.no_grad():
             *_, last = joined(tiles, lambda window: self.pair.run(vector, window, self.precision), inputs)
@@ -68,8 +68,8 @@ class Engine:
 
         Args:
             vector: Flat parameters.
-            inputs: LR ``(1, 3, h, w)``.
-            reference: The image that the loss compares with, HR ``(1, 3, h·s, w·s)``.
+            inputs: LR ``(1, channels_in, h, w)``.
+            reference: The image that the loss compares with, HR ``(1, channels_out, h·s, w·s)``.
             loss: (output, reference) → scalar, **a sum over pixels**: ``loss`` of an image must be the sum of ``loss``
                 of its parts.
 

@@ -151,11 +151,12 @@ def _halved(device: torch.device, chunks: Sequence[range]) -> list[range]:
 
 
 def _check_shapes(pair: ModelPair, inputs: Tensor, references: Tensor) -> None:
-    expected = (*inputs.shape[:-2], inputs.shape[-2] * pair.scale, inputs.shape[-1] * pair.scale)
-    if inputs.ndim != 4 or references.shape != expected:
+    height, width = inputs.shape[-2:] if inputs.ndim == 4 else (0, 0)
+    expected = (len(inputs), pair.channels_out, height * pair.scale, width * pair.scale)
+    if inputs.ndim != 4 or inputs.shape[1] != pair.channels_in or references.shape != expected:
         raise UsageError(
             f"Inputs {tuple(inputs.shape)} and references {tuple(references.shape)} do not fit together: they must be "
-            f"(B, 3, h, w) and (B, 3, {pair.scale}h, {pair.scale}w)."
+            f"(B, {pair.channels_in}, h, w) and (B, {pair.channels_out}, {pair.scale}h, {pair.scale}w)."
         )
 
 

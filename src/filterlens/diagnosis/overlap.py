@@ -80,11 +80,12 @@ def input_magnitudes(
         FilterlensError: The magnitudes are not finite or all zero.
     """
     reading = reading or Reading()
-    _check_image(image)
+    _check_image(image, pair.channels_in)
     if reading.objective == "truth" and truth is None:
         raise UsageError("The objective 'truth' needs the ground truth of the image; 'target' needs none.")
     if truth is None:
-        truth = image.new_zeros(1, 3, image.shape[-2] * pair.scale, image.shape[-1] * pair.scale)
+        height, width = (side * pair.scale for side in image.shape[-2:])
+        truth = image.new_zeros(1, pair.channels_out, height, width)
     if reading.whole:
         return _share(_whole(pair, image, truth, reading))
     corners, scale = patch_corners(image.shape[-2], image.shape[-1], most=reading.patches), pair.scale
@@ -157,9 +158,9 @@ def _starts(length: int, count: int, size: int) -> list[int]:
     return [min(max(round(middle - size / 2), 0), length - size) for middle in middles]
 
 
-def _check_image(image: Tensor) -> None:
-    if image.ndim != 4 or image.shape[:2] != (1, 3):
-        raise UsageError(f"An image must have the shape (1, 3, height, width), not {tuple(image.shape)}.")
+def _check_image(image: Tensor, channels: int) -> None:
+    if image.ndim != 4 or image.shape[:2] != (1, channels):
+        raise UsageError(f"An image must have the shape (1, {channels}, height, width), not {tuple(image.shape)}.")
     if not image.is_floating_point():
         raise UsageError(f"An image must be of floats in [0, 1], not {image.dtype}. Divide it by 255.")
     require_unit_range(image, "the image")

@@ -39,11 +39,13 @@ def function_distance(output: Tensor, other: Tensor) -> Tensor:
 
 def reference_distance(output: Tensor, other: Tensor) -> Tensor:
     """:func:`function_distance` as the reference implementation computes it: its "gray" is the blue channel."""
-    return _distance(quantised(output)[:, 2:], quantised(other)[:, 2:])
+    return _distance(quantised(output)[:, -1:], quantised(other)[:, -1:])
 
 
 def gray(images: Tensor) -> Tensor:
-    """Return BT.601 gray ``(B, 1, H, W)``."""
+    """Return BT.601 gray ``(B, 1, H, W)`` of RGB; of images with other channels, their mean."""
+    if images.shape[1] != 3:
+        return images.mean(1, keepdim=True)
     weights = torch.tensor([0.299, 0.587, 0.114], device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
     return (images * weights).sum(1, keepdim=True)
 

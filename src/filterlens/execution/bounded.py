@@ -172,7 +172,7 @@ class PictureSoFar:
     Attributes:
         done: Tiles that are ready.
         total: Tiles in all.
-        picture: HR ``(1, 3, H, W)``, not clipped; None until it is whole.
+        picture: HR ``(1, C, H, W)``, not clipped; None until it is whole.
     """
 
     done: int
@@ -185,8 +185,8 @@ def joined(tiles: Portions[Tile], run: Callable[[Tensor], Tensor], images: Tenso
 
     Args:
         tiles: The tiles of the images; see :meth:`TileLimit.tiles`.
-        run: LR ``(1, 3, h, w)`` → HR ``(1, 3, h·s, w·s)``.
-        images: LR ``(1, 3, h, w)``.
+        run: LR ``(1, C, h, w)`` → HR ``(1, C', h·s, w·s)``.
+        images: LR ``(1, C, h, w)``.
 
     Yields:
         How far the picture is, after every tile; its type and device are those of the images.

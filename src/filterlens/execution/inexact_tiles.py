@@ -38,7 +38,9 @@ class NearTiling:
 
 
 @torch.no_grad()
-def near_tiling_of(network: nn.Module, scale: int, tolerance: float = TOLERANCE) -> NearTiling | None:
+def near_tiling_of(
+    network: nn.Module, scale: int, tolerance: float = TOLERANCE, *, channels: int = 3
+) -> NearTiling | None:
     """Find out from which halo on the rest of the image changes outputs by less than the tolerance.
 
     Strips of random pixels are cut beyond the halo, and filled with black and with white there: what depends on the
@@ -46,30 +48,30 @@ def near_tiling_of(network: nn.Module, scale: int, tolerance: float = TOLERANCE)
     wider than the first that suffices, as other images may reach farther.
 
     Args:
-        network: LR ``(1, 3, h, w)`` in [0, 1] → HR ``(1, 3, h·scale, w·scale)``, in evaluation mode; run where it is.
+        network: LR ``(1, C, h, w)`` in [0, 1] → HR ``(1, C', h·scale, w·scale)``, in evaluation mode; run where it is.
         scale: HR size over LR size.
         tolerance: Largest legal change of an output, as a fraction of the range.
+        channels: Channels C of the input.
 
     Returns:
         None where no halo up to 96 LR pixels suffices, or the network refuses such strips.
     """
     found = []
     for axis in (-1, -2):
-        along = _along(axis, network, scale, tolerance)
+        along = _along(_Trial(axis, network, scale, channels), tolerance)
         if along is None:
             return None
         found.append(along)
     return NearTiling(Tiling(max(each.tiling.halo for each in found), GRID), max(each.error for each in found))
 
 
-def tiling_for_pictures(network: nn.Module, scale: int) -> NearTiling | None:
+def tiling_for_pictures(network: nn.Module, scale: int, channels: int = 3) -> NearTiling | None:
     """Return exact tiles (with an error of 0) where a network has them, else near ones, else None."""
-    exact = tiling_of(network, scale)
-    return near_tiling_of(network, scale) if exact is None else NearTiling(exact, 0.0)
+    exact = tiling_of(network, scale, channels)
+    return near_tiling_of(network, scale, channels=channels) if exact is None else NearTiling(exact, 0.0)
 
 
-def _along(axis: int, network: nn.Module, scale: int, tolerance: float) -> NearTiling | None:
-    trial = _Trial(axis, network, scale)
+def _along(trial: "_Trial", tolerance: float) -> NearTiling | None:
     for halo, wider in pairwise(HALOS):
         error = trial.error(halo, tolerance)
         if error is not None:
@@ -80,12 +82,12 @@ def _along(axis: int, network: nn.Module, scale: int, tolerance: float) -> NearT
 class _Trial:
     """A strip along one axis and its outputs; the core is in its middle."""
 
-    def __init__(self, axis: int, network: nn.Module, scale: int) -> None:
+    def __init__(self, axis: int, network: nn.Module, scale: int, channels: int) -> None:
         self._axis, self._network, self._scale = axis, network, scale
         self._start = HALOS[-2] + 2 * GRID
         length = 2 * self._start + _CORE
         weight = next(network.parameters(), torch.empty(0))
-        self._strip = strip_along(axis, length, torch.float32).to(weight.device, weight.dtype)
+        self._strip = strip_along(axis, length, channels, torch.float32).to(weight.device, weight.dtype)
         self._whole = self._run(self._strip)
 
     def error(self, halo: int, most: float) -> float | None:
@@ -163,8 +165,8 @@ def blended(run: Callable[[Tensor], Tensor], images: Tensor, *, scale: int, most
     """Run a network on overlapping square tiles and cross-fade their outputs linearly.
 
     Args:
-        run: LR ``(1, 3, h, w)`` → HR ``(1, 3, h·scale, w·scale)``.
-        images: LR ``(1, 3, h, w)``.
+        run: LR ``(1, C, h, w)`` → HR ``(1, C', h·scale, w·scale)``.
+        images: LR ``(1, C, h, w)``.
         scale: HR size over LR size.
         most_pixels: The most LR pixels of a tile.
         overlap: The fewest LR pixels that neighbours share.
@@ -182,11 +184,14 @@ def blended(run: Callable[[Tensor], Tensor], images: Tensor, *, scale: int, most
             "Change --blend or --tile."
         )
     down, across = (windows(length, side, overlap) for length in images.shape[-2:])
-    total = torch.zeros(1, 3, *(length * scale for length in images.shape[-2:]), dtype=images.dtype)
+    total: Tensor | None = None
     for rows, columns in product(down, across):
         output = run(images[..., rows.start : rows.stop, columns.start : columns.stop]).to("cpu", images.dtype)
+        if total is None:
+            total = output.new_zeros(*output.shape[:2], *(length * scale for length in images.shape[-2:]))
         weights = rows.weights(scale).unsqueeze(1) * columns.weights(scale)
         total[..., rows.place(scale), columns.place(scale)] += output * weights.to(images.dtype)
+    assert total is not None
     return total / (_sums(down, scale).unsqueeze(1) * _sums(across, scale)).to(images.dtype)
 
 

@@ -31,12 +31,13 @@ class TiledNetwork:
     blended seams are asked for. Where memory runs out, tiles become half as large, also for later images.
 
     Args:
-        network: LR ``(1, 3, h, w)`` → HR ``(1, 3, h·s, w·s)``; it is copied.
+        network: LR ``(1, C, h, w)`` → HR ``(1, C', h·s, w·s)``; it is copied.
         device: The device it runs on.
         precision: ``fp32`` (the weights' own type) or ``bf16`` autocast.
         tile: Side in LR pixels of a square with as many pixels as the largest tile, halo included; 0 for none.
             Default: 512 on a CPU, 1024 on a GPU.
         blend: LR pixels over which tiles are cross-faded for a network that has neither halo; 0 runs it whole.
+        channels: Channels C of its input.
         note: The receiver of one line when memory ran out, and when tiles are not exact.
 
     Attributes:
@@ -55,6 +56,7 @@ class TiledNetwork:
         precision: str = "fp32",
         tile: int | None = None,
         blend: int = 0,
+        channels: int = 3,
         note: Note = silent,
     ) -> None:
         side = tile if tile is not None else TILE_ON_CPU if device.type == "cpu" else TILE_ON_GPU
@@ -64,7 +66,7 @@ class TiledNetwork:
             raise UsageError(f"An overlap of {blend} pixels is not legal: LR pixels of the seams, or 0 for none.")
         self.seconds = 0.0
         self.megapixels = 0.0
-        self._blend, self._told = blend, False
+        self._blend, self._channels, self._told = blend, channels, False
         self._device = device
         self._dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)
         if self._dtype == torch.float64:
@@ -84,7 +86,7 @@ class TiledNetwork:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Turn LR ``(1, 3, h, w)`` in [0, 1] into HR ``(1, 3, h·s, w·s)`` on the CPU, not clipped.
+        """Turn LR ``(1, C, h, w)`` in [0, 1] into HR ``(1, C', h·s, w·s)`` on the CPU, not clipped.
 
         Raises:
             FilterlensError: Out of memory, even in the smallest tiles.
@@ -117,13 +119,13 @@ class TiledNetwork:
     @cached_property
     def scale(self) -> int:
         """HR size over LR size, tried on a corner."""
-        return self._run(torch.zeros(1, 3, CORNER, CORNER)).shape[-1] // CORNER
+        return self._run(torch.zeros(1, self._channels, CORNER, CORNER)).shape[-1] // CORNER
 
     @cached_property
     def _tiling(self) -> Tiling | None:
         if self._whole:
             return None
-        found = tiling_for_pictures(self._network, self.scale)
+        found = tiling_for_pictures(self._network, self.scale, self._channels)
         if found is not None and found.error:
             self._note(
                 f"tiles of this network agree with the whole image to {found.error:.0e} of the range "

@@ -142,29 +142,30 @@ class _Cut:
 
 
 @torch.enable_grad()  # whoever asks may be restoring
-def tiling_of(network: nn.Module, scale: int) -> Tiling | None:
+def tiling_of(network: nn.Module, scale: int, channels: int = 3) -> Tiling | None:
     """Find out how a network may be tiled, by trying it in float64 on strips of random pixels.
 
     Args:
-        network: LR ``(1, 3, h, w)`` → HR ``(1, 3, h·scale, w·scale)``; it is copied.
+        network: LR ``(1, C, h, w)`` → HR ``(1, C', h·scale, w·scale)``; it is copied.
         scale: HR size over LR size.
+        channels: Channels C of its input.
 
     Returns:
         None where tiles cannot be exact: an output sees more than 111 pixels to a side, what it sees depends on where
         it lies, or the network refuses strips of 16 x 144 pixels.
     """
     probe = copy.deepcopy(network).to("cpu", torch.float64).eval().requires_grad_(False)
-    across = _tiling_along(-1, probe, scale)
-    down = None if across is None else _tiling_along(-2, probe, scale)  # one refusal is enough: strips take time
+    across = _tiling_along(-1, probe, scale, channels)
+    down = None if across is None else _tiling_along(-2, probe, scale, channels)  # strips take time
     if across is None or down is None:
         return None
     return Tiling(max(across.halo, down.halo), max(across.multiple, down.multiple))
 
 
-def _tiling_along(axis: int, probe: nn.Module, scale: int) -> Tiling | None:
+def _tiling_along(axis: int, probe: nn.Module, scale: int, channels: int) -> Tiling | None:
     """Find the halo from gradients, then the multiple by cutting a strip at both ends and comparing the outputs."""
     for length in LENGTHS:
-        strip = strip_along(axis, length).requires_grad_(True)
+        strip = strip_along(axis, length, channels).requires_grad_(True)
         output = tried(probe, strip, scale)
         if output is None:
             return None
@@ -186,9 +187,10 @@ def _tiling_along(axis: int, probe: nn.Module, scale: int) -> Tiling | None:
     return None
 
 
-def strip_along(axis: int, length: int, dtype: torch.dtype = torch.float64) -> Tensor:
+def strip_along(axis: int, length: int, channels: int = 3, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return a strip of random pixels in [0, 1], always the same ones, of that length along one axis."""
-    strip = torch.rand(1, 3, THICKNESS, length, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    generator = torch.Generator().manual_seed(0)
+    strip = torch.rand(1, channels, THICKNESS, length, generator=generator, dtype=dtype)
     return strip.transpose(axis, -1).contiguous()
 
 

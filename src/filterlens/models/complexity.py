@@ -30,15 +30,15 @@ class Complexity:
     multiply_adds: float
 
 
-def complexity(network: nn.Module, *, height: int = SIDE, width: int = SIDE) -> Complexity:
-    """Count on an image of ``height`` x ``width`` LR pixels; nothing is computed.
+def complexity(network: nn.Module, *, height: int = SIDE, width: int = SIDE, channels: int = 3) -> Complexity:
+    """Count on an image of ``height`` x ``width`` LR pixels and as many ``channels``; nothing is computed.
 
     Work that a network does once per image (linear layers, attention) is spread over the pixels, so it weighs less in
     a larger image.
     """
-    probe = copy.deepcopy(network).to("meta").eval()
+    probe = copy.deepcopy(network).to("meta", torch.float32).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        probe(torch.empty(1, 3, height, width, device="meta"))
+        probe(torch.empty(1, channels, height, width, device="meta"))
     operations = counter.get_total_flops()  # a multiplication and an addition each
     return Complexity(sum(each.numel() for each in network.parameters()), operations / 2 / (height * width))
 
@@ -55,14 +55,15 @@ def matched_blocks(multiply_adds: float, scale: int, features: int = 64) -> int:
     return max(1, round(1 + (multiply_adds - one) / (two - one)))
 
 
-def receptive_field(network: nn.Module) -> int | None:
+def receptive_field(network: nn.Module, channels: int = 3) -> int | None:
     """Return the width of the receptive field in LR pixels; None where an output sees the whole input, or none of it.
 
     Measured as the extent of non-zero input gradients of one central output pixel, on a thin strip in float64 (in
-    float32 the product of many small weights would vanish). Works for any network that takes such a strip.
+    float32 the product of many small weights would vanish). Works for any network that takes such a strip of
+    ``channels``.
     """
     generator = torch.Generator().manual_seed(0)
-    strip = torch.rand(1, 3, HEIGHT, WIDTH, generator=generator, dtype=torch.float64).requires_grad_(True)
+    strip = torch.rand(1, channels, HEIGHT, WIDTH, generator=generator, dtype=torch.float64).requires_grad_(True)
     probe = copy.deepcopy(network).to("cpu", torch.float64).eval().requires_grad_(False)
     with torch.enable_grad():
         try:
