@@ -19,6 +19,8 @@ from filterlens.editing.dial import modulate as modulate
 from filterlens.editing.dial import substitute as substitute
 from filterlens.errors import FilterlensError as FilterlensError
 from filterlens.errors import UsageError as UsageError
+from filterlens.evaluation.damage_table import DamageTable as DamageTable
+from filterlens.evaluation.damage_table import damage as damage
 from filterlens.filters import FilterSpace as FilterSpace
 from filterlens.filters import Selection as Selection
 from filterlens.models.checkpoints import load_network as load_network

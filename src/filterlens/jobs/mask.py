@@ -16,12 +16,12 @@ from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import center_crop, to_uint8, write_image
 from filterlens.data.samples import Images
 from filterlens.data.usable import readable
-from filterlens.degradations import Degradation
+from filterlens.degradations.pipeline import CLEAN
 from filterlens.errors import FilterlensError
-from filterlens.evaluation.damage import Keeper, measure_damage, summarise_damage, summarise_quality
+from filterlens.evaluation.damage import Keeper
+from filterlens.evaluation.damage_table import damage
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
 from filterlens.evaluation.settings import MaskSettings
-from filterlens.execution.hardware import resolve_precision
 from filterlens.files import folder_lock, write_json
 from filterlens.jobs.pairs import AS_IT_LAY, RunPair
 from filterlens.metrics import specification
@@ -97,30 +97,23 @@ def _mask(run: Path, images: Images, settings: MaskSettings, pair: ModelPair, pr
     facts = require_run(run)
     ranked = facts["settings"]
     made_with = AttributeSettings.of({name: ranked[name] for name in ("seed", "protocol") if name in ranked}, str(run))
-    conventions = made_with.conventions
     record = run_record(run, "mask", [*TABLES, *_pictures_of(run)])
     record.check(TABLES)
     found = _rankings(run, pair, made_with, settings.controls)
     usable = readable(images, progress, strict=settings.strict)
     _note_replaced(run, usable.described, progress)
-    selections = {
-        Edit(method, percent, masked): each.select(masked, percent)
-        for method, each in found.items()
-        for percent in settings.percents
-        for masked in each.degradations
-    }
     before = record.of_jobs("mask")
     pictured = [image["name"] for image in usable.described[: settings.pictures]]
     keeper, kept = _keeper(record, next(iter(found)), min(settings.percents), pictured, pair.scale)
-    damages, qualities = measure_damage(
+    judged = damage(
         pair,
-        selections,
+        found,
         usable.samples,
-        {name: Degradation.parse(name) for name in ranked["degradations"]} | {"clean": Degradation()},
-        resampler=conventions.resampler,
-        multiple=conventions.multiple,
+        dict.fromkeys([*ranked["degradations"], CLEAN]),
+        percent=settings.percents,
+        protocol=made_with.protocol,
         seed=made_with.seed,
-        precision=resolve_precision(settings.precision, pair.device),
+        precision=settings.precision,
         keeper=keeper,
         progress=progress,
     )
@@ -139,12 +132,12 @@ def _mask(run: Path, images: Images, settings: MaskSettings, pair: ModelPair, pr
             "seed": made_with.seed,
             "seconds": round(time.monotonic() - started, 2),
         },
-        summarise_damage(damages),
+        judged.rows,
     )
     with record.writing(*TABLES):
         write_rows(run / DAMAGE, DamageSummary, judging.damage)
-        write_rows(run / DAMAGE_PER_IMAGE, Damage, damages)
-        write_rows(run / NETWORKS, NetworkQuality, summarise_quality(qualities))
+        write_rows(run / DAMAGE_PER_IMAGE, Damage, judged.images)
+        write_rows(run / NETWORKS, NetworkQuality, judged.networks)
         write_json(run / PICTURES, [picture.model_dump() for picture in kept])
         write_json(run / MASK, judging.facts)
     now = {*TABLES, *(picture.file for picture in kept)}
