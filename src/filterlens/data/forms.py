@@ -105,9 +105,7 @@ def image_of_item(name: str, item: Any) -> tuple[Any, tuple[str, ...]]:
         key = next((each for each in IMAGE_KEYS if each in item), None)
         if key is None:
             keys = ", ".join(f"'{quoted(each, 30)}'" for each in list(item)[:8]) or "nothing"
-            raise UsageError(
-                f"Image '{name}' is a mapping of {keys}. Its image has one of the keys {_listed(IMAGE_KEYS)}."
-            )
+            raise UsageError(f"Image '{name}' is a mapping of {keys}. It needs one of {_listed(IMAGE_KEYS)}.")
         return item[key], paths_said(item, key)
     if isinstance(item, tuple | list):
         if not item:
@@ -142,7 +140,7 @@ def _of_array(name: str, array: npt.NDArray[Any], channels: int | None) -> Tenso
             f"Image '{name}' is an array of type {array.dtype}: give uint8 from 0 to 255, or floats in [0, 1]."
         ) from None
     if array.ndim not in (3, 4) or not array.size:
-        return tensor if array.ndim else tensor.reshape(1, 1)
+        return tensor
     usual = USUAL if channels is None else USUAL | {channels}
     first, last = array.shape[-3] in usual, array.shape[-1] in usual
     if first and last:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs of LQ (degraded) and GT (clean) images in every form people hold, matched by name or by position."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ ANY = "{}"
 LQ_KEYS = ("lq", "lr", "input")
 GT_KEYS = ("gt", "hq", "hr", "target")
 FORMS = "a tuple (lq, gt) of folders, images or sequences, a mapping with 'lq' and 'gt', or a dataset of pairs"
+_WRITTEN = "NAME=LQ_DIR,GT_DIR, for example rain=data/rainy,data/clean"
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_ONE_COMMA = re.compile(r"(?<!,),(?!,)")
 
 GivenPairs = tuple[Images, Images | None] | Mapping[str, Any] | Iterable[Any] | Dataset[Any]
 
@@ -66,6 +70,34 @@ def as_pairs(
         if pair.path is not None and pair.lowered_path is not None and _same(pair.path, pair.lowered_path):
             raise UsageError(f"LQ and GT of pair '{pair.name}' for '{name}' are the same file, '{pair.path}'.")
     return pairs
+
+
+def parse_pairs(text: str) -> tuple[str, str, str | None]:
+    """Read ``NAME=LQ,GT`` or ``NAME=LQ``: the name of a degradation, and the folders of its LQ and GT images.
+
+    Paths may hold ``=``; a comma in a path is written twice. The folder of LQ may end with a template of names,
+    ``rain=LQ/{}x4,GT``. A ``~`` at the beginning is the home folder.
+
+    Returns:
+        Name, LQ, and GT or None.
+
+    Raises:
+        UsageError: The text has another form.
+    """
+    name, equals, rest = text.partition("=")
+    if not equals:
+        raise UsageError(f"'{quoted(text)}' names no pairs: {_WRITTEN}.")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"'{quoted(name)}' is no name for pairs: letters, digits and -_., as in {_WRITTEN}.")
+    paths = [part.replace(",,", ",") for part in _ONE_COMMA.split(rest)]
+    if len(paths) > 2:
+        raise UsageError(
+            f"'{quoted(text)}' names {len(paths)} folders, not LQ and GT. A comma in a path is written twice."
+        )
+    if not all(paths):
+        raise UsageError(f"'{quoted(text)}' leaves a folder empty: {_WRITTEN}, or NAME=LQ_DIR where there is no GT.")
+    lq, *gt = (str(Path(path).expanduser()) if path.startswith("~") else path for path in paths)
+    return name, lq, gt[0] if gt else None
 
 
 @dataclass(frozen=True)
@@ -157,7 +189,7 @@ class _How:
                 f"{' and ' if without_gt and without_lq else ''}{_missing(without_lq, 'GT', 'LQ')}. "
                 f"{_suggestion(list(of_lq), [each.name for each in truths])}"
             )
-        yield from (self._pair(gt.name, of_lq[name], gt) for name, gt in wanted.items())
+        yield from (self._pair(wanted[name].name, lq, wanted[name]) for name, lq in of_lq.items())
 
     def _of_items(self, items: Iterable[Any], spool: Spool | None) -> Iterator[PairedSample]:
         number = 0

@@ -17,7 +17,7 @@ from filterlens.data.forms import FORMS, checked, image_of_item, images_of, is_i
 from filterlens.data.images import crop_to_multiple, image_size, of_pillow, read_image, to_float
 from filterlens.data.listing import find_images, require_local
 from filterlens.data.spool import Spool
-from filterlens.errors import UsageError
+from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import sha256_of
 from filterlens.progress import Note, silent
 
@@ -129,14 +129,14 @@ class PairedSample(Sample):
             GT, or None where there is none; and LQ.
 
         Raises:
-            FilterlensError: A file cannot be read.
-            UsageError: LQ is not GT / scale (GT may have up to scale - 1 rows and columns more, which are cut), or
-                nothing remains after the cut.
+            FilterlensError: A file cannot be read, or LQ is not GT / scale (GT may have up to scale - 1 rows and
+                columns more, which are cut).
+            UsageError: As for :meth:`image`, or nothing remains after the cut.
         """
         lowered, truth = self.lowered_image(), self.image() if self.has_truth else None
         height, width = lowered.shape[-2:]
         if truth is not None:
-            require_scale(self, truth, lowered, scale)
+            require_scale(self._sizes(truth, lowered), scale)
             truth = truth[..., : height * scale, : width * scale]
         if multiple % scale:
             raise UsageError(f"multiple = {multiple} is not legal: a multiple of the scale, {scale}.")
@@ -145,6 +145,12 @@ class PairedSample(Sample):
             place, least = _place("LQ", self.lowered_path, self.name), multiple // scale
             raise UsageError(f"{place} of {width}x{height} is smaller than {least} pixels.")
         return None if truth is None else _batch(crop_to_multiple(truth, multiple)), _batch(lowered)
+
+    def _sizes(self, truth: Tensor, lowered: Tensor) -> dict[str, Any]:
+        """Return names and sizes as :meth:`provenance` does, of images that were read."""
+        (high, wide), (low, narrow) = truth.shape[-2:], lowered.shape[-2:]
+        lq = {"path": self.lowered_path, "width": narrow, "height": low}
+        return {"name": self.name, "path": self.path, "width": wide, "height": high, "lq": lq}
 
     def pixels(self) -> int:
         """Return the number of pixels of GT, or of LQ where there is none; a file is not decoded for it."""
@@ -168,25 +174,30 @@ class PairedSample(Sample):
         return {"name": self.name, **_described(self.path, self.image()), "lq": lowered}
 
 
-def require_scale(pair: PairedSample, truth: Tensor, lowered: Tensor, scale: int) -> None:
+def require_scale(pair: Mapping[str, Any], scale: int) -> None:
     """Refuse a pair whose LQ image is not GT / scale, rounded down.
 
+    Args:
+        pair: What :meth:`PairedSample.provenance` says of it.
+        scale: Scale of the network.
+
     Raises:
-        UsageError: With both files, both sizes, and the scale that would fit, if there is one.
+        FilterlensError: With both files, both sizes, and the scale that would fit, if there is one.
     """
-    (high, wide), (low, narrow) = truth.shape[-2:], lowered.shape[-2:]
-    if (high // scale, wide // scale) == (low, narrow):
+    lq = pair["lq"]
+    wide, high, narrow, low = pair["width"], pair["height"], lq["width"], lq["height"]
+    if pair.get("truth") is False or (high // scale, wide // scale) == (low, narrow):
         return
     fitting = high // low
     fits = fitting and (high // fitting, wide // fitting) == (low, narrow)
-    remedy = f"They fit scale {fitting}." if fits else "They fit no scale: give GT of the same scene, uncut."
-    raise UsageError(
-        f"{_place('LQ', pair.lowered_path, pair.name)} of {narrow}x{low} is not GT / {scale}: "
-        f"{_place('GT', pair.path, pair.name)} has {wide}x{high}. {remedy}"
+    remedy = f"They fit scale {fitting}." if fits else "They fit no scale: give LQ and GT of one scene, uncut."
+    raise FilterlensError(
+        f"{_place('LQ', lq.get('path'), pair['name'])} of {narrow}x{low} is not GT / {scale}: "
+        f"{_place('GT', pair.get('path'), pair['name'])} has {wide}x{high}. {remedy}"
     )
 
 
-def _place(what: str, path: Path | None, name: str) -> str:
+def _place(what: str, path: Path | str | None, name: str) -> str:
     return f"{what} of pair '{name}'" if path is None else f"{what} '{path}'"
 
 
@@ -268,6 +279,10 @@ def as_samples(images: Images, note: Note = silent, *, channels: int = 3, y: boo
     require_channels(channels, y)
     how = Taking(note, channels, y)
     if isinstance(images, Mapping):
+        if {"lq", "gt"} <= set(images):
+            raise UsageError(
+                "A mapping with 'lq' and 'gt' is a pair, not images. Give it with pairs=, or its 'gt' alone."
+            )
         samples = [sample for key, value in images.items() for sample in _of_key(str(key), value, how)]
     else:
         samples = list(_of_any(images, how))

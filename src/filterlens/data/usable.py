@@ -59,7 +59,8 @@ def readable(
     """Read every image once.
 
     Args:
-        images: See :func:`filterlens.data.samples.as_samples`; also the pairs of :func:`filterlens.data.pairs.as_pairs`.
+        images: See :func:`filterlens.data.samples.as_samples`; also pairs, as
+            :func:`filterlens.data.pairs.as_pairs` makes them.
         progress: Told of every image that is left out.
         strict: The first bad image ends the job.
         check: Raises a :class:`FilterlensError` for a described image that is of no use.
