@@ -60,6 +60,7 @@ class CallableFacts:
             "qualified_name": self.qualified_name,
             "source_hash": self.source_hash,
             "stable": self.stable,
+            **({} if self.stable else {"process": _THIS_PROCESS}),
         }
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine: outputs, losses and gradients of a pair's networks on images of any size, in bounded memory.
 
-Losses are sums over output pixels, so a large image is computed in exact tiles and the parts are added. Where tiles
-cannot be exact (attention over the whole image), activations are computed again in the backward pass instead of kept.
+Most losses are sums over output pixels: a large image is computed in exact tiles, and the parts are added. Where tiles
+cannot be exact (attention over the whole image, a loss that is no sum), activations are computed again in the backward
+pass instead of kept.
 """
 
 import math
@@ -12,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from filterlens.attribution.objectives import Objective, refuse_if_not_additive
 from filterlens.errors import FilterlensError
 from filterlens.execution.bounded import Fallback, Portions, TileLimit, joined
 from filterlens.execution.hardware import widened, widest_float
@@ -49,7 +51,9 @@ class Engine:
         self.pair = pair
         self.precision = precision
         self._memory = memory_for_activations(pair.device) if memory is None else memory
+        self._note, self._told, self._compared = note, False, False
         self._limit = TileLimit(math.nan, lambda: pair.tiling, pair.device, fallback=_fallback, note=note)
+        self._whole = TileLimit(math.nan, lambda: None, pair.device, fallback=_fallback, note=note)
 
     def output(self, vector: Tensor, inputs: Tensor) -> Tensor:
         """Return F(vector, inputs): LR ``(1, channels_in, h, w)`` → HR ``(1, channels_out, h·s, w·s)``."""
@@ -60,8 +64,15 @@ class Engine:
         return last.picture
 
     def loss(self, vector: Tensor, inputs: Tensor, reference: Tensor, loss: Loss) -> Tensor:
-        """Return the loss of F(vector, inputs), a float64 scalar on the device; no gradient."""
-        return widened(loss(self.output(vector, inputs), reference))
+        """Return the loss of F(vector, inputs), a float64 scalar on the device; no gradient.
+
+        Raises:
+            UsageError: An objective of the user's own is said to be a sum over pixels and is not.
+        """
+        output = self.output(vector, inputs)
+        with torch.no_grad():
+            refuse_if_not_additive(loss, lambda: output, reference)
+            return widened(loss(output, reference))
 
     def loss_and_gradient(self, vector: Tensor, inputs: Tensor, reference: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
         """Return the loss and its gradient with respect to all parameters.
@@ -71,16 +82,27 @@ class Engine:
             inputs: LR ``(1, channels_in, h, w)``.
             reference: The image that the loss compares with, HR ``(1, channels_out, h·s, w·s)``.
             loss: (output, reference) → scalar, **a sum over pixels**: ``loss`` of an image must be the sum of ``loss``
-                of its parts.
+                of its parts. An :class:`~filterlens.attribution.objectives.Objective` that is not additive is computed
+                on whole images.
 
         Returns:
             A float64 scalar and ``(parameters,)`` in the weights' type, both on the device; nothing waits for them.
         """
-        pair, tiles = self.pair, self._tiles(inputs)
+        pair, whole = self.pair, isinstance(loss, Objective) and not loss.additive
+        tiles = self._tiles(inputs, whole=whole)
+        if whole and not self._told and inputs.shape[-2] * inputs.shape[-1] > self._limit.most:
+            self._told = True
+            self._note(
+                f"the objective '{loss}' is no sum over pixels, so images are not cut into tiles: computing "
+                "activations twice instead of keeping them"
+            )
+        if tiles.count > 1 and not self._compared:
+            self._compared = True
+            refuse_if_not_additive(loss, lambda: self.output(vector, inputs), reference)
         value = torch.zeros((), dtype=widest_float(pair.device), device=pair.device)
         gradient: Tensor | None = None
         for tile in tiles:
-            too_large = tile.pixels > self._limit.most
+            too_large = tile.pixels > (self._whole if whole else self._limit).most
             of_tile = partial(_loss_of_core, loss, tile, reference, pair.scale)
             with tiles.fitting(), rematerialised(pair.blocks, enabled=too_large):
                 part, more = pair.differentiate(vector, tile.window(inputs), of_tile, self.precision)
@@ -89,10 +111,10 @@ class Engine:
         assert gradient is not None
         return value, gradient
 
-    def _tiles(self, inputs: Tensor) -> Portions[Tile]:
+    def _tiles(self, inputs: Tensor, *, whole: bool = False) -> Portions[Tile]:
         if math.isnan(self._limit.most):  # not known before the first input
-            self._limit.most = int(self._memory / OVERHEAD / self.bytes_per_pixel(inputs))
-        return self._limit.tiles(inputs)
+            self._limit.most = self._whole.most = int(self._memory / OVERHEAD / self.bytes_per_pixel(inputs))
+        return (self._whole if whole else self._limit).tiles(inputs)
 
     def bytes_per_pixel(self, inputs: Tensor) -> float:
         """Measure how much a backward pass keeps per LR pixel, by counting it on two small pieces of the input."""

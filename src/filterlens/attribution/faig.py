@@ -2,7 +2,7 @@
 """Filter attribution integrated gradients, the paper's method, and two methods from a single gradient."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from filterlens.attribution.engine import Engine
 from filterlens.attribution.method import DegradedImage, GradientMethod, Measurement, Method
-from filterlens.attribution.path import over_parameters, rounding_on_path
+from filterlens.attribution.objectives import SquaredDistance as SquaredDistance
+from filterlens.attribution.path import over_parameters, require_gradient, rounding_on_path
 from filterlens.attribution.quadrature import Adaptive, Quadrature
 from filterlens.attribution.result import Attribution, Completeness, as_scores
 from filterlens.attribution.settings import AttributeSettings, Rule
@@ -24,32 +25,7 @@ from filterlens.pair import ModelPair
 from filterlens.showing.bars import AnyProgress, as_progress
 from filterlens.work.store import NOTHING_KEPT, Step, Store
 
-REFERENCES = ("truth", "target", "baseline")
 CONTRASTS = ("mean", "max")
-
-
-@dataclass(frozen=True)
-class SquaredDistance:
-    """L(γ, x) = ‖F(γ, x) − r‖², summed over pixels and channels (paper, equation 3): the attributed objective.
-
-    Attributes:
-        to: Choice of r. ``truth``: the ground truth, as in the paper. ``target``: the target's own output F(θ, x).
-            ``baseline``: the baseline's output F(θ̄, x). The last two need no ground truth.
-    """
-
-    to: str = "truth"
-
-    def __post_init__(self) -> None:
-        if self.to not in REFERENCES:
-            raise unknown("objective", self.to, REFERENCES)
-
-    def network(self, pair: ModelPair) -> Tensor | None:
-        """Return the flat parameters whose output is r; None where r is the ground truth."""
-        return {"truth": None, "target": pair.target, "baseline": pair.baseline}[self.to]
-
-    def loss(self, output: Tensor, reference: Tensor) -> Tensor:
-        """Return the scalar ‖output − r‖², a sum over pixels."""
-        return (output - reference).square().sum()
 
 
 def discriminate(magnitudes: Tensor, contrast: str = "mean") -> Tensor:
@@ -81,8 +57,10 @@ class FAIG(GradientMethod):
         settings: All settings in one value; None takes ``given``.
         eliminate: Whether other degradations are subtracted; False scores by a degradation's own magnitudes alone
             ("FAIG without elimination").
-        **given: Settings as keywords. ``objective``: reference of the squared distance L: ``truth`` (the paper),
-            ``target`` or ``baseline``. ``quadrature``: a rule; by default nodes are added to each image until its
+        **given: Settings as keywords. ``objective``: reference of the distance L: ``truth`` (the paper), ``target`` or
+            ``baseline``; or L itself: an :class:`~filterlens.attribution.objectives.Objective`, or any function
+            (output, reference) → scalar. ``loss``: L by name, ``squared`` (the paper), ``l1``, ``charbonnier``,
+            ``psnr`` or ``lpips``. ``quadrature``: a rule; by default nodes are added to each image until its
             integral is exact enough. ``contrast``: with K > 2 degradations, the ``mean`` (default) or ``max`` of the
             others is subtracted. Also ``nodes``, ``tolerance``, ``protocol``, ``precision``, ``seed`` and ``memory``;
             see :class:`filterlens.attribution.settings.AttributeSettings`.
@@ -92,15 +70,13 @@ class FAIG(GradientMethod):
     summary = (
         "integrated gradients on the path from baseline to target, less what other degradations use too (the paper)"
     )
-    takes = Method.takes | {"objective", "contrast", "quadrature", "nodes", "tolerance"}
+    takes = Method.takes | {"objective", "loss", "contrast", "quadrature", "nodes", "tolerance"}
 
     def __init__(
         self, pair: ModelPair, settings: AttributeSettings | None = None, *, eliminate: bool = True, **given: Any
     ) -> None:
-        if isinstance(given.get("objective"), SquaredDistance):
-            given["objective"] = given["objective"].to
         super().__init__(pair, settings, **given)
-        self.objective = SquaredDistance(self.settings.objective)
+        self.objective = self.settings.attributed
         self.rule = self._rule()
         self.eliminate = eliminate
 
@@ -163,7 +139,7 @@ class FAIG(GradientMethod):
         """Return the magnitudes of FAIG for one image with one degradation, nothing eliminated."""
         with image.named():
             inputs, reference = prepared[1], self._reference(prepared, self.engine)
-            found = over_parameters(self.engine, inputs, reference, self.objective.loss, self.rule, step)
+            found = over_parameters(self.engine, inputs, reference, self.objective, self.rule, step)
             attributed = float(widened(found.contributions).sum())
             ends = found.loss_target, found.loss_baseline
             return Measurement(
@@ -174,7 +150,7 @@ class FAIG(GradientMethod):
     def rounding_of(self, prepared: tuple[Tensor, ...], engines: Sequence[Engine]) -> float:
         """Return the share of the loss's change on the path that is rounding of the first engine against the second."""
         reference = self._reference(prepared, engines[1])
-        return rounding_on_path(engines[0], engines[1], prepared[1], reference, self.objective.loss)
+        return rounding_on_path(engines[0], engines[1], prepared[1], reference, self.objective)
 
     def _reference(self, prepared: tuple[Tensor, ...], engine: Engine) -> Tensor:
         """Return the image that the objective compares outputs with."""
@@ -185,6 +161,7 @@ class FAIG(GradientMethod):
         """Return everything that decided the scores, for the record."""
         rule = self.rule
         detail = asdict(rule) if isinstance(rule, Adaptive) else {"nodes": rule.nodes}
+        detail |= {} if type(self.objective) is SquaredDistance else {"loss": self.objective.facts}
         own = {"objective": self.objective.to, "quadrature": rule.rule, **detail, "contrast": self.settings.contrast}
         return super().record(**own, **more)
 
@@ -200,7 +177,7 @@ class Taylor(FAIG):
 
     name = "taylor"
     summary = "gradient at the target times change, discriminated as FAIG (one gradient instead of a path)"
-    takes = Method.takes | {"objective", "contrast"}
+    takes = Method.takes | {"objective", "loss", "contrast"}
 
     def _rule(self) -> Rule:
         return Quadrature("right", 1)
@@ -219,9 +196,9 @@ class EndpointGradient(Taylor):
         """Return the magnitudes of the gradient for one image with one degradation, without completeness."""
         with image.named():
             reference = self._reference(prepared, self.engine)
-            _, gradient = self.engine.loss_and_gradient(self.pair.target, prepared[1], reference, self.objective.loss)
+            _, gradient = self.engine.loss_and_gradient(self.pair.target, prepared[1], reference, self.objective)
             step()
-            return Measurement(self.magnitudes(gradient))
+            return Measurement(self.magnitudes(require_gradient(gradient, self.objective)))
 
 
 def refuse_clean_alone(degradations: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from filterlens.arguments import real_number
 from filterlens.attribution.engine import Engine
-from filterlens.attribution.faig import SquaredDistance
+from filterlens.attribution.objectives import SquaredDistance
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.degradations.pipeline import CLEAN
 from filterlens.execution.hardware import widened

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from filterlens.attribution.engine import Engine, Loss
+from filterlens.attribution.objectives import LEAST_SPAN, Objective, SquaredDistance
 from filterlens.attribution.quadrature import (
     Adaptive,
     Array,
@@ -62,15 +63,16 @@ def over_parameters(
     pair = engine.pair
     baseline = end_loss(engine, "baseline", inputs, reference, loss)
     target = end_loss(engine, "target", inputs, reference, loss)
-    integral = _AdaptiveIntegral(rule, pair, (baseline, target)) if isinstance(rule, Adaptive) else _FixedIntegral(rule)
+    ends = baseline, target
+    integral = _AdaptiveIntegral(rule, pair, ends, loss) if isinstance(rule, Adaptive) else _FixedIntegral(rule)
     values: list[Tensor] = []
     for alpha in integral.nodes():
         value, gradient = engine.loss_and_gradient(pair.at(alpha), inputs, reference, loss)
         values.append(value)
         integral.add(alpha, value, gradient)
         step()
-    _require_finite_losses(values, "from baseline to target")
-    contributions = integral.total().mul_(pair.change)
+    _require_finite_losses(values, "from baseline to target", loss)
+    contributions = require_gradient(integral.total().mul_(pair.change), loss)
     return PathIntegral(contributions, float(target), float(baseline), len(values), integral.change)
 
 
@@ -83,6 +85,11 @@ def end_loss(engine: Engine, role: str, inputs: Tensor, reference: Tensor, loss:
     value = engine.loss(getattr(engine.pair, role), inputs, reference, loss)
     if not value.isfinite():
         require_finite(engine.output(getattr(engine.pair, role), inputs), f"the {role}")
+        if _is_another(loss):
+            raise FilterlensError(
+                f"The objective '{loss}' is {float(value)} for the output of the {role}, and an integral needs a "
+                "finite value. Make it finite there, or take another objective."
+            )
         raise FilterlensError(f"The outputs of the {role} are so large that their squared distance is not finite.")
     return value
 
@@ -104,7 +111,7 @@ def over_inputs(engine: Engine, start: Tensor, end: Tensor, loss: Loss, rule: Qu
         values.append(value)
         integral.add(alpha, value, gradient)
         step()
-    _require_finite_losses(values, "from the clean to the degraded input")
+    _require_finite_losses(values, "from the clean to the degraded input", loss)
     return integral.total()
 
 
@@ -118,21 +125,44 @@ def rounding_on_path(engine: Engine, exact: Engine, inputs: Tensor, reference: T
     losses = np.array([
         [float(each.loss(each.pair.at(alpha), inputs, reference, loss)) for alpha in PLACES] for each in (engine, exact)
     ])  # fmt: skip
-    return float(np.abs(np.diff(losses[0] - losses[1])).sum() / _span(losses[1]))
+    return float(np.abs(np.diff(losses[0] - losses[1])).sum() / _span(losses[1], loss))
 
 
-def _require_finite_losses(values: Sequence[Tensor], way: str) -> None:
+def require_gradient(gradient: Tensor, loss: Loss) -> Tensor:
+    """Return the gradient of a loss, if it is finite; the network's own overflow is told of where scores are made.
+
+    Raises:
+        FilterlensError: The gradient of another loss than the squared distance is not finite.
+    """
+    if _is_another(loss) and not gradient.isfinite().all():
+        raise FilterlensError(
+            f"The objective '{loss}' is finite, but not its gradient, for example that of a square root at 0. Add a "
+            "small number inside of it."
+        )
+    return gradient
+
+
+def _require_finite_losses(values: Sequence[Tensor], way: str, loss: Loss) -> None:
     """Refuse an integral over what is not finite; waits for the device once."""
     if not torch.stack(list(values)).isfinite().all():
+        whose = f"The objective '{loss}' is not finite" if _is_another(loss) else "The network's outputs are not finite"
+        so = "has no value there, or the network overflows" if _is_another(loss) else "overflows"
         raise FilterlensError(
-            f"The network's outputs are not finite on the way {way}, so it overflows. Try --precision fp32, and check "
-            "that baseline and target belong together."
+            f"{whose} on the way {way}, so it {so}. Try --precision fp32, and check that baseline and target belong "
+            "together."
         )
 
 
-def _span(losses: Array) -> float:
+def _span(losses: Array, loss: Loss) -> float:
     """Return the losses' span; where they hardly change (clean inputs), a tenth of the loss itself."""
-    return float(max(losses.max() - losses.min(), 0.1 * losses.max()))
+    largest = float(np.abs(losses).max())
+    least = loss.least_span(largest) if isinstance(loss, Objective) else LEAST_SPAN * largest
+    return float(max(losses.max() - losses.min(), least))
+
+
+def _is_another(loss: Loss) -> bool:
+    """Whether a loss is another one than the usual squared distance."""
+    return isinstance(loss, Objective) and not isinstance(loss, SquaredDistance)
 
 
 def top_filters(magnitudes: Tensor) -> Tensor:
@@ -178,10 +208,11 @@ class _AdaptiveIntegral:
         rule: Rule that says when to stop.
         pair: Baseline and target.
         ends: L at the two.
+        loss: L.
     """
 
-    def __init__(self, rule: Adaptive, pair: ModelPair, ends: tuple[Tensor, Tensor]) -> None:
-        self.rule, self.pair, self.ends = rule, pair, ends
+    def __init__(self, rule: Adaptive, pair: ModelPair, ends: tuple[Tensor, Tensor], loss: Loss) -> None:
+        self.rule, self.pair, self.ends, self.loss = rule, pair, ends, loss
         self.change: float | None = 1.0
         self._alphas: list[float] = []
         self._losses: list[Tensor] = []
@@ -227,4 +258,4 @@ class _AdaptiveIntegral:
         """Whether the errors of all pieces, none cancelling another, are small against the losses' span."""
         nodes, slopes, losses = self._known()
         errors = np.abs(piecewise_errors(nodes, slopes, losses)).sum()
-        return bool(errors <= self.rule.tolerance * _span(losses))
+        return bool(errors <= self.rule.tolerance * _span(losses, self.loss))

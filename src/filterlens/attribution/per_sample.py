@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from filterlens.arguments import is_whole
-from filterlens.attribution.faig import SquaredDistance
+from filterlens.attribution.objectives import SquaredDistance
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.bounded import Portions

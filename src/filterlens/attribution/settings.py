@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of an attribution: one class for Python keywords, command options and the record in run.json."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, PlainValidator, model_validator
+from pydantic_core import PydanticKnownError
+from torch import Tensor
 
 from filterlens.arguments import real_number, seed_number
+from filterlens.attribution.objectives import LOSSES, REFERENCES, Objective, as_objective
 from filterlens.attribution.quadrature import RULES, Adaptive, Quadrature
 from filterlens.errors import UsageError, unknown
 from filterlens.settings import Real, Settings, Shown, Whole
@@ -48,12 +51,22 @@ def _memory(value: Any) -> float | None:
     return None if value is None else real_number(value, "memory in GiB", above=0)
 
 
+def _objective(value: Any) -> Any:
+    """Return one of the three words, or an objective; a word keeps the error of a word."""
+    if not isinstance(value, str):
+        return as_objective(value)
+    if value not in REFERENCES:
+        raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, REFERENCES))})
+    return value
+
+
 class AttributeSettings(Settings):
     """How filters are ranked.
 
     Attributes:
         protocol: default, or reference: the reference implementation's choices exactly.
         objective: Reference of the attributed distance: truth (as in the paper), target or baseline.
+        loss: The attributed distance: squared (as in the paper), l1, charbonnier, psnr (in dB) or lpips.
         contrast: With three or more degradations: against the mean or the max of the others.
         quadrature: adaptive (as many nodes as each image needs), gauss-legendre, midpoint, trapezoid, left or right.
         nodes: Fixed number of gradients per image and degradation.
@@ -64,7 +77,11 @@ class AttributeSettings(Settings):
     """
 
     protocol: Literal["default", "reference"] = "default"
-    objective: Literal["truth", "target", "baseline"] = "truth"
+    objective: Annotated[
+        Literal["truth", "target", "baseline"] | Objective | Callable[[Tensor, Tensor], Tensor],
+        PlainValidator(_objective),
+    ] = "truth"
+    loss: Literal["squared", "l1", "charbonnier", "psnr", "lpips"] = "squared"
     contrast: Literal["mean", "max"] = "mean"
     quadrature: Annotated[str | Rule | None, Shown("adaptive")] = None
     nodes: Whole | None = None
@@ -72,6 +89,28 @@ class AttributeSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: Annotated[int, BeforeValidator(seed_number)] = 0
     memory: Annotated[float | None, BeforeValidator(_memory), Shown("half of what is free, at most 4")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _objective_in_words(cls, given: Any) -> Any:
+        """Write an objective that two words say as these, so that one objective has one record."""
+        value = given.get("objective") if isinstance(given, dict) else None
+        if value is None or isinstance(value, str):
+            return given
+        objective = as_objective(value)
+        named = next((name for name, each in LOSSES.items() if type(objective) is each), None)
+        if named is None or objective.facts != LOSSES[named](to=objective.to).facts:
+            return given | {"objective": objective}
+        if given.get("loss", named) != named:
+            raise UsageError(f"loss = {given['loss']} contradicts the objective {objective}: leave one of them out.")
+        return given | {"objective": objective.to, "loss": named}
+
+    @model_validator(mode="after")
+    def _objective_is_one(self) -> Self:
+        if isinstance(self.objective, Objective) and self.loss != type(self).model_fields["loss"].default:
+            raise UsageError(f"The objective '{self.objective}' is a loss of its own: leave out loss = {self.loss}.")
+        _ = self.attributed
+        return self
 
     @model_validator(mode="after")
     def _rule_is_one(self) -> Self:
@@ -82,6 +121,11 @@ class AttributeSettings(Settings):
     def conventions(self) -> Conventions:
         """The protocol's choices."""
         return CONVENTIONS[self.protocol]
+
+    @property
+    def attributed(self) -> Objective:
+        """The objective that the settings name."""
+        return as_objective(self.objective, self.loss)
 
     def rule(self, usual: Rule) -> Rule:
         """Return the rule of an integral.

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from filterlens.arguments import is_whole
 from filterlens.attribution.engine import Engine
-from filterlens.attribution.faig import SquaredDistance
+from filterlens.attribution.objectives import SquaredDistance
 from filterlens.attribution.per_sample import patch_magnitudes
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.errors import FilterlensError, UsageError

@@ -28,7 +28,7 @@ from filterlens.run.folder import SCORES, provenance, require_run
 
 FOUND, RETRAINED = "found filters", "re-trained filters"
 _KEPT = (
-    "protocol", "resampler", "objective", "quadrature", "tolerance", "nodes", "contrast", "contrasted_with",
+    "protocol", "resampler", "objective", "loss", "quadrature", "tolerance", "nodes", "contrast", "contrasted_with",
     "precision", "seed",
 )  # fmt: skip
 _TRAINING = ("iterations", "learning_rate", "batch", "patch", "seed", "resampler")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from filterlens.attribution.methods import attribute_with, known_methods, refuse_idle
+from filterlens.attribution.objectives import Objective
 from filterlens.attribution.result import Attribution, save_attributions
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Images, Sample
@@ -142,7 +143,7 @@ def _facts(
             "methods": [each.method for each in found],
             "degradations": list(names),
             "device": str(pair.device),
-            "objective": settings.objective,
+            "objective": settings.attributed.to,
             "processes": processes,
             "threads": torch.get_num_threads(),
         },
@@ -177,6 +178,8 @@ def _made_of(
     names = [sample.name for sample in samples]
     conditions, rule = {"protocol", "precision", "seed", "memory"}, {"quadrature", "nodes", "tolerance"}
     how = settings.model_dump(include={"objective", "contrast"} | (settings.changed() - conditions - rule))
+    if isinstance(settings.objective, Objective):
+        how["objective"] = {"to": settings.objective.to, **settings.objective.facts}
     if rule & settings.changed():
         how["quadrature"] = settings.rule(settings.conventions.parameter_rule)
     given = settings.model_dump(include=conditions)
