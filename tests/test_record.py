@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.files import PART, _swept, write_text
+from filterlens.files import PART, write_text
 from filterlens.record import RECORD, Record, is_inside
 
 
@@ -172,7 +172,6 @@ def test_opening_a_record_removes_what_killed_jobs_left_next_to_recorded_files(t
     for path in (left, strange):
         path.write_text("half")
         os.utime(path, (0, 0))
-    _swept.clear()  # as in a new process
     Record(tmp_path, "mask")
     assert not left.exists() and strange.exists()
 
@@ -189,3 +188,16 @@ def test_the_settings_of_a_file_are_kept_once_and_told(tmp_path: Path) -> None:
     ]
     assert (tmp_path / RECORD).read_text().count('"are"') == 2
     assert again.job_of("a.png") == "restore" and again.job_of("d.png") is None
+
+
+def test_a_file_that_is_known_to_be_whole_is_settled_and_no_other(tmp_path: Path) -> None:
+    record = written(tmp_path, "a.csv")
+    with pytest.raises(KeyboardInterrupt), record.writing("b.csv", made_of="this"):
+        write_text(tmp_path / "b.csv", "whole")
+        raise KeyboardInterrupt
+    again = Record(tmp_path, "mask")
+    (tmp_path / "a.csv").write_text("changed")
+    again.settle(["a.csv", "b.csv", "c.csv"])
+    assert again.is_made("b.csv", "this") and not again.is_ours("a.csv") and "c.csv" not in again.names
+    (tmp_path / "b.csv").write_text("changed")
+    assert not Record(tmp_path, "mask").is_ours("b.csv")

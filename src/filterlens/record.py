@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -59,7 +59,7 @@ class Record:
         self.folder, self.job = folder, job
         self._entries, self._settings = _read(folder / RECORD)
         for place in {folder, *((folder / name).parent for name in self._entries)}:
-            sweep(place)
+            sweep(place, again=True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -139,6 +139,14 @@ class Record:
         for name in names:
             if (self.folder / name).is_file():
                 self._append(name, Entry(sha256_of(self.folder / name), self.job, made_of, key))
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Record the content of files that are known to be whole though their writer was killed before it said so."""
+        for name in names:
+            entry = self._entries.get(name)
+            if entry is not None and entry.sha256 is None and self.is_ours(name):
+                settled = replace(entry, sha256=sha256_of(self.folder / name))
+                self._append(name, settled)
 
     def adopt(self, names: Iterable[str]) -> None:
         """Record files of an earlier version, which kept no record, as they are now."""

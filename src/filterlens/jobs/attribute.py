@@ -47,6 +47,7 @@ from filterlens.version import __version__
 from filterlens.work.processes import Processes
 from filterlens.work.store import Store
 
+FILES = (SCORES, SCORES_AS_TEXT, FILTERS, DISTRIBUTION, RUN)
 PERCENTS = (1.0, 3.0, 5.0, 10.0)
 ENOUGH = 48  # LR pixels of an image that no receptive field needs more of
 SHOWN = 8  # names of weights without filters in one note
@@ -106,7 +107,9 @@ def attribute_to_folder(
         record, finished = open_run_folder(output, made_of, force=force, replace_other=replace_other)
         if finished is not None:
             store.progress.note(f"'{output}' holds this very ranking already; --force computes it again")
-            store.clear()  # of a run that was killed while it did
+            if store.leads:  # the run may have been killed after its last file
+                record.settle(FILES)
+            store.clear()
             return finished
         _note_doubts(pair, usable.described, field, store.progress)
         found = attribute_with(
@@ -120,7 +123,7 @@ def attribute_to_folder(
         }
         if store.leads:
             record.remove(record.of_jobs(*RESULTS_OF))  # so that a new ranking never stands next to an old proof
-            with record.writing(SCORES, SCORES_AS_TEXT, FILTERS, DISTRIBUTION, RUN):
+            with record.writing(*FILES):
                 _write(output, list(found.values()), facts)
         store.clear()
     return facts
