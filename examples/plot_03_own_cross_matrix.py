@@ -10,34 +10,29 @@ measures both, on images that were not used to find them.
 # %%
 # Every edit on every input
 # -------------------------
-# An ``Edit`` names which filters are replaced. ``measure_damage`` runs the edited networks on
-# every input; the shipped rankings were found on other photographs than these two.
+# ``damage`` replaces each set of filters and runs the edited networks on every input. The
+# shipped rankings were found on other photographs than these two.
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from filterlens import damage
 from filterlens.data.photographs import photograph, square
-from filterlens.data.samples import as_samples
-from filterlens.degradations import parse_degradations
 from filterlens.diagnosis.found_filters import shipped_filters
-from filterlens.evaluation.damage import measure_damage, summarise_damage
 from filterlens.report.labels import whole_percent
-from filterlens.run.tables import Edit
 
 SIDE = 160  # HR pixels
 
 pair, found = shipped_filters("srresnet-x2", "cpu")
-inputs = parse_degradations(["blur:2", "noise:0.1", "clean"])
-edits = {
-    Edit("faig", percent, masked): selection
-    for percent in (1.0, 3.0)
-    for masked, selection in found.selections(pair, percent).items()
-}
 photographs = {
     "chelsea": square(photograph("chelsea"), SIDE, 60, 130),
     "rocket": square(photograph("rocket"), SIDE, 150, 250),
 }
-damages, _ = measure_damage(pair, edits, as_samples(photographs), inputs)
+tables = {
+    percent: damage(pair, found.selections(pair, percent), photographs)
+    for percent in (1.0, 3.0)
+}
+print(tables[1.0])
 
 # %%
 # Two questions, two numbers
@@ -47,19 +42,14 @@ damages, _ = measure_damage(pair, edits, as_samples(photographs), inputs)
 # network that is only broken wins neither.
 
 rows = {"blur:2": "deblurring", "noise:0.1": "denoising"}
-summaries = {
-    (cell.edit.percent, cell.edit.masked, cell.input): cell
-    for cell in summarise_damage(damages)
-}
+inputs = tables[1.0].inputs
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-for axis, percent in zip(axes, (1.0, 3.0), strict=True):
-    values = np.zeros((len(rows), len(inputs)))
-    for row, masked in enumerate(rows):
+for axis, (percent, table) in zip(axes, tables.items(), strict=True):
+    values = table.matrix("effect").numpy()
+    for row, edit in enumerate(table.edits):
         for column, name in enumerate(inputs):
-            cell = summaries[percent, masked, name]
-            own = cell.removal is not None
-            values[row, column] = cell.removal if own else cell.preservation
+            own = edit.masked == name
             text = f"{'removed' if own else 'kept'}\n{whole_percent(values[row, column])}"
             weight, colour = (
                 "bold" if own else "normal",
@@ -87,10 +77,11 @@ plt.show()
 
 figure, axis = plt.subplots(figsize=(7, 4.9), layout="constrained")
 width = 0.26
+distances = tables[1.0].matrix("distance")
 for offset, (name, colour) in enumerate(
     zip(inputs, ("#3b6fb6", "#d1603d", "#9a9a9a"), strict=True)
 ):
-    heights = [summaries[1.0, masked, name].distance for masked in rows]
+    heights = distances[:, offset].tolist()
     places = np.arange(len(rows)) + (offset - 1) * width
     bars = axis.bar(places, heights, width * 0.92, label=f"on {name}", color=colour)
     axis.bar_label(bars, fmt="%.3g", fontsize=10)
