@@ -120,16 +120,6 @@ def test_reentrant_checkpoints_give_the_same_gradients_though_they_need_another_
         torch.testing.assert_close(found, wanted)
 
 
-class ReturnsTuple(Plain):
-    def forward(self, x):
-        return super().forward(x), 1
-
-
-class ReturnsNames(Plain):
-    def forward(self, x):
-        return {"image": super().forward(x)}
-
-
 class Drops(Plain):
     def forward(self, x):
         return super().forward(F.dropout(x, 0.5))
@@ -149,8 +139,6 @@ class Locked(Plain):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (ReturnsTuple, "returns tuple, not one tensor. Wrap it"),
-        (ReturnsNames, "returns dict, not one tensor. Wrap it"),
         (Drops, r"gives another output each time.*F\.dropout\(x, p, self\.training\)"),
         (LosesBorders, r"\(1, 3, 14, 22\) of \(1, 3, 16, 24\), no whole multiple. Pad inside"),
         (Locked, r"The baseline cannot be copied \(TypeError: cannot pickle"),
@@ -161,7 +149,6 @@ class Locked(Plain):
         (lambda: Plain().to("meta"), r"'first\.weight' of the baseline is on the meta device"),
         (lambda: Plain().to(torch.complex64), r"'first\.weight' of the baseline is of type torch\.complex64"),
         (lambda: torch.jit.trace(Plain(), torch.rand(1, 3, 8, 8)), "The baseline is a TorchScript module"),
-        (lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1))), "derived from other"),
         (lambda: "network.pth", "The baseline is str, not a torch.nn.Module"),
     ],
 )

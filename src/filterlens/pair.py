@@ -3,9 +3,11 @@
 
 import copy
 import hashlib
+import json
+import logging
 import warnings
 from collections.abc import Callable
-from functools import cached_property, partial, reduce
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from filterlens.arguments import real_number, whole_number
+from filterlens.callables import fingerprint_of
 from filterlens.errors import FilterlensError, UsageError, printable
 from filterlens.execution.hardware import autocast
 from filterlens.execution.measured import Shape, checked_output, failed, shape_of_images
 from filterlens.execution.memory import is_out_of_memory
-from filterlens.execution.own_network import copied, own_copy
+from filterlens.execution.on_images import Call, Entry, OnImages, checked_call, plain, refuse_more_inputs
+from filterlens.execution.own_network import copied, own_ends
 from filterlens.execution.rematerialise import Container, containers_of
 from filterlens.execution.tiling import Tiling, tiling_of
 from filterlens.filters import ROWS, FilterSpace
@@ -26,6 +30,7 @@ from filterlens.layout import Layout, check_same_architecture
 from filterlens.showing.tables import counted, html_facts
 
 Loss = Callable[[Tensor], Tensor]
+_log = logging.getLogger(__name__)
 _UNREACHED = "None of the inputs have requires_grad"  # torch's warning where reentrant checkpointing loses gradients
 _REENTRANT = (_UNREACHED, "use_reentrant=True")
 
@@ -63,15 +68,23 @@ class ModelPair:
     """Baseline θ̄ and target θ of one architecture, and the network at any point γ(α) = θ̄ + α(θ − θ̄).
 
     The user's modules are copied and never changed; the copies compute in evaluation mode. Wrappers (``DataParallel``,
-    ``torch.compile``, ``AveragedModel``) are left out. All parameters are kept as two flat vectors, so a point on the
-    path is one fused interpolation; shared parameters occur once. Both vectors have the wider type of the two networks,
-    at least float32. Buffers (running statistics) are the target's everywhere.
+    ``torch.compile``, ``AveragedModel``) are left out, and so are modules that hold the network as ``model`` or the
+    like on one side only (Lightning). All parameters are kept as two flat vectors, so a point on the path is one fused
+    interpolation; shared parameters occur once. Both vectors have the widest type of all weights of the two networks,
+    at least float32; images and buffers are brought to it. Weights that are computed from others (weight norm, spectral
+    norm, parametrizations) are baked in: scores and edits are of the network with plain weights. ``notes`` says where
+    any of this happened. Buffers (running statistics) are the target's everywhere.
 
     Args:
         baseline: Network before fine-tuning.
         target: Network after fine-tuning.
         scale: Ratio of HR size to LR size. It is measured on tiny images, and a given value must agree. Networks that
             accept no tiny image, such as those of a fixed size, need it, or an attribute ``scale`` of the target.
+        call: Function (network, images) → image, for networks with more inputs than images (noise level, prompt,
+            kernel): ``call=lambda network, x: network(x, sigma)``. What it passes to the network is brought to the type
+            and the device of the weights. Parameters keep their own names.
+        output: Index or name of the image in a tuple, list or dict that the network returns. Without it the only entry
+            that is an image is taken.
         name: Name of the pair in results.
         facts: Provenance to keep with the pair (paths, hashes, cards).
         linear: Filters of a linear layer: ``rows``, ``weights`` or ``none``.
@@ -93,26 +106,34 @@ class ModelPair:
         target: nn.Module,
         *,
         scale: int | None = None,
+        call: Call | None = None,
+        output: Entry | None = None,
         name: str = "",
         facts: dict[str, Any] | None = None,
         linear: str = ROWS,
     ) -> None:
-        first, network = own_copy(baseline, "baseline"), own_copy(target, "target")
+        checked_call(call, output)
+        own = own_ends(baseline, target)
+        first, network = own.baseline, own.target
         check_same_architecture(first, network)
         self.name = name
+        self.call, self.output = call, output
         self.facts = facts or {}
         self.linear = linear
         self.space = FilterSpace(network, linear)
         self._layout = Layout.of(network, [layer.parameter for layer in self.space.layers])
         self._reentrant = False
         ends = [dict(each.named_parameters(remove_duplicate=False)) for each in (first, network)]
-        kind = _common_type(*ends)
-        self._network = network if all(each.dtype == kind for each in ends[1].values()) else network.to(kind)
-        self.target = self._layout.join(ends[1]).to(kind)
+        if call is None:
+            refuse_more_inputs(network)
+        self._network = network if call is None and output is None else OnImages(network, call, output)
+        self.target = self._layout.join(ends[1]).to(own.dtype)
         self.baseline = self._layout.join(ends[0]).to(self.target)
         _check_ends(self.baseline, self.target)
         self._shape = self._measured(scale, getattr(network, "scale", None))
         self.scale = self._shape.scale
+        self.notes = own.notes + self._chosen()
+        self._record()
 
     @classmethod
     def load(
@@ -179,7 +200,7 @@ class ModelPair:
 
     def _facts(self) -> list[tuple[str, str]]:
         """Return what there is to say in short."""
-        architecture = str(self.facts.get("architecture") or type(self._network).__name__)
+        architecture = str(self.facts.get("architecture") or type(plain(self._network)).__name__)
         channels = self.channels_in, self.channels_out
         facts = [("name", f"'{printable(self.name)}'")] if self.name else []
         facts += [
@@ -191,6 +212,28 @@ class ModelPair:
         facts += [] if channels == (3, 3) else [("channels", f"{channels[0]} → {channels[1]} channels")]
         facts += [] if self.dtype == torch.float32 else [("type", str(self.dtype).removeprefix("torch."))]
         return [*facts, ("device", str(self.device))]
+
+    def _chosen(self) -> tuple[str, ...]:
+        """Take the only image out of what the network returns; say so."""
+        if (entry := self._shape.entry) is None:
+            return ()
+        self.output = entry
+        self._network = OnImages(plain(self._network), self.call, entry)
+        return (f"the network returns several things: the only image, output={entry!r}, is taken",)
+
+    def _record(self) -> None:
+        """Put into the facts how the network is called, and what had to change."""
+        self._called_by: list[Any] = [] if self.output is None else [self.output]
+        if self.call is not None:
+            known = fingerprint_of(self.call)
+            self._called_by.append(known.identity)
+            self.facts = self.facts | {"call": known.record}
+        if self.output is not None:
+            self.facts = self.facts | {"output": self.output}
+        if self.notes:
+            self.facts = self.facts | {"notes": list(self.notes)}
+        for note in self.notes:
+            _log.info("%s", note)
 
     @property
     def change(self) -> Tensor:
@@ -356,6 +399,8 @@ class ModelPair:
         buffers = dict(self._network.named_buffers())
         for name, buffer in buffers.items():
             digest.update(name.encode() + buffer.cpu().contiguous().numpy().tobytes())
+        if self._called_by:
+            digest.update(json.dumps(self._called_by).encode())
         if buffers:
             digest.update(repr(sorted(self.facts.get("options", {}).items())).encode())
         return digest.hexdigest()
@@ -366,7 +411,17 @@ class ModelPair:
         return containers_of(self._network)
 
     def network(self, vector: Tensor) -> nn.Module:
-        """Return a new network of the architecture with the given flat parameters, in evaluation mode."""
+        """Return a new network of the architecture with the given flat parameters, in evaluation mode.
+
+        It is the user's, without ``call`` and ``output``: see :meth:`on_images`.
+        """
+        return plain(self.on_images(vector))
+
+    def on_images(self, vector: Tensor) -> nn.Module:
+        """Return the network as :meth:`network` does, but such that it takes images and returns an image.
+
+        Where the pair has neither ``call`` nor ``output``, it is the network itself. Parameters have the same names.
+        """
         network = copied(self._network).requires_grad_(True)
         with torch.no_grad():
             for parameter, value in zip(network.parameters(), self.unflatten(vector).values(), strict=True):
@@ -410,12 +465,6 @@ def _guarded(call: Callable[[Tensor], object], images: Tensor) -> object:
 
 def _is_reentrant(error: BaseException) -> bool:
     return any(words in str(error) for words in _REENTRANT)
-
-
-def _common_type(*ends: dict[str, nn.Parameter]) -> torch.dtype:
-    """Return the widest type of the weights, float32 at least."""
-    kinds = (value.dtype for end in ends for value in end.values())
-    return reduce(torch.promote_types, kinds, torch.float32)
 
 
 def _check_ends(baseline: Tensor, target: Tensor) -> None:

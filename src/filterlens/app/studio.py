@@ -123,7 +123,7 @@ class Studio:
 
     @cached_property
     def _tiling(self) -> Tiling | None:
-        found = tiling_for_pictures(self.pair.network(self.pair.target), self.pair.scale, self.pair.channels_in)
+        found = tiling_for_pictures(self.pair.on_images(self.pair.target), self.pair.scale, self.pair.channels_in)
         return found.tiling if found else None
 
     def explaining(self, scene: Scene) -> Iterator[Explanation | None]:

@@ -128,7 +128,7 @@ def _one_by_one(
 def _all_at_once(
     pair: ModelPair, vector: Tensor, inputs: Tensor, references: Tensor, objective: SquaredDistance, precision: str
 ) -> Tensor:
-    network = pair.network(pair.target)
+    network = pair.on_images(pair.target)
 
     def loss(vector: Tensor, image: Tensor, reference: Tensor) -> Tensor:
         with autocast(pair.device, precision):

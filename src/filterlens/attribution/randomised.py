@@ -52,7 +52,9 @@ def randomised(pair: ModelPair, layers: Collection[str], *, kind: str = "weights
                 pieces[name].copy_(_shuffled(pieces[name], derive_seed(seed, kind, name)))
     vector = torch.where(_touched(pair, layers), learned + origin, pair.target)  # a + (b − a) is not exactly b
     ends = pair.network(pair.baseline), pair.network(vector)
-    return ModelPair(*ends, scale=pair.scale, name=f"{pair.name}, {kind}", linear=pair.linear)
+    return ModelPair(
+        *ends, scale=pair.scale, call=pair.call, output=pair.output, name=f"{pair.name}, {kind}", linear=pair.linear
+    )
 
 
 def from_the_last(space: FilterSpace, shares: Sequence[float]) -> list[tuple[str, ...]]:

@@ -111,7 +111,7 @@ def retrain(
     if settings.patch % pair.scale:
         raise UsageError(f"Re-training: patch = {settings.patch} is not a multiple of the pair's scale {pair.scale}.")
     where = pair.device if device is None else device
-    shape = shape_of(pair.network(pair.baseline))
+    shape = shape_of(pair.on_images(pair.baseline))
     Demand("Re-training", shape, settings.batch, settings.patch, pair.scale, trained=False).check(where)
     there = pair.to(where)
     bank = PatchBank(images, settings.patch, where, names)

@@ -28,7 +28,7 @@ class TrainableWeights(nn.Module, ABC):
 
     def __init__(self, pair: ModelPair) -> None:
         super().__init__()
-        network = pair.network(pair.baseline).requires_grad_(False)
+        network = pair.on_images(pair.baseline).requires_grad_(False)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._frozen = (network,)  # inside a tuple it is no submodule
         self._dtype = pair.dtype

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import FilterlensError, UsageError, first_line
+from filterlens.execution.on_images import Entry, entry_of, listed, only_image
 
 RGB = 3
 CHANNELS = (RGB, 1, 4, 2, 6, 9, 12)  # of an input, in the order in which they are tried
@@ -28,11 +29,13 @@ class Shape:
         scale: HR size over LR size.
         channels_in: Channels of the images that it takes.
         channels_out: Channels of the images that it returns.
+        entry: Entry of what it returns that is the image; None where it returns the image itself.
     """
 
     scale: int
     channels_in: int = RGB
     channels_out: int = RGB
+    entry: Entry | None = None
 
 
 def shape_of_images(network: Network, like: Tensor, given: int | None, first: Sequence[int] = CHANNELS) -> Shape:
@@ -102,12 +105,13 @@ def _try(network: Network, like: Tensor, channels: int, size: tuple[int, int]) -
     except FilterlensError as error:
         return str(error).rstrip(".")
     height, width = size
-    image = _image(output)
+    entry = None if isinstance(output, Tensor) else only_image(output, images)
+    image = _image(entry_of(output, entry))
     scale = image.shape[-2] // height
     if image.shape != (1, image.shape[1], height * scale, width * scale) or not image.numel():
         return f"the network makes {tuple(image.shape)} of {tuple(images.shape)}, {_NO_MULTIPLE}"
-    _refuse_chance(image, network(images))
-    return Shape(scale, channels, image.shape[1])
+    _refuse_chance(image, entry_of(network(images), entry))
+    return Shape(scale, channels, image.shape[1], entry)
 
 
 def _refuse_other_scale(given: int | None, scale: int, size: tuple[int, int]) -> None:
@@ -122,7 +126,9 @@ def _refuse_other_scale(given: int | None, scale: int, size: tuple[int, int]) ->
 
 def _image(output: object) -> Tensor:
     if not isinstance(output, Tensor):
-        raise FilterlensError(f"The network returns {type(output).__name__}, not one tensor. {_WRAP}")
+        raise FilterlensError(
+            f"The network returns {listed(output)}, not one tensor. Choose one: output=0 or output='image'. {_WRAP}"
+        )
     if output.ndim != 4:
         raise FilterlensError(f"The network returns a tensor of shape {tuple(output.shape)}, no image. {_WRAP}")
     return output

@@ -100,7 +100,7 @@ def attribute_to_folder(
     started = time.monotonic()
     store = Store(output / PARTIAL, processes, progress)
     with folder_lock(output, "ranking") if store.leads else contextlib.nullcontext():
-        field = None if allow_small else receptive_field(pair.network(pair.target), pair.channels_in)
+        field = None if allow_small else receptive_field(pair.on_images(pair.target), pair.channels_in)
         check = partial(_check_size, field=field, scale=pair.scale)
         usable = readable(images, store.progress, strict=strict, check=check)
         made_of = _made_of(pair.identity, usable.samples, list(wanted), methods, settings)

@@ -159,7 +159,7 @@ class _Judge:
         if not self._images.pixels:
             return {}
         return psnr_per_degradation(
-            self._pair.network(parameters).to(self._where),
+            self._pair.on_images(parameters).to(self._where),
             self._images.pixels,
             self._degradations,
             scale=self._pair.scale,
