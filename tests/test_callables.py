@@ -81,6 +81,22 @@ DIFFERENT = {
         "class A:\n    __slots__ = 'k'\n    def __init__(self, k): self.k = k\n    def go(self, x): pass\nf = A(2).go",
         "class A:\n    __slots__ = 'k'\n    def __init__(self, k): self.k = k\n    def go(self, x): pass\nf = A(3).go",
     ),
+    "a field of a dataclass": (
+        "from dataclasses import dataclass, field\n@dataclass(frozen=True)\nclass A:\n    k: int\n"
+        "    more: list = field(default_factory=list)\n    def __call__(self, x): return x * self.k\nf = A(2)",
+        "from dataclasses import dataclass, field\n@dataclass(frozen=True)\nclass A:\n    k: int\n"
+        "    more: list = field(default_factory=list)\n    def __call__(self, x): return x * self.k\nf = A(3)",
+    ),
+    "a method by super": (
+        "class B:\n    def g(self, x): return x\nclass A(B):\n    def g(self, x): return super().g(x)\nf = A().g",
+        "class B:\n    def g(self, x): return -x\nclass A(B):\n    def g(self, x): return super().g(x)\nf = A().g",
+    ),
+    "a class that is abstract": (
+        "from abc import ABC, abstractmethod\nclass B(ABC):\n    @abstractmethod\n    def g(self): ...\n"
+        "class A(B):\n    def g(self): return 1\nf = A().g",
+        "from abc import ABC, abstractmethod\nclass B(ABC):\n    @abstractmethod\n    def g(self): ...\n"
+        "class A(B):\n    def g(self): return 2\nf = A().g",
+    ),
     "what is cached": (
         "import functools\n@functools.lru_cache\ndef f(x): return x + 1",
         "import functools\n@functools.lru_cache\ndef f(x): return x + 2",

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The public names, each once: type checkers read this file as it is, and __init__.py makes its table of it.
 from filterlens.attribution.faig import FAIG as FAIG
-from filterlens.attribution.faig import SquaredDistance as SquaredDistance
 from filterlens.attribution.faig import Taylor as Taylor
 from filterlens.attribution.goal_directed import GoalDirected as GoalDirected
 from filterlens.attribution.image_free import AbsoluteChange as AbsoluteChange
@@ -10,6 +9,13 @@ from filterlens.attribution.image_free import MagnitudeMatchedRandom as Magnitud
 from filterlens.attribution.image_free import Random as Random
 from filterlens.attribution.image_free import RelativeChange as RelativeChange
 from filterlens.attribution.input_ig import InputIG as InputIG
+from filterlens.attribution.objectives import L1 as L1
+from filterlens.attribution.objectives import LPIPS as LPIPS
+from filterlens.attribution.objectives import PSNR as PSNR
+from filterlens.attribution.objectives import Charbonnier as Charbonnier
+from filterlens.attribution.objectives import Objective as Objective
+from filterlens.attribution.objectives import OwnObjective as OwnObjective
+from filterlens.attribution.objectives import SquaredDistance as SquaredDistance
 from filterlens.attribution.quadrature import Quadrature as Quadrature
 from filterlens.attribution.result import Attribution as Attribution
 from filterlens.degradations.pipeline import Degradation as Degradation

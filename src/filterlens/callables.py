@@ -150,6 +150,8 @@ class _Walk:
             return _hash("array", type(thing).__name__, array.dtype.str, str(array.shape), array.tobytes())
         if isinstance(thing, _WRITTEN):
             return _hash(type(thing).__name__, str(thing))
+        if isinstance(thing, types.MappingProxyType):
+            return self._all("mapping", [dict(thing)])
         if isinstance(thing, list | tuple | dict | set | frozenset | bytearray):
             return self._of_container(thing)
         if isinstance(thing, _GENERATORS):

@@ -3,7 +3,9 @@
 
 import json
 import sys
+import threading
 import types
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from filterlens.attribution.objectives import (
     LPIPS,
     PSNR,
     Charbonnier,
+    Objective,
     OwnObjective,
     SquaredDistance,
     as_objective,
@@ -26,6 +29,8 @@ from filterlens.attribution.objectives import (
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.degradations import Degradation
 from filterlens.errors import FilterlensError, UsageError
+from filterlens.work.processes import Alone
+from filterlens.work.store import Store
 from tests.attribution.small_networks import Curved, make_pair, photographs
 
 DEGRADATIONS = ("blur:1", "noise:0.1")
@@ -283,6 +288,55 @@ def test_another_function_of_the_same_name_is_another_objective():
     _, _, pair = make_pair()
     records = [FAIG(pair, objective=power(exponent)).record() for exponent in (2, 3, 2)]
     assert records[0] == records[2] != records[1]
+
+
+@dataclass(frozen=True)
+class Power(Objective):
+    """A class of a user's own."""
+
+    exponent: int = 4
+    name = "power"
+    additive = True
+
+    def loss(self, output, reference):
+        return ((output - reference) ** self.exponent).sum()
+
+
+class MeanPower(Power):
+    """Says that it is a sum, and is none."""
+
+    def loss(self, output, reference):
+        return super().loss(output, reference) / output.numel()
+
+
+def test_a_class_of_ones_own_counts_with_its_code_and_fields():
+    _, _, pair = make_pair()
+    image, rule = photographs(1)[0], Quadrature("gauss-legendre", 3)
+    found = FAIG(pair, objective=Power(to="target"), quadrature=rule).attribute(image, DEGRADATIONS)
+    same = OwnObjective(fourth, additive=True, to="target")
+    expected = FAIG(pair, objective=same, quadrature=rule).attribute(image, DEGRADATIONS)
+    torch.testing.assert_close(found.of("blur:1"), expected.of("blur:1"), rtol=1e-9, atol=0)
+    hashes = [each.facts["source_hash"] for each in (Power(), Power(3), MeanPower(), Power())]
+    assert len(set(hashes)) == 3 and hashes[0] == hashes[3]
+    assert all(each.facts["stable"] for each in (Power(), MeanPower()))
+    with pytest.raises(UsageError, match="'power' is no sum over pixels"):
+        FAIG(pair, objective=MeanPower()).attribute(image, DEGRADATIONS)
+
+
+def test_several_processes_share_nothing_that_cannot_be_hashed():
+    lock = threading.Lock()
+
+    def locked(output, reference):
+        with lock:
+            return (output - reference).abs().sum()
+
+    class Two(Alone):
+        size = 2
+
+    _, _, pair = make_pair()
+    assert FAIG(pair, objective=locked, nodes=1).attribute(photographs(1)[0], DEGRADATIONS).settings["loss"]["process"]
+    with pytest.raises(UsageError, match=r"'test_several.*locked' uses what cannot be hashed, so several processes"):
+        FAIG(pair, objective=locked).attribute(photographs(1)[0], DEGRADATIONS, store=Store(processes=Two()))
 
 
 def test_lpips_sees_rgb_in_minus_one_to_one(monkeypatch):

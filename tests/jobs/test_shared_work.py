@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from filterlens import FAIG, FilterlensError
+from filterlens import FAIG, FilterlensError, OwnObjective, UsageError
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import write_image
 from filterlens.data.photographs import photograph, square
@@ -232,3 +232,31 @@ def one_worker_of(launcher):
     if not children.exists():
         pytest.skip("children of a process cannot be listed here")
     return int(children.read_text().split()[-1])
+
+
+def power(exponent):
+    return lambda output, reference: (output - reference).abs().pow(exponent).sum()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"loss": "l1"}, {"objective": power(2)}, {"objective": OwnObjective(power(3), additive=True)}, {}],
+    ids=["by name", "another exponent", "additive", "the usual one"],
+)
+def test_what_one_objective_left_behind_is_not_taken_for_another(pair, tmp_path, monkeypatch, other):
+    monkeypatch.setattr(Store, "clear", lambda self: None)
+    own = {"settings": AttributeSettings(objective=power(3))}
+    facts = attribute_to_folder(pair, IMAGES, DEGRADATIONS, tmp_path, **own)
+    assert facts["settings"]["objective"] == "truth"
+    assert facts["settings"]["loss"]["qualified_name"] == "power.<locals>.<lambda>"
+    watched = Watched()
+    same = {"settings": AttributeSettings(objective=power(3))}
+    again = attribute_to_folder(pair, IMAGES, DEGRADATIONS, tmp_path, progress=watched, **same)
+    assert again["made_of"] == facts["made_of"]
+    assert "this very ranking already" in watched.notes[0]
+    with pytest.raises(UsageError, match="holds a ranking of other settings"):
+        attribute_to_folder(pair, IMAGES, DEGRADATIONS, tmp_path, settings=AttributeSettings(**other))
+    watched = Watched()
+    settings = AttributeSettings(**other)
+    attribute_to_folder(pair, IMAGES, DEGRADATIONS, tmp_path, progress=watched, force=True, settings=settings)
+    assert watched.notes == []

@@ -116,6 +116,11 @@ class FAIG(GradientMethod):
         if len(inputs) == 1 and CLEAN not in inputs:
             inputs[CLEAN] = Degradation()
             progress.note(f"one degradation: '{next(iter(wanted))}' is discriminated against the clean input")
+        if store.processes.size > 1 and "process" in self.objective.facts:
+            raise UsageError(
+                f"The objective '{self.objective}' uses what cannot be hashed, so several processes cannot share its "
+                "results. Use one process, or a function of plain values, tensors and modules."
+            )
         samples = as_samples(images, progress.note)
         shape = (len(inputs), len(self.pair.space))
         own, scores = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)

@@ -48,6 +48,11 @@ class Objective(ABC):
         return self.name
 
     @property
+    def is_shipped(self) -> bool:
+        """Whether filterlens defines L, and not the user."""
+        return type(self) in LOSSES.values()
+
+    @property
     @abstractmethod
     def name(self) -> str:
         """The name in records and notes."""
@@ -59,8 +64,13 @@ class Objective(ABC):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Everything that decides L, but for ``to``: a JSON object for the record, by which kept results are known."""
-        own = [each.name for each in fields(self) if each.name != "to" and each.init]
+        """Everything that decides L, but for ``to``: a JSON object for the record, by which kept results are known.
+
+        A class of your own counts with its code and the values of its fields.
+        """
+        if not self.is_shipped:
+            return {"name": self.name, "additive": self.additive, **fingerprint_of(self.loss).record}
+        own = [each.name for each in fields(self) if each.name != "to"]
         return {"name": self.name} | {name: getattr(self, name) for name in own}
 
     @abstractmethod
@@ -331,14 +341,14 @@ def refuse_if_not_additive(
     """Compare an own loss of a whole image with the sum over its four quarters, if it is said to be a sum over pixels.
 
     Args:
-        loss: Any loss; only an own one is doubted.
+        loss: Any loss; only an objective of the user's own is doubted.
         output: Function that returns the output, called only then.
         reference: Reference of the loss.
 
     Raises:
         UsageError: They differ, so that tiles would not be exact.
     """
-    if not (isinstance(loss, OwnObjective) and loss.additive) or min(reference.shape[-2:]) < 2:
+    if not isinstance(loss, Objective) or loss.is_shipped or not loss.additive or min(reference.shape[-2:]) < 2:
         return
     height, width = (side // 2 for side in reference.shape[-2:])
     rows, columns = ((slice(None, middle), slice(middle, None)) for middle in (height, width))
