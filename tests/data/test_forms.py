@@ -232,7 +232,7 @@ def test_addresses_are_refused_everywhere(address):
         (np.zeros((5, 20, 30), np.uint8), r"Image '0' has the shape \(5, 20, 30\), not \(3, height, width\)\.$"),
         (np.zeros((8, 8, 3), bool), r"type torch\.bool: give uint8 from 0 to 255, or floats in \[0, 1\]"),
         (np.zeros((8, 8, 3), object), r"array of type object: give uint8"),
-        (np.array(["a"]), r"array of type <U1: give uint8"),
+        (np.array(["a"]), r"array of type <U1\. Of paths in an array give a list: \.tolist\(\)"),
         (np.zeros((8, 8, 3), np.int64), r"torch\.int64: give uint8"),
         (np.full((8, 8, 3), 4095, np.uint16), r"torch\.uint16 with values up to 4095, where white is 65535"),
         (LEVELS.astype(np.float32), r"Image '0' has values from .* not in \[0, 1\]\. Divide by 255\."),

@@ -125,7 +125,7 @@ def test_a_template_names_lq_files_and_is_suggested_but_not_guessed(tmp_path, te
     words = r"LQ without GT: .*gamma.* and GT without LQ: 'alpha', 'beta', 'gamma'\."
     with pytest.raises(FilterlensError, match=words) as caught:
         as_pairs("rain", (lq, gt))
-    assert ("fit the template '" + template + "'" in str(caught.value)) == (template != "a{}b")
+    assert f"fit the template '{template}': give the folder of LQ as FOLDER/{template}." in str(caught.value)
 
 
 def test_each_missing_partner_is_listed_up_to_eight(tmp_path):
@@ -135,8 +135,59 @@ def test_each_missing_partner_is_listed_up_to_eight(tmp_path):
         as_pairs("rain", (lq, gt))
     assert str(caught.value) == (
         "Pairs for 'rain' do not match: LQ without GT: '1', '2', '3', '4', '5', '6', '7', '8', … (9 in all) and "
-        "GT without LQ: '11'. Add the missing images, or leave their partners out."
+        "GT without LQ: '11'. Add the missing images, leave their partners out, or give a template of their names, "
+        "such as LQ/{}x4."
     )
+
+
+def test_several_lq_images_of_one_scene_are_pairs_of_their_own(tmp_path):
+    """As in RESIDE, where ``1400_1.png`` … ``1400_10.png`` are haze over ``1400.png``."""
+    gt = write(tmp_path / "gt", {f"{name}.png": scene(n)[0] for n, name in enumerate(("a", "a_b"))})
+    names = {"a_1": 0, "a_2_0.9": 0, "a_b_1_0.8": 1}
+    lq = write(tmp_path / "hazy", {f"{name}.png": scene(n)[1] for name, n in names.items()})
+    with pytest.raises(FilterlensError, match=r"All LQ names fit the template '\{\}_\*'"):
+        as_pairs("haze", (lq, gt))
+    for pairs in (as_pairs("haze", (f"{lq}/{{}}_*", gt)), as_pairs("haze", (lq, gt), template="{}_*")):
+        assert [(pair.name, pair.path.stem) for pair in pairs] == [("a_1", "a"), ("a_2_0.9", "a"), ("a_b_1_0.8", "a_b")]
+    (gt / "a_b.png").unlink()
+    (lq / "a_b_1_0.8.png").rename(lq / "c_1.png")
+    with pytest.raises(FilterlensError, match=r"do not match: LQ without GT: 'c_1'\. "):
+        as_pairs("haze", (lq / "{}_*", gt))
+
+
+def test_both_sides_may_lie_in_one_folder_with_a_template_each(tmp_path):
+    """As in RealSR, where ``Canon_001_LR4.png`` and ``Canon_001_HR.png`` lie together."""
+    images = {f"{name}_{kind}.png": scene(n)[kind == "LR4"] for n, name in enumerate(NAMES) for kind in ("LR4", "HR")}
+    folder = write(tmp_path / "both", images)
+    pairs = as_pairs("camera", (folder / "{}_LR4", folder / "{}_HR"))
+    assert [pair.name for pair in pairs] == list(NAMES)
+    for number, pair in enumerate(pairs):
+        close(pair.both(2, 2)[0].double(), expected(scene(number)[0]))
+        close(pair.both(2, 2)[1].double(), expected(scene(number)[1]))
+    (folder / "beta_HR.png").unlink()
+    write(folder, {"other.png": colours(0)})
+    with pytest.raises(FilterlensError, match=r"LQ without GT: 'beta_LR4', 'other' and GT without LQ: 'other'\."):
+        as_pairs("camera", (folder / "{}_LR4", folder / "{}_HR"))
+    for given in ((folder / "{}_LR4", folder), (folder / "{}_HR", folder / "{}_HR")):
+        with pytest.raises(UsageError, match="are the same"):
+            as_pairs("camera", given)
+
+
+def test_pairs_are_taken_again_for_another_network():
+    pairs = as_pairs("rain", (LQ, GT))
+    again = as_pairs("rain", pairs, channels_in=1, channels_out=1, y=True)
+    assert [pair.name for pair in again] == list("012")
+    close(again[1].both(2, 2)[1].double(), basicsr_y(scene(1)[1]))
+    (alone,) = as_pairs("rain", as_pairs("rain", (LQ[:1], None))[0])
+    assert not alone.has_truth
+    first, second = as_pairs("rain", pairs[:2])
+    assert (first.fingerprint(), second.fingerprint()) == (pairs[0].fingerprint(), pairs[1].fingerprint())
+
+
+def test_swapped_sides_are_told():
+    (pair,) = as_pairs("rain", (GT[0], LQ[0]))
+    with pytest.raises(FilterlensError, match=r"of 16x12 is not GT / 2: .* LQ is larger than GT: are they swapped\?"):
+        pair.both(2, 2)
 
 
 @pytest.mark.parametrize(

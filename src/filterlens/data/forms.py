@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images in memory, in the forms of PyTorch, NumPy and Pillow, as tensors ``(C, H, W)``: checked, never guessed."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -132,9 +133,14 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _of_array(name: str, array: npt.NDArray[Any], channels: int | None) -> Tensor:
     """Return an array as ``(H, W)``, ``(C, H, W)`` or ``(B, C, H, W)``: its channels may come first or last."""
+    if array.dtype.kind in "OUS" and array.ndim == 1:
+        raise UsageError(
+            f"Image '{name}' is an array of type {array.dtype}. Of paths in an array give a list: .tolist()."
+        )
     try:
-        native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-        tensor = torch.from_numpy(native if native.flags.writeable else native.copy())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing here writes
+            tensor = torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
     except (TypeError, ValueError):
         raise UsageError(
             f"Image '{name}' is an array of type {array.dtype}: give uint8 from 0 to 255, or floats in [0, 1]."

@@ -10,14 +10,12 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from filterlens.data.forms import is_image_like, is_in_memory, paths_said
-from filterlens.data.listing import shown
+from filterlens.data.matching import SCENE, SHOWN, Template, matched, with_template
 from filterlens.data.samples import Images, PairedSample, Sample, Taking, as_samples, items_of, samples_of
 from filterlens.data.spool import Spool
-from filterlens.errors import FilterlensError, UsageError, quoted
+from filterlens.errors import UsageError, quoted
 from filterlens.progress import Note, silent
 
-SHOWN = 8  # mismatches in one error
-ANY = "{}"
 LQ_KEYS = ("lq", "lr", "input")
 GT_KEYS = ("gt", "hq", "hr", "target")
 FORMS = "a tuple (lq, gt) of folders, images or sequences, a mapping with 'lq' and 'gt', or a dataset of pairs"
@@ -36,7 +34,7 @@ def as_pairs(
     channels_in: int = 3,
     channels_out: int = 3,
     y: bool = False,
-    template: str = ANY,
+    template: str = SCENE,
 ) -> list[PairedSample]:
     """Accept pairs of LQ and GT in every form people hold.
 
@@ -51,8 +49,8 @@ def as_pairs(
         channels_in: Number of channels that the network takes.
         channels_out: Number of channels that it gives.
         y: Take the luma of the images where the network has one channel.
-        template: How LQ files are named after GT files, without suffix, as in BasicSR: ``{}x4``. The folder of LQ may
-            end with it instead: ``LQ/{}x4``.
+        template: How LQ files are named after GT files, without suffix, as in BasicSR: ``{}x4``, or ``{}_*`` where one
+            GT image has several. A folder may end with the template of its names instead: ``LQ/{}x4``.
 
     Raises:
         FilterlensError: A folder is missing or empty, or partners are missing; each is listed.
@@ -113,7 +111,9 @@ class _How:
 
     def pairs(self, given: Any) -> Iterator[PairedSample]:
         """Yield the pairs of what was given."""
-        if _is_image(given):
+        if isinstance(given, PairedSample):
+            given = [given]
+        elif _is_image(given):
             given = (given, None)
         elif isinstance(given, Mapping):
             given = self._of_keys("the pairs", given)[:2]
@@ -138,25 +138,27 @@ class _How:
         return isinstance(given, tuple)
 
     def _of_sides(self, lq: Any, gt: Any) -> Iterator[PairedSample]:
-        lq, template = _template_of(lq, self.template)
+        lq, of_lq = with_template(lq, Template(self.template))
+        gt, of_gt = with_template(gt, Template())
         if lq is None:
             raise UsageError(f"Pairs for '{self.name}' have no LQ images. Give {FORMS}.")
-        if lq is gt or (_is_path(lq) and _is_path(gt) and _same(lq, gt)):
+        one_folder = _is_path(lq) and _is_path(gt) and _same(lq, gt)
+        if lq is gt or (one_folder and SCENE in (of_lq.text, of_gt.text)) or (one_folder and of_lq == of_gt):
             what = f", '{lq}'" if _is_path(lq) else ""
             raise UsageError(
                 f"LQ and GT for '{self.name}' are the same{what}. Give the degraded images and the clean ones."
             )
         lowered = self._side("LQ", lq, self.channels_in)
         if gt is None:
-            yield from (self._pair(_without(template, each.name), each, None) for each in lowered)
+            for each in lowered:
+                scenes = [] if of_lq.is_many else of_lq.scenes(each.name)
+                yield self._pair((scenes or [each.name])[0], each, None)
             return
         truths = self._side("GT", gt, self.channels_out)
         if not (_has_names(lq) or _has_names(gt)):
             yield from self._by_position(lowered, truths)
-        elif all(
-            each.path is not None or _has_names(side) for side, found in ((lq, lowered), (gt, truths)) for each in found
-        ):
-            yield from self._by_name(lowered, truths, template)
+        elif _are_named(lq, lowered) and _are_named(gt, truths):
+            yield from self._by_name(lowered, truths, (of_lq, of_gt), one_folder)
         else:
             raise UsageError(
                 f"Of the pairs for '{self.name}', only one side has names. Give two folders, two mappings or two "
@@ -178,22 +180,24 @@ class _How:
         for lq, gt in zip(lowered, truths, strict=True):
             yield self._pair(lq.name if gt.path is None and lq.path is not None else gt.name, lq, gt)
 
-    def _by_name(self, lowered: Sequence[Sample], truths: Sequence[Sample], template: str) -> Iterator[PairedSample]:
-        of_lq = {each.name: each for each in lowered}
-        wanted = {template.replace(ANY, each.name): each for each in truths}
-        without_gt = [name for name in of_lq if name not in wanted]
-        without_lq = [gt.name for name, gt in wanted.items() if name not in of_lq]
-        if without_gt or without_lq:
-            raise FilterlensError(
-                f"Pairs for '{self.name}' do not match: {_missing(without_gt, 'LQ', 'GT')}"
-                f"{' and ' if without_gt and without_lq else ''}{_missing(without_lq, 'GT', 'LQ')}. "
-                f"{_suggestion(list(of_lq), [each.name for each in truths])}"
-            )
-        yield from (self._pair(wanted[name].name, lq, wanted[name]) for name, lq in of_lq.items())
+    def _by_name(
+        self,
+        lowered: Sequence[Sample],
+        truths: Sequence[Sample],
+        templates: tuple[Template, Template],
+        one_folder: bool,
+    ) -> Iterator[PairedSample]:
+        of_lq, of_gt = ({each.name: each for each in side} for side in (lowered, truths))
+        for name, lq, gt in matched(self.name, list(of_lq), list(of_gt), *templates, one_folder=one_folder):
+            yield self._pair(name, of_lq[lq], of_gt[gt])
 
     def _of_items(self, items: Iterable[Any], spool: Spool | None) -> Iterator[PairedSample]:
         number = 0
         for item in items:
+            if isinstance(item, PairedSample):
+                yield self._again(item)
+                number += 1
+                continue
             lq, gt, paths = self._of_item(number, item)
             if _is_path(lq) and (gt is None or _is_path(gt)):
                 found = list(self._of_sides(lq, gt))
@@ -244,6 +248,17 @@ class _How:
         paths = paths_said(item, lq), () if gt is None else paths_said(item, gt)
         return item[lq], None if gt is None else item[gt], paths
 
+    def _again(self, pair: PairedSample) -> PairedSample:
+        """Return a pair for these channels."""
+        lq = Sample(pair.name, pair.lowered, pair.lowered_path)
+        gt = Sample(pair.name, pair.read, pair.path) if pair.has_truth else None
+        taken = [
+            None if side is None else Taking(self.note, channels, self.y and channels == 1).again(side)
+            for side, channels in ((lq, self.channels_in), (gt, self.channels_out))
+        ]
+        assert taken[0] is not None
+        return self._pair(pair.name, taken[0], taken[1])
+
     def _pair(self, name: str, lq: Sample, gt: Sample | None) -> PairedSample:
         return PairedSample(
             name,
@@ -263,12 +278,16 @@ def _is_path(value: object) -> bool:
 
 
 def _is_image(value: object) -> bool:
-    return isinstance(value, str | Path | Sample) or is_in_memory(value)
+    return (isinstance(value, str | Path | Sample) and not isinstance(value, PairedSample)) or is_in_memory(value)
 
 
 def _has_names(side: object) -> bool:
     """Whether images are matched by name: those of a folder or a mapping."""
     return isinstance(side, Mapping) or (isinstance(side, str | Path) and Path(side).is_dir())
+
+
+def _are_named(side: object, samples: Sequence[Sample]) -> bool:
+    return _has_names(side) or all(sample.path is not None for sample in samples)
 
 
 def _same(first: Path | str, second: Path | str) -> bool:
@@ -280,41 +299,3 @@ def _same(first: Path | str, second: Path | str) -> bool:
 
 def _kind(item: object) -> str:
     return f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
-
-
-def _template_of(lq: Any, template: str) -> tuple[Any, str]:
-    """Return the folder of LQ and the template of its names, which may be the end of the path."""
-    if _is_path(lq) and ANY in Path(lq).name and not Path(lq).exists():
-        if template not in (ANY, Path(lq).name):
-            raise UsageError(f"Two templates of names are given, '{Path(lq).name}' and '{template}'. Give one.")
-        lq, template = Path(lq).parent, Path(lq).name
-    if template.count(ANY) != 1 or "/" in template:
-        raise UsageError(
-            f"template = '{quoted(template)}' is not legal: {ANY} once, with text around it, such as '{ANY}x4'."
-        )
-    return lq, template
-
-
-def _without(template: str, name: str) -> str:
-    """Return the name of the scene of an LQ image."""
-    before, after = template.split(ANY)
-    fits = name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
-    return name[len(before) : len(name) - len(after)] if fits else name
-
-
-def _missing(names: Sequence[str], side: str, other: str) -> str:
-    if not names:
-        return ""
-    listed = ", ".join(f"'{shown(name)}'" for name in names[:SHOWN])
-    more = f", … ({len(names)} in all)" if len(names) > SHOWN else ""
-    return f"{side} without {other}: {listed}{more}"
-
-
-def _suggestion(lowered: Sequence[str], truths: Sequence[str]) -> str:
-    """Name the template that fits all names, if there is one; it is not taken without being asked for."""
-    ends = {name[len(stem) :] for name in lowered[:1] for stem in truths if name.startswith(stem) and name != stem}
-    starts = {name[: -len(stem)] for name in lowered[:1] for stem in truths if name.endswith(stem) and name != stem}
-    for template in [f"{ANY}{end}" for end in sorted(ends)] + [f"{start}{ANY}" for start in sorted(starts)]:
-        if {template.replace(ANY, stem) for stem in truths} == set(lowered):
-            return f"All LQ names fit the template '{template}': give the folder of LQ as FOLDER/{template}."
-    return "Add the missing images, or leave their partners out."

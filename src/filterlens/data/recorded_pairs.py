@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filterlens.data.pairs import SHOWN, as_pairs
+from filterlens.data.matching import listed
+from filterlens.data.pairs import as_pairs
 from filterlens.data.samples import PairedSample
 from filterlens.errors import FilterlensError, quoted
 from filterlens.files import sha256_of
@@ -84,14 +85,12 @@ class RecordedPairs:
                     "pairs again."
                 )
             paths = [_unchanged(side, places) for side in sides]
-            gone += [quoted(side["path"]) for side, path in zip(sides, paths, strict=True) if path is None]
+            gone += [side["path"] for side, path in zip(sides, paths, strict=True) if path is None]
             if paths[0] is not None:
                 found.append((paths[0], paths[1] if len(paths) > 1 else None))
         if gone:
-            listed = ", ".join(f"'{path}'" for path in gone[:SHOWN])
-            more = f", … ({len(gone)} in all)" if len(gone) > SHOWN else ""
             raise FilterlensError(
-                f"Images of the pairs for '{self.name}' are missing or have changed: {listed}{more}. Put them back, or "
+                f"Images of the pairs for '{self.name}' are missing or have changed: {listed(gone)}. Put them back, or "
                 "give the pairs again."
             )
         pairs = as_pairs(self.name, found, channels_in=channels_in, channels_out=channels_out, y=y)

@@ -191,6 +191,8 @@ def require_scale(pair: Mapping[str, Any], scale: int) -> None:
     fitting = high // low
     fits = fitting and (high // fitting, wide // fitting) == (low, narrow)
     remedy = f"They fit scale {fitting}." if fits else "They fit no scale: give LQ and GT of one scene, uncut."
+    if narrow > wide and low > high:
+        remedy = "LQ is larger than GT: are they swapped?"
     raise FilterlensError(
         f"{_place('LQ', lq.get('path'), pair['name'])} of {narrow}x{low} is not GT / {scale}: "
         f"{_place('GT', pair.get('path'), pair['name'])} has {wide}x{high}. {remedy}"
