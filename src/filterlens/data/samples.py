@@ -392,6 +392,6 @@ def items_of(images: Any) -> Iterable[Any] | None:
     """Return what an iterable or a dataset holds, one after the other; None where it is neither."""
     if isinstance(images, Iterable) and not isinstance(images, str | bytes):
         return images
-    if hasattr(images, "__getitem__") and hasattr(images, "__len__") and not isinstance(images, str | bytes):
+    if all(hasattr(images, each) for each in ("__getitem__", "__len__")) and not isinstance(images, str | bytes | type):
         return (images[index] for index in range(len(images)))
     return None
