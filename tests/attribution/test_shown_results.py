@@ -73,6 +73,14 @@ def test_the_top_filters_are_the_first_lines_of_the_table(attribution, tmp_path)
     assert str(top[0].address) in lines[1] and str(top[0].address) in top._repr_html_()
 
 
+def test_scores_of_a_degradation_that_has_a_name_alone_are_found_by_it(attribution):
+    found = Attribution("own", attribution.space, {"my rain": torch.arange(72.0), "blur:2": torch.zeros(72)})
+    assert found.top(1, "my rain")[0].score == 71
+    assert found.select("my rain", 2).name == "my rain" and found.select("blur:2.0", 2).name == "blur:2"
+    with pytest.raises(UsageError, match=r"'my rian'\. Did you mean 'my rain'\? Legal: blur:2, my rain"):
+        found.top(1, "my rian")
+
+
 def test_no_more_than_all_filters_are_the_best(attribution):
     assert len(attribution.top(10_000, "blur:1")) == len(attribution.space)
 
@@ -113,8 +121,16 @@ def test_of_many_layers_lines_are_drawn(tmp_path):
 
 
 def test_a_plot_of_no_filter_names_the_least_percentage(attribution):
-    with pytest.raises(UsageError, match=r"0\.1 % of 72 filters is no filter: take at least 1\.39 %"):
+    with pytest.raises(UsageError, match=r"0\.1 % of 72 filters is no filter: take at least 1\.3889 %"):
         attribution.plot(percent=0.1)
+
+
+@pytest.mark.parametrize("filters", [1, 3, 72, 81, 90, 999, 151_936, 1_000_003])
+def test_the_least_percentage_is_enough(filters):
+    found = Attribution("own", FilterSpace(nn.Linear(1, filters)), {"blur:1": torch.rand(filters)})
+    with pytest.raises(UsageError, match="take at least") as caught:
+        found.plot(percent=0)
+    assert len(found.select("blur:1", float(str(caught.value).split()[-2]))) == 1
 
 
 def test_plotting_opens_no_window_and_imports_no_pyplot():
@@ -150,6 +166,7 @@ def test_values_print_in_a_line_and_not_in_thousands_of_numbers(attribution):
     assert repr(attribution.space) == "FilterSpace(72 filters in 2 layers)"
     assert repr(adapter) == f"Adapter(blur:1: 18 filters in {len(adapter.pieces)} weights)"
     assert repr(pair) == "ModelPair(Curved, ×2, 72 filters in 2 layers, 1,436 parameters, float64, cpu)"
+    assert repr(FAIG(pair, nodes=2)) == f"FAIG({pair!r}, nodes=2)"
     for value in (attribution, selection, adapter, pair, *attribution.completeness, FAIG(pair).settings):
         assert len(repr(value)) < 300 and "\n" not in repr(value) and "tensor(" not in repr(value)
 

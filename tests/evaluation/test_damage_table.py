@@ -109,6 +109,9 @@ def test_filters_of_no_degradation_have_cross_damage_alone():
     assert not table.matrix("preservation").isnan().any() and table.matrix("removal").isnan().all()
     with pytest.raises(UsageError, match=r"'mine' is no degradation.* give degradations\.$"):
         damage(pair, mine, photographs(1))
+    ranked = Attribution("own", pair.space, {"my rain": torch.rand(72)})
+    with pytest.raises(UsageError, match=r"'my rain' is no degradation.* give degradations\.$"):
+        damage(pair, ranked, photographs(1))
 
 
 def test_inputs_are_made_as_for_the_ranking_unless_told_otherwise():

@@ -87,6 +87,10 @@ class Method(ABC):
         self.precision = resolved if pair.dtype.itemsize == 4 else "fp32"
         self.may_fall_back = chosen == "auto" and self.precision != "fp32"
 
+    def __repr__(self) -> str:
+        given = "".join(f", {name}={getattr(self.settings, name)!r}" for name in sorted(self.settings.changed()))
+        return f"{type(self).__name__}({self.pair!r}{given})"
+
     @classmethod
     def idle(cls, settings: AttributeSettings) -> set[str]:
         """Return the names of changed settings that have no effect on the method."""

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The result of an attribution: scores per degradation, their settings, and their exactness."""
 
+import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate, pairwise
@@ -99,15 +101,22 @@ class Attribution:
 
     def of(self, degradation: str | Degradation) -> Tensor:
         """Return the scores ``(filters,)`` of one degradation; an unknown one is a UsageError."""
-        name = str(Degradation.parse(degradation))
+        return self.scores[self._known(degradation)]
+
+    def _known(self, degradation: str | Degradation) -> str:
+        """Return the name by which the scores of a degradation are kept; also of one that is no written chain."""
+        name = str(degradation)
+        if name not in self.scores:
+            with contextlib.suppress(UsageError):
+                name = str(Degradation.parse(degradation))
         if name not in self.scores:
             raise unknown("degradation of this attribution", name, self.scores)
-        return self.scores[name]
+        return name
 
     def select(self, degradation: str | Degradation, percent: float = 1.0) -> Selection:
         """Select the top ``percent`` % of the filters for a degradation."""
-        scores = self.of(degradation)
-        return Selection.top(self.space, scores, percent, name=str(Degradation.parse(degradation)))
+        name = self._known(degradation)
+        return Selection.top(self.space, self.scores[name], percent, name=name)
 
     def to_csv(self, path: Path | str) -> None:
         """Write ``degradation,layer,out,in,score,rank`` of every filter, best first; ``in`` of a whole row is ``:``."""
@@ -132,7 +141,7 @@ class Attribution:
             UsageError: The count is not a positive whole number, or the degradation is unknown.
         """
         count = whole_number(count, "number of filters", 1)
-        chosen = self.scores if degradation is None else {str(Degradation.parse(degradation)): self.of(degradation)}
+        chosen = self.scores if degradation is None else [self._known(degradation)]
         return FoundFilters(found for name in chosen for found in self._best(name, count))
 
     def _best(self, degradation: str, count: int) -> Iterator[FoundFilter]:
@@ -158,11 +167,12 @@ class Attribution:
         return draw_layers(self._found(percent), self.space, ax)
 
     def _found(self, percent: float) -> dict[str, Selection]:
-        """Return the top filters of every degradation, at least one each."""
+        """Return the top filters of every degradation; none may be empty."""
         found = {name: Selection.top(self.space, scores, percent, name) for name, scores in self.scores.items()}
         if not all(map(len, found.values())):
-            least = 100 / len(self.space)
-            raise UsageError(f"{percent:g} % of {len(self.space)} filters is no filter: take at least {least:.3g} %.")
+            digits = 10 ** (2 + len(str(len(self.space))))
+            least = math.ceil(digits * 100 / len(self.space)) / digits  # rounded up, so that it is enough
+            raise UsageError(f"{percent:g} % of {len(self.space)} filters is no filter: take at least {least} %.")
         return found
 
     def __repr__(self) -> str:

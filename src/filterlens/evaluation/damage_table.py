@@ -252,13 +252,11 @@ def _inputs(ranked: Mapping[str, Ranked]) -> dict[str, Degradation]:
     """Return the inputs that follow from what is judged: its degradations, and clean ones."""
     names: list[str] = []
     for name, each in ranked.items():
-        if isinstance(each, Attribution):
-            names += each.degradations
-        elif (spelled := _spelled(name) or _spelled(each.name)) is not None:
-            names.append(spelled)
-        else:
-            raise UsageError(f"'{name}' is no degradation, so no inputs follow from it: give degradations.")
-    return parse_degradations(dict.fromkeys([*names, CLEAN]))
+        wanted = list(each.degradations) if isinstance(each, Attribution) else [_spelled(name) or each.name or name]
+        if unknowable := [text for text in wanted if _spelled(text) is None]:
+            raise UsageError(f"'{unknowable[0]}' is no degradation, so no inputs follow from it: give degradations.")
+        names += wanted
+    return parse_degradations(dict.fromkeys(str(Degradation.parse(name)) for name in [*names, CLEAN]))
 
 
 def _edits(
