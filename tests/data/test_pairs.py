@@ -16,6 +16,7 @@ from filterlens.data.recorded_pairs import RecordedPairs
 from filterlens.data.samples import as_samples, require_scale
 from filterlens.data.usable import readable
 from filterlens.errors import FilterlensError, UsageError
+from filterlens.run.folder import placed, places_of
 from tests.data.test_channels import basicsr_y
 from tests.data.test_forms import close, colours, expected
 from tests.noting import Noting
@@ -300,7 +301,8 @@ def test_the_same_on_both_sides_is_refused(folders, tmp_path):
         ([(None, GT[0])], r"is tuple of 2, not a pair"),
         ([{"image": LQ[0]}], r"Item 0 for 'rain': a mapping of 'image'\. Give 'lq' and 'gt'"),
         ({"rain": (LQ, GT)}, r"the pairs for 'rain': a mapping of 'rain'\. Give 'lq' and 'gt'"),
-        (((LQ[0], GT[0]), (LQ[1], GT[1])), r"a tuple of two tuples: .* Give a list of pairs, or a tuple of two lists"),
+        (((LQ[0], GT[0]), (LQ[1], GT[1])), r"a tuple of two tuples: .* Give a list of tuples \(lq, gt\), or a"),
+        ([[LQ[0], LQ[1]], [GT[0], GT[1]]], r"a list of two lists: .* tuples \(lq, gt\), or a tuple of two lists"),
         ((None, GT), r"Pairs for 'rain' have no LQ images"),
         (3, r"Pairs for 'rain' come as a tuple \(lq, gt\) .*, not as int"),
         (None, r"not as NoneType"),
@@ -413,6 +415,45 @@ def test_pairs_are_read_again_from_their_record(folders, tmp_path):
         lambda side: [Path(side["path"]), *filter(None, [places.get(side["path"])])]
     )
     assert [pair.lowered_path for pair in moved] == list(places.values())
+
+
+def test_a_run_and_its_pairs_may_move_together(folders, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    run.mkdir()
+    facts = RecordedPairs.of("rain", as_pairs("rain", folders)).facts(lambda path: placed(path, run))
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    for folder in (*folders, run):
+        folder.rename(home / folder.name)
+    again = RecordedPairs.from_facts(facts).read(lambda side: places_of(side, home / "run"))
+    assert [pair.path.resolve() for pair in again] == [home / "gt" / f"{name}.bmp" for name in NAMES]
+    for number, pair in enumerate(again):
+        close(pair.both(2, 2)[1].double(), expected(scene(number)[1]))
+
+
+def test_random_pairs_stay_the_same_and_are_read_once():
+    class Random(Dataset):
+        reads = 0
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            self.reads += 1
+            return torch.rand(3, 4, 4), torch.rand(3, 8, 8)
+
+    dataset = Random()
+    pairs = as_pairs("rain", dataset)
+    first = [pair.both(2, 2) for pair in pairs]
+    for (truth, lowered), pair in zip(first, pairs, strict=True):
+        again = pair.both(2, 2)
+        assert torch.equal(again[0], truth) and torch.equal(again[1], lowered)
+    assert dataset.reads == 3
+
+
+def test_paths_that_a_dataset_does_not_know_name_nothing():
+    items = [{"lq": lq, "gt": gt, "gt_path": None, "lq_path": 3} for lq, gt in zip(LQ, GT, strict=True)]
+    assert [pair.name for pair in as_pairs("rain", items)] == list("012")
 
 
 def test_changed_pairs_and_pairs_in_memory_are_not_read_again(folders):

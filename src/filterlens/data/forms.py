@@ -3,6 +3,7 @@
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ def paths_said(item: Mapping[Any, Any], key: str) -> tuple[str, ...]:
     """Return the paths that a dataset gives with an image, as BasicSR's do: ``gt_path`` for ``gt``."""
     said = item.get(f"{key}_path", ())
     paths = said if isinstance(said, list | tuple) else [said]
-    return tuple(str(path) for path in paths)
+    return tuple(map(str, paths)) if all(isinstance(path, str | Path) for path in paths) else ()
 
 
 def _listed(names: tuple[str, ...]) -> str:

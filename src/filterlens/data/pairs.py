@@ -130,10 +130,11 @@ class _How:
             return False
         if all(_is_image(each) or each is None for each in given):
             return True
-        if all(isinstance(each, tuple) and len(each) == 2 for each in given) and isinstance(given, tuple):
+        if all(type(each) is type(given) and len(each) == 2 for each in given):
+            kind = type(given).__name__
             raise UsageError(
-                f"Pairs for '{self.name}' are a tuple of two tuples: it could be (LQ, GT) or two pairs. Give a list of "
-                "pairs, or a tuple of two lists."
+                f"Pairs for '{self.name}' are a {kind} of two {kind}s: it could be LQ and GT, or two pairs. Give a list "
+                "of tuples (lq, gt), or a tuple of two lists."
             )
         return isinstance(given, tuple)
 

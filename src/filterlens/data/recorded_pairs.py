@@ -12,6 +12,7 @@ from filterlens.data.samples import PairedSample
 from filterlens.errors import FilterlensError, quoted
 from filterlens.files import sha256_of
 
+_TEXTS = ("path", "sha256", "absolute", "relative")
 Places = Callable[[Mapping[str, Any]], Iterable[Path]]
 
 
@@ -53,13 +54,18 @@ class RecordedPairs:
             raise FilterlensError(f"The record of pairs '{quoted(name)}' is damaged. Rank again.")
         return cls(name, tuple(entries))
 
-    def facts(self) -> dict[str, Any]:
-        """Return the pairs for ``run.json``: folders, and name, path, hash and size of each image."""
+    def facts(self, place: Callable[[str], Mapping[str, str]] = lambda path: {}) -> dict[str, Any]:
+        """Return the pairs for ``run.json``: folders, and name, path, hash and size of each image.
+
+        Args:
+            place: Function that gives further places of a file, such as its path from the run.
+        """
         folders = {
             side: sorted({str(Path(entry["path"]).parent) for entry in found if entry.get("path")})
             for side, found in (("lq", [entry["lq"] for entry in self.entries]), ("gt", self.entries))
         }
-        return {"name": self.name, "folders": folders, "pairs": [dict(entry) for entry in self.entries]}
+        pairs = [_placed(entry, place) | {"lq": _placed(entry["lq"], place)} for entry in self.entries]
+        return {"name": self.name, "folders": folders, "pairs": pairs}
 
     def read(
         self, places: Places = as_named, *, channels_in: int = 3, channels_out: int = 3, y: bool = False
@@ -97,11 +103,15 @@ class RecordedPairs:
         return [replace(pair, name=entry["name"]) for pair, entry in zip(pairs, self.entries, strict=True)]
 
 
+def _placed(side: Mapping[str, Any], place: Callable[[str], Mapping[str, str]]) -> dict[str, Any]:
+    return {**side, **(place(side["path"]) if side.get("path") else {})}
+
+
 def _is_entry(entry: object) -> bool:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not isinstance(entry.get("lq"), dict):
         return False
     sides = [entry, entry["lq"]]
-    return all(isinstance(side.get(key), str | None) for side in sides for key in ("path", "sha256"))
+    return all(isinstance(side.get(key), str | None) for side in sides for key in _TEXTS)
 
 
 def _unchanged(side: Mapping[str, Any], places: Places) -> Path | None:
