@@ -18,7 +18,7 @@ from filterlens.files import sha256_of
 from filterlens.record import RECORD
 
 EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.link", "os.symlink"}
-MOMENTS = {"created", "seconds", "command"}
+MOMENTS = {"created", "seconds", "command", "it_s", "run", "weights"}  # in JSON: moments, speeds, places
 Job = Callable[[Path], None]
 
 

@@ -38,7 +38,7 @@ class Jobs:
         dice = torch.Generator().manual_seed(0)
         for name in ("0.png", "deep/1.png"):
             (self.images / name).parent.mkdir(parents=True, exist_ok=True)
-            write_image(self.images / name, torch.randint(0, 256, (3, 24, 28), generator=dice, dtype=torch.uint8))
+            write_image(self.images / name, torch.randint(0, 256, (3, 36, 40), generator=dice, dtype=torch.uint8))
         save_small_pair(home, **NETWORK)
 
     @property

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The classification job: degradations of a folder of images, by the filters of a shipped pair or a run folder."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ def filters_of_run(
     digest = sha256_of(run / SCORES)
     kept = _kept_calibration(run / CACHE, pair, digest, percent)
     if kept is not None:
+        with contextlib.suppress(FilterlensError):  # the folder cannot be written
+            Record(run, "classify").settle([CACHE])
         return pair, FoundFilters(found.rankings, kept.calibrations, kept.provenance)
     samples = _readable(run, facts["images"])
     if not samples:
