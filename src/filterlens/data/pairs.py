@@ -133,8 +133,8 @@ class _How:
         if all(type(each) is type(given) and len(each) == 2 for each in given):
             kind = type(given).__name__
             raise UsageError(
-                f"Pairs for '{self.name}' are a {kind} of two {kind}s: it could be LQ and GT, or two pairs. Give a list "
-                "of tuples (lq, gt), or a tuple of two lists."
+                f"Pairs for '{self.name}' are a {kind} of two {kind}s: it could be LQ and GT, or two pairs. Give a "
+                "list of tuples (lq, gt), or a tuple of two lists."
             )
         return isinstance(given, tuple)
 
