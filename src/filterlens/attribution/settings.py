@@ -3,18 +3,25 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args
 
 from pydantic import BeforeValidator, PlainValidator, model_validator
 from pydantic_core import PydanticKnownError
-from torch import Tensor
 
 from filterlens.arguments import real_number, seed_number
-from filterlens.attribution.objectives import LOSSES, REFERENCES, Objective, as_objective
 from filterlens.attribution.quadrature import RULES, Adaptive, Quadrature
 from filterlens.errors import UsageError, unknown
 from filterlens.settings import Real, Settings, Shown, Whole
 
+Word = Literal["truth", "target", "baseline"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from filterlens.attribution.objectives import Objective
+
+    AnyObjective: TypeAlias = Word | Objective | Callable[[Tensor, Tensor], Tensor]
+else:  # help is written without PyTorch
+    AnyObjective = Any
 Rule = Quadrature | Adaptive
 RULE_NAMES = (Adaptive.rule, *RULES)
 
@@ -53,10 +60,9 @@ def _memory(value: Any) -> float | None:
 
 def _objective(value: Any) -> Any:
     """Return one of the three words, or an objective; a word keeps the error of a word."""
-    if not isinstance(value, str):
-        return as_objective(value)
-    if value not in REFERENCES:
-        raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, REFERENCES))})
+    words = get_args(Word)
+    if isinstance(value, str) and value not in words:
+        raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, words))})
     return value
 
 
@@ -77,10 +83,7 @@ class AttributeSettings(Settings):
     """
 
     protocol: Literal["default", "reference"] = "default"
-    objective: Annotated[
-        Literal["truth", "target", "baseline"] | Objective | Callable[[Tensor, Tensor], Tensor],
-        PlainValidator(_objective),
-    ] = "truth"
+    objective: Annotated[AnyObjective, PlainValidator(_objective)] = "truth"
     loss: Literal["squared", "l1", "charbonnier", "psnr", "lpips"] = "squared"
     contrast: Literal["mean", "max"] = "mean"
     quadrature: Annotated[str | Rule | None, Shown("adaptive")] = None
@@ -97,6 +100,8 @@ class AttributeSettings(Settings):
         value = given.get("objective") if isinstance(given, dict) else None
         if value is None or isinstance(value, str):
             return given
+        from filterlens.attribution.objectives import LOSSES, as_objective
+
         objective = as_objective(value)
         named = next((name for name, each in LOSSES.items() if type(objective) is each), None)
         if named is None or objective.facts != LOSSES[named](to=objective.to).facts:
@@ -107,9 +112,10 @@ class AttributeSettings(Settings):
 
     @model_validator(mode="after")
     def _objective_is_one(self) -> Self:
-        if isinstance(self.objective, Objective) and self.loss != type(self).model_fields["loss"].default:
+        if not isinstance(self.objective, str) and self.loss != type(self).model_fields["loss"].default:
             raise UsageError(f"The objective '{self.objective}' is a loss of its own: leave out loss = {self.loss}.")
-        _ = self.attributed
+        if self.objective != "truth" or self.loss != "squared":
+            _ = self.attributed
         return self
 
     @model_validator(mode="after")
@@ -123,8 +129,10 @@ class AttributeSettings(Settings):
         return CONVENTIONS[self.protocol]
 
     @property
-    def attributed(self) -> Objective:
+    def attributed(self) -> "Objective":
         """The objective that the settings name."""
+        from filterlens.attribution.objectives import as_objective
+
         return as_objective(self.objective, self.loss)
 
     def rule(self, usual: Rule) -> Rule:
