@@ -22,6 +22,8 @@ from filterlens.attribution.mask_optimisation import (
     through_budget,
 )
 from filterlens.data.samples import as_samples
+from filterlens.degradations.given import as_degradations
+from filterlens.degradations.inputs import Inputs
 from filterlens.degradations import Degradation
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.work.store import Store
@@ -57,6 +59,10 @@ class Detectors(nn.Module):
 
     def forward(self, x):
         return self.last(F.relu(self.second(F.relu(self.first(x)))))
+
+
+def given(images) -> Inputs:
+    return Inputs.of(as_samples(images), as_degradations([*DEGRADATIONS, "clean"]))
 
 
 def pairings(pair, images, names=INPUTS):
@@ -131,8 +137,9 @@ def test_without_refinement_the_score_is_the_candidate_that_does_best_on_crops_k
     _, _, pair = make_pair()
     method = GoalDirected(pair, refine=False, **FEW)
     found = method.attribute(photographs(), DEGRADATIONS).of("noise:0.1")
-    discovery, aside = method._crops(as_samples(photographs()))
-    crops = method._goal_on(discovery[:2])("noise:0.1").crops
+    discovery, aside = method._crops(given(photographs()))
+    first = Inputs(discovery.degradations, {name: each[:2] for name, each in discovery.samples.items()})
+    crops = method._goal_on(first)("noise:0.1").crops
     goal = method._goal_on(aside)("noise:0.1")
     candidates = [score_of(method.engine, crops, "noise:0.1", choice) for choice in CHOICES]
     values = [goal.value(at_top(pair, scores, 1)) for scores in candidates]
@@ -206,7 +213,7 @@ def test_the_set_reaches_the_goal_better_than_faigs_on_the_crops_it_was_found_on
     method = GoalDirected(pair, schedule=Schedule(steps=40, share=0.2), **FEW)
     images = photographs()
     found, faig = method.attribute(images, DEGRADATIONS), FAIG(pair).attribute(images, DEGRADATIONS)
-    goal_of = method._goal_on(method._crops(as_samples(images))[0])
+    goal_of = method._goal_on(method._crops(given(images))[0])
     count = int(0.2 * len(pair.space))
     for own in DEGRADATIONS:
         goal = goal_of(own)

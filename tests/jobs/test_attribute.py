@@ -11,6 +11,7 @@ from filterlens import FilterlensError, ModelPair, UsageError
 from filterlens.attribution.result import as_scores
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import to_uint8, write_image
+from filterlens.degradations.inputs import Inputs
 from filterlens.evaluation.settings import MaskSettings
 from filterlens.files import LOCK, folder_lock
 from filterlens.jobs.attribute import _made_of, attribute_to_folder
@@ -91,8 +92,8 @@ def test_a_setting_of_a_later_version_makes_another_ranking_only_where_it_is_cha
 
         power: float = 1.0
 
-    assert _made_of("", [], [], [], Later()) == _made_of("", [], [], [], AttributeSettings())
-    assert len({_made_of("", [], [], [], Later(power=power)) for power in (1.0, 2.0, 3.0)}) == 3
+    assert _made_of("", Inputs({}, {}), [], Later()) == _made_of("", Inputs({}, {}), [], AttributeSettings())
+    assert len({_made_of("", Inputs({}, {}), [], Later(power=power)) for power in (1.0, 2.0, 3.0)}) == 3
 
 
 @pytest.mark.parametrize("names", [list(HOME), *([name] for name in HOME if not name.startswith("partial"))])

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Filter attribution integrated gradients, the paper's method, and two methods from a single gradient."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -16,9 +17,10 @@ from filterlens.attribution.path import over_parameters, require_gradient, round
 from filterlens.attribution.quadrature import Adaptive, Quadrature
 from filterlens.attribution.result import Attribution, Completeness, as_scores
 from filterlens.attribution.settings import AttributeSettings, Rule
-from filterlens.data.samples import Images, as_samples
-from filterlens.degradations import Degradation, parse_degradations
-from filterlens.degradations.pipeline import CLEAN, Degradations
+from filterlens.data.samples import Images, Sample
+from filterlens.degradations.given import AnyDegradations
+from filterlens.degradations.inputs import Example, GivenPairs, Inputs
+from filterlens.degradations.pipeline import CLEAN
 from filterlens.errors import UsageError, unknown
 from filterlens.execution.hardware import widened
 from filterlens.pair import ModelPair
@@ -85,9 +87,10 @@ class FAIG(GradientMethod):
 
     def attribute(
         self,
-        images: Images,
-        degradations: Degradations,
+        images: Images | Inputs | None = None,
+        degradations: AnyDegradations = None,
         *,
+        pairs: GivenPairs | None = None,
         progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
@@ -95,72 +98,80 @@ class FAIG(GradientMethod):
 
         With a single degradation its filters are discriminated against the clean input, and a note says so.
         """
+        inputs = self.inputs(images, degradations, pairs, progress)
         if self.eliminate:
-            degradations = list(parse_degradations(degradations).values())
-            refuse_clean_alone(map(str, degradations))
-        both = self.attribute_both(images, degradations, progress=progress, store=store)
+            refuse_clean_alone(inputs.degradations)
+        both = self.attribute_both(inputs, progress=progress, store=store)
         return both[0] if self.eliminate else both[1]
 
     def attribute_both(
         self,
-        images: Images,
-        degradations: Degradations,
+        images: Images | Inputs | None = None,
+        degradations: AnyDegradations = None,
         *,
+        pairs: GivenPairs | None = None,
         progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> tuple[Attribution, Attribution]:
         """Return the scores with and without elimination from one pass."""
         progress = as_progress(progress)
-        wanted = parse_degradations(degradations)
-        inputs = dict(wanted)
-        if len(inputs) == 1 and CLEAN not in inputs:
-            inputs[CLEAN] = Degradation()
-            progress.note(f"one degradation: '{next(iter(wanted))}' is discriminated against the clean input")
+        inputs = self.inputs(images, degradations, pairs, progress)
+        wanted = list(inputs.degradations)
+        if len(wanted) == 1 and CLEAN not in wanted:
+            inputs = inputs.with_clean()
+            progress.note(f"one degradation: '{wanted[0]}' is discriminated against the clean input")
         if store.processes.size > 1 and "process" in self.objective.facts:
             raise UsageError(
                 f"The objective '{self.objective}' uses what cannot be hashed, so several processes cannot share its "
                 "results. Use one process, or a function of plain values, tensors and modules."
             )
-        samples = as_samples(images, progress.note)
-        shape = (len(inputs), len(self.pair.space))
-        own, scores = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+        totals = _Totals(list(inputs.degradations), len(self.pair.space), self.settings.contrast)
         completeness: list[Completeness] = []
-        for measured in self.measure_images(samples, list(inputs.values()), progress, store):
-            stacked = torch.stack([each.magnitudes for each in measured])
-            completeness += [each.completeness for each in measured if each.completeness is not None]
-            own += stacked / len(samples)
-            if len(inputs) > 1:
-                scores += discriminate(stacked, self.settings.contrast) / len(samples)
-        make = partial(self._result, list(inputs), list(wanted), tuple(completeness))
-        return make(self.name, scores), make(f"{self.name}-no-elimination", own)
+        if inputs.are_shared:
+            count = len(next(iter(inputs.samples.values())))
+            for measured in self.measure_images(inputs, progress, store):
+                completeness += [each.completeness for each in measured if each.completeness is not None]
+                totals.add_image(torch.stack([each.magnitudes for each in measured]), count)
+        else:
+            for name, each in self.measure_inputs(inputs, progress, store):
+                completeness += [each.completeness] if each.completeness is not None else []
+                totals.add(name, each.magnitudes / len(inputs.samples[name]))
+            totals.compare({name: fmean(map(Sample.pixels, samples)) for name, samples in inputs.samples.items()})
+        make = partial(self._result, list(inputs.degradations), wanted, tuple(completeness))
+        return make(self.name, totals.scores), make(f"{self.name}-no-elimination", totals.own)
 
-    def prepare(self, image: DegradedImage) -> tuple[Tensor, ...]:
+    def prepare(self, image: DegradedImage) -> Example:
         """Return the ground truth and the degraded input."""
-        truth = self.truth_of(image.sample)
-        with image.named():
-            return truth, self.degraded(truth, image.degradation)
+        return self.example(image)
 
-    def measure(self, image: DegradedImage, prepared: tuple[Tensor, ...], step: Step) -> Measurement:
+    def measure(self, image: DegradedImage, prepared: Example, step: Step) -> Measurement:
         """Return the magnitudes of FAIG for one image with one degradation, nothing eliminated."""
         with image.named():
-            inputs, reference = prepared[1], self._reference(prepared, self.engine)
+            inputs, reference = prepared.lowered, self._reference(prepared, self.engine)
             found = over_parameters(self.engine, inputs, reference, self.objective, self.rule, step)
             attributed = float(widened(found.contributions).sum())
             ends = found.loss_target, found.loss_baseline
             return Measurement(
                 self.magnitudes(found.contributions),
-                Completeness(image.sample.name, str(image.degradation), attributed, *ends, found.nodes, found.change),
+                Completeness(image.sample.name, image.input, attributed, *ends, found.nodes, found.change),
             )
 
-    def rounding_of(self, prepared: tuple[Tensor, ...], engines: Sequence[Engine]) -> float:
+    def rounding_of(self, prepared: Example, engines: Sequence[Engine]) -> float:
         """Return the share of the loss's change on the path that is rounding of the first engine against the second."""
         reference = self._reference(prepared, engines[1])
-        return rounding_on_path(engines[0], engines[1], prepared[1], reference, self.objective)
+        return rounding_on_path(engines[0], engines[1], prepared.lowered, reference, self.objective)
 
-    def _reference(self, prepared: tuple[Tensor, ...], engine: Engine) -> Tensor:
+    def _reference(self, prepared: Example, engine: Engine) -> Tensor:
         """Return the image that the objective compares outputs with."""
         point = self.objective.network(self.pair)
-        return prepared[0] if point is None else engine.output(point, prepared[1])
+        if point is not None:
+            return engine.output(point, prepared.lowered)
+        if prepared.truth is None:
+            raise UsageError(
+                "there is no clean image of this scene, which the objective compares with. Give it, or compare with "
+                "the target's output: objective='target' (--objective target)."
+            )
+        return prepared.truth
 
     def record(self, **more: Any) -> dict[str, Any]:
         """Return everything that decided the scores, for the record."""
@@ -175,6 +186,42 @@ class FAIG(GradientMethod):
     ) -> Attribution:
         by_name = {each: as_scores(scores[inputs.index(each)], self.pair.dtype) for each in wanted}
         return Attribution(name, self.pair.space, by_name, self.record(contrasted_with=inputs), completeness)
+
+
+class _Totals:
+    """Scores of every degradation while images are added to them.
+
+    Args:
+        names: Names of the inputs.
+        filters: Number of filters.
+        contrast: What is subtracted; see :func:`discriminate`.
+    """
+
+    def __init__(self, names: Sequence[str], filters: int, contrast: str) -> None:
+        self.names, self.contrast = list(names), contrast
+        self.own, self.scores = (torch.zeros(len(names), filters, dtype=torch.float64) for _ in range(2))
+
+    def add_image(self, magnitudes: Tensor, count: int) -> None:
+        """Add the magnitudes ``(K, filters)`` of one of ``count`` images with every degradation."""
+        self.own += magnitudes / count
+        if len(self.names) > 1:
+            self.scores += discriminate(magnitudes, self.contrast) / count
+
+    def add(self, name: str, magnitudes: Tensor) -> None:
+        """Add a share of the magnitudes ``(filters,)`` of one degradation."""
+        self.own[self.names.index(name)] += magnitudes
+
+    def compare(self, pixels: Mapping[str, float]) -> None:
+        """Discriminate the mean magnitudes of degradations that have images of their own.
+
+        An objective that is a sum over pixels grows with the image, so means are compared as of images of one size.
+
+        Args:
+            pixels: Name → mean number of pixels of its images.
+        """
+        sizes = torch.tensor([pixels[name] for name in self.names], dtype=torch.float64)
+        self.own *= (sizes.mean() / sizes)[:, None]
+        self.scores = discriminate(self.own, self.contrast)
 
 
 class Taylor(FAIG):
@@ -197,11 +244,11 @@ class EndpointGradient(Taylor):
     name = "gradient"
     summary = "gradient at the target alone, discriminated as FAIG (neither a path nor the change)"
 
-    def measure(self, image: DegradedImage, prepared: tuple[Tensor, ...], step: Step) -> Measurement:
+    def measure(self, image: DegradedImage, prepared: Example, step: Step) -> Measurement:
         """Return the magnitudes of the gradient for one image with one degradation, without completeness."""
         with image.named():
             reference = self._reference(prepared, self.engine)
-            _, gradient = self.engine.loss_and_gradient(self.pair.target, prepared[1], reference, self.objective)
+            _, gradient = self.engine.loss_and_gradient(self.pair.target, prepared.lowered, reference, self.objective)
             step()
             return Measurement(self.magnitudes(require_gradient(gradient, self.objective)))
 

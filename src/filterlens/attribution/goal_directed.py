@@ -17,9 +17,9 @@ from filterlens.attribution.mask_optimisation import Schedule, in_rounds, joined
 from filterlens.attribution.method import DegradedImage, Method, finite
 from filterlens.attribution.result import Attribution, as_scores
 from filterlens.attribution.settings import AttributeSettings
-from filterlens.data.samples import Images, Sample, as_samples
-from filterlens.degradations import Degradation, parse_degradations
-from filterlens.degradations.pipeline import CLEAN, Degradations
+from filterlens.data.samples import Images, PairedSample, Sample
+from filterlens.degradations.given import AnyDegradations
+from filterlens.degradations.inputs import GivenPairs, Inputs, part_of_pair
 from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import UsageError
 from filterlens.filters import ranking
@@ -86,14 +86,15 @@ class GoalDirected(Method):
         self.schedule = (schedule or Schedule()) if refine else None
         self.weights = weights or Weights()
         self.counts = counts | {"start_crops": min(crops, start_crops)}
-        self.inputs: tuple[str, ...] = ()
+        self.kept: tuple[str, ...] = ()
         self.engine = self.engine_in(self.precision)
 
     def attribute(
         self,
-        images: Images,
-        degradations: Degradations,
+        images: Images | Inputs | None = None,
+        degradations: AnyDegradations = None,
         *,
+        pairs: GivenPairs | None = None,
         progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
@@ -103,10 +104,11 @@ class GoalDirected(Method):
         one-shot score and then the degradations; the steps of a refinement follow each other.
         """
         progress = as_progress(progress)
-        wanted = parse_degradations(degradations)
-        self.inputs = tuple(sorted({*wanted, CLEAN}))
-        discovery, held_out = self._crops(as_samples(images, progress.note))
-        removed, disturbed = self._gradients(discovery[: self.counts["start_crops"]], progress, store)
+        given = self.inputs(images, degradations, pairs, progress)
+        wanted, given = list(given.degradations), given.with_clean()
+        self.kept = tuple(sorted(given.degradations))
+        discovery, held_out = self._crops(given)
+        removed, disturbed = self._gradients(discovery, progress, store)
         search = _Search(
             removed,
             disturbed,
@@ -114,11 +116,14 @@ class GoalDirected(Method):
             cache(partial(self._goal_on, held_out)),
             self.schedule,
         )
-        identity = [self.pair.identity, self.record(), [crop.fingerprint() for crop in (*discovery, *held_out)]]
+        crops = [crop.fingerprint() for each in (discovery, held_out) for crop in each.all_samples]
+        hows = {name: each.fingerprint for name, each in given.degradations.items() if each.fingerprint != name}
+        identity = [self.pair.identity, self.record(), crops, *([hows] if hows else [])]
+        store = NOTHING_KEPT if None in hows.values() else store
         found = list(
             store.stream(
                 f"{self.name}-sets",
-                list(wanted),
+                wanted,
                 lambda own: [*identity, own],
                 lambda own, _, step: search.run(own, step),
                 steps=search.steps,
@@ -132,23 +137,35 @@ class GoalDirected(Method):
     def record(self, **more: Any) -> dict[str, Any]:
         """Return everything that decided the scores, for the record."""
         refined = {"schedule": asdict(self.schedule)} if self.schedule else {}
-        own = {"weights": asdict(self.weights), "kept": list(self.inputs), "refined": bool(refined)}
+        own = {"weights": asdict(self.weights), "kept": list(self.kept), "refined": bool(refined)}
         return super().record(**own, **self.counts, **refined, **more)
 
-    def _crops(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
-        """Return the crops to find on, and those to choose on."""
-        side, seed = self.counts["side"] * self.pair.scale, self.settings.seed
-        found = varied_crops(samples, side, self.counts["crops"], self.multiple, key=f"{seed}/find")
-        aside = varied_crops(samples, side, self.counts["held_out"], self.multiple, key=f"{seed}/choose")
-        return found, aside
+    def _crops(self, given: Inputs) -> tuple[Inputs, Inputs]:
+        """Return the crops to find on, and those to choose on: as many of every degradation."""
+        side, seed = self.counts["side"], self.settings.seed
+        scale = self.pair.scale
+        found: list[Inputs] = []
+        for count, purpose in ((self.counts["crops"], "find"), (self.counts["held_out"], "choose")):
+            known: dict[int, list[Sample]] = {}  # those that share their images share their crops
+            for samples in given.samples.values():
+                cuts = partial(varied_crops, samples, side * scale, count, self.multiple, scale=scale)
+                known.setdefault(id(samples), [])
+                known[id(samples)] = known[id(samples)] or cuts(key=f"{seed}/{purpose}")
+            crops = {name: known[id(samples)] for name, samples in given.samples.items()}
+            found.append(Inputs(given.degradations, crops))
+        return found[0], found[1]
 
     def _gradients(
-        self, crops: Sequence[Sample], progress: Progress, store: Store
+        self, crops: Inputs, progress: Progress, store: Store
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return removal and disturbance per input, mean over the crops."""
-        images = [DegradedImage(crop, Degradation.parse(name)) for crop in crops for name in self.inputs]
+        """Return removal and disturbance per input, mean over the first crops."""
+        images = [
+            DegradedImage(crops.samples[name][number], crops.degradations[name], name)
+            for number in range(self.counts["start_crops"])
+            for name in self.kept
+        ]
         measured = list(self.results(images, self._measure, steps=2 * len(nodes()), progress=progress, store=store))
-        of_input = {name: measured[start :: len(self.inputs)] for start, name in enumerate(self.inputs)}
+        of_input = {name: measured[start :: len(self.kept)] for start, name in enumerate(self.kept)}
         removed, disturbed = (
             {name: torch.stack([each[what] for each in found]).mean(0) for name, found in of_input.items()}
             for what in ("removed", "disturbed")
@@ -156,18 +173,21 @@ class GoalDirected(Method):
         return removed, disturbed
 
     def _measure(self, image: DegradedImage, _: None, step: Step) -> dict[str, Tensor]:
-        truth = self.truth_of(image.sample)
+        inputs = self.example(image).lowered
         with image.named():
-            inputs = self.degraded(truth, image.degradation)
             removed, disturbed = removal_and_disturbance(self.engine, Pairing.of(self.engine, inputs), step)
             return {"removed": finite(removed), "disturbed": finite(disturbed)}
 
     @torch.no_grad()
-    def _goal_on(self, samples: Sequence[Sample]) -> Callable[[str], Goal]:
+    def _goal_on(self, given: Inputs) -> Callable[[str], Goal]:
         """Degrade crops in every way, run both networks, and return what makes the goal of a function."""
+        images = {
+            name: [DegradedImage(crop, given.degradations[name], name) for crop in given.samples[name]]
+            for name in self.kept
+        }
         crops: list[Crop] = [
-            {name: Pairing.of(self.engine, self.degraded(truth, Degradation.parse(name))) for name in self.inputs}
-            for truth in map(self.truth_of, samples)
+            {image.input: Pairing.of(self.engine, self.example(image).lowered) for image in row}
+            for row in zip(*images.values(), strict=True)
         ]
         return lambda own: Goal(self.engine, crops, own, self.weights)
 
@@ -242,37 +262,52 @@ class _Search:
         return looks
 
 
-def varied_crops(samples: Sequence[Sample], side: int, count: int, multiple: int, *, key: str) -> list[Sample]:
+def varied_crops(
+    samples: Sequence[Sample], side: int, count: int, multiple: int, *, key: str, scale: int = 1
+) -> list[Sample]:
     """Cut ``count`` square crops at random places, as evenly from all images as possible, each varied in its own way.
 
     A crop is rotated by a multiple of 90°, mirrored or not, and its color channels are permuted: a few images then
     show as many directions and colors as many images do; otherwise sets of filters would fit those few.
 
     Args:
-        samples: The images; their order does not matter, their content decides.
+        samples: The images; their order does not matter, their content decides. Of pairs, both images are cut alike.
         side: HR pixels of a crop; a smaller image gives crops of its own shorter side.
         count: Number of crops in all.
         multiple: Number that divides the sides of crops.
         key: Key that, with the content of an image and the number of the crop, decides place and variation.
+        scale: HR size over LR size, for pairs.
 
     Returns:
         Crops as samples, float in [0, 1], one image after the other in turn.
     """
     ordered = sorted(samples, key=lambda sample: derive_seed(key, sample.fingerprint()))
+    chosen = list(zip(range(count), itertools.cycle(ordered)))
     return [
-        Sample(f"crop {number + 1} of {count}", partial(_cut, sample, side, multiple, derive_seed(key, number)))
-        for number, sample in zip(range(count), itertools.cycle(ordered))
+        _varied(sample, side, multiple, scale, derive_seed(key, number), f"crop {number + 1} of {count}")
+        for number, sample in chosen
     ]
 
 
-def _cut(sample: Sample, side: int, multiple: int, seed: int) -> Tensor:
-    """Return one varied crop ``(3, size, size)``."""
-    image = sample.truth(multiple)[0]
+def _varied(sample: Sample, side: int, multiple: int, scale: int, seed: int, name: str) -> Sample:
+    """Return one varied crop of an image, or of both images of a pair."""
+    if isinstance(sample, PairedSample):
+
+        def cut(image: Tensor, unit: int) -> Tensor:
+            return _cut(image, side * unit // scale, multiple * unit // scale, seed)
+
+        return part_of_pair(sample, scale, multiple, name, cut)
+    return Sample(name, lambda: _cut(sample.truth(multiple)[0], side, multiple, seed))
+
+
+def _cut(image: Tensor, side: int, multiple: int, seed: int) -> Tensor:
+    """Return one varied crop ``(C, size, size)`` of ``(C, H, W)``."""
     height, width = image.shape[-2:]
     size = max(multiple, min(side, height, width) // multiple * multiple)
     draw = np.random.default_rng(seed)
     top, left = (int(draw.integers((length - size) // multiple + 1)) * multiple for length in (height, width))
-    crop = image[torch.from_numpy(draw.permutation(3)), top : top + size, left : left + size]
+    colours = torch.from_numpy(draw.permutation(3))
+    crop = (image[colours] if len(image) == 3 else image)[:, top : top + size, left : left + size]
     crop = torch.rot90(crop, int(draw.integers(4)), (1, 2))
     return (crop.flip(2) if draw.integers(2) else crop).contiguous()
 

@@ -2,6 +2,7 @@
 """Rankings that use no image: by the change of filters in fine-tuning, and random ones as controls."""
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,8 +13,8 @@ from filterlens.attribution.method import Method
 from filterlens.attribution.result import Attribution, as_scores
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Images
-from filterlens.degradations import parse_degradations
-from filterlens.degradations.pipeline import Degradations
+from filterlens.degradations.given import AnyDegradations
+from filterlens.degradations.inputs import GivenPairs, Inputs, names_of
 from filterlens.degradations.randomness import derive_seed
 from filterlens.errors import UsageError, unknown
 from filterlens.filters import ranking
@@ -29,15 +30,19 @@ class ImageFree(Method):
 
     def attribute(
         self,
-        images: Images,
-        degradations: Degradations,
+        images: Images | Inputs | None = None,
+        degradations: AnyDegradations = None,
         *,
+        pairs: GivenPairs | None = None,
         progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation; ``images`` are not used."""
-        scores = {name: self.scores_for(name) for name in parse_degradations(degradations)}
-        return Attribution(self.name, self.pair.space, scores, self.record())
+        return self.of_names(names_of(images, degradations, pairs))
+
+    def of_names(self, names: Iterable[str]) -> Attribution:
+        """Score every filter for each of the named degradations."""
+        return Attribution(self.name, self.pair.space, {name: self.scores_for(name) for name in names}, self.record())
 
     @abstractmethod
     def scores_for(self, degradation: str) -> Tensor:

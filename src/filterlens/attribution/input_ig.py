@@ -11,9 +11,11 @@ from filterlens.attribution.path import over_inputs
 from filterlens.attribution.quadrature import Quadrature
 from filterlens.attribution.result import Attribution, as_scores
 from filterlens.attribution.settings import AttributeSettings
-from filterlens.data.samples import Images, as_samples
-from filterlens.degradations import Degradation, parse_degradations
-from filterlens.degradations.pipeline import Degradations
+from filterlens.data.samples import Images
+from filterlens.degradations import Degradation
+from filterlens.degradations.given import AnyDegradations
+from filterlens.degradations.inputs import GivenPairs, Inputs
+from filterlens.errors import UsageError
 from filterlens.pair import ModelPair
 from filterlens.showing.bars import AnyProgress, as_progress
 from filterlens.work.store import NOTHING_KEPT, Step, Store
@@ -52,29 +54,37 @@ class InputIG(GradientMethod):
 
     def attribute(
         self,
-        images: Images,
-        degradations: Degradations,
+        images: Images | Inputs | None = None,
+        degradations: AnyDegradations = None,
         *,
+        pairs: GivenPairs | None = None,
         progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation; see :meth:`filterlens.attribution.method.Method.attribute`."""
-        progress = as_progress(progress)
-        wanted = parse_degradations(degradations)
-        samples = as_samples(images, progress.note)
+        inputs = self.inputs(images, degradations, pairs, progress)
+        wanted = list(inputs.degradations)
         scores = torch.zeros(len(wanted), len(self.pair.space), dtype=torch.float64)
-        for measured in self.measure_images(samples, list(wanted.values()), progress, store):
-            scores += torch.stack([each.magnitudes for each in measured]) / len(samples)
+        for name, measured in self.measure_inputs(inputs, progress, store):
+            scores[wanted.index(name)] += measured.magnitudes / len(inputs.samples[name])
         by_name = {name: as_scores(values, self.pair.dtype) for name, values in zip(wanted, scores, strict=True)}
         return Attribution(self.name, self.pair.space, by_name, self.record())
 
-    def prepare(self, image: DegradedImage) -> tuple[Tensor, ...]:
+    def prepare(self, image: DegradedImage) -> tuple[Tensor, Tensor]:
         """Return the clean and the degraded LR input."""
-        truth = self.truth_of(image.sample)
+        truth, lowered = self.example(image)
         with image.named():
-            return self.degraded(truth, Degradation()), self.degraded(truth, image.degradation)
+            if truth is None:
+                raise UsageError(f"{self.name} starts at the clean input, and this scene has no clean image.")
+            clean = self.degraded(truth, Degradation())
+            if clean.shape != lowered.shape:
+                raise UsageError(
+                    f"{self.name} starts at the clean input, which is {tuple(clean.shape)}, but the degraded one is "
+                    f"{tuple(lowered.shape)}."
+                )
+            return clean, lowered
 
-    def measure(self, image: DegradedImage, prepared: tuple[Tensor, ...], step: Step) -> Measurement:
+    def measure(self, image: DegradedImage, prepared: tuple[Tensor, Tensor], step: Step) -> Measurement:
         """Return the magnitudes for one image with one degradation."""
         with image.named():
             clean, degraded = prepared

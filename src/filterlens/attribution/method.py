@@ -3,11 +3,12 @@
 
 import contextlib
 import copy
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import torch
@@ -19,9 +20,10 @@ from filterlens.attribution.quadrature import Adaptive, Quadrature
 from filterlens.attribution.result import Attribution, Completeness
 from filterlens.attribution.settings import AttributeSettings, Rule
 from filterlens.data.images import center_crop
-from filterlens.data.samples import Images, Sample
-from filterlens.degradations import Degradation
-from filterlens.degradations.pipeline import Degradations
+from filterlens.data.samples import Images, PairedSample, Sample
+from filterlens.degradations.given import AnyDegradations
+from filterlens.degradations.inputs import Channels, Example, GivenPairs, Inputs, example_of, inputs_of, part_of_pair
+from filterlens.degradations.value import AnyDegradation
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.hardware import resolve_precision
 from filterlens.pair import ModelPair
@@ -37,13 +39,20 @@ MOST_ROUNDING = 2.0  # times the tolerance: beyond it no number of nodes makes t
 
 @dataclass(frozen=True)
 class DegradedImage:
-    """One image with one degradation: the item of an attribution's work."""
+    """One image with one degradation: the item of an attribution's work.
+
+    Attributes:
+        sample: The image.
+        degradation: The degradation.
+        input: Name of the degradation.
+    """
 
     sample: Sample
-    degradation: Degradation
+    degradation: AnyDegradation
+    input: str
 
     def __str__(self) -> str:
-        return f"{self.sample.name}, {self.degradation}"
+        return f"{self.sample.name}, {self.input}"
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
@@ -51,7 +60,10 @@ class DegradedImage:
         try:
             yield
         except FilterlensError as error:
-            raise type(error)(f"Image '{self.sample.name}' with '{self.degradation}': {error}") from error
+            known = (f"'{self.sample.name}'", f"'{self.sample.path}'")
+            if any(name in str(error) for name in known):
+                raise
+            raise type(error)(f"Image '{self.sample.name}' with '{self.input}': {error}") from error
 
 
 class Method(ABC):
@@ -99,17 +111,22 @@ class Method(ABC):
     @abstractmethod
     def attribute(
         self,
-        images: Images,
-        degradations: Degradations,
+        images: Images | Inputs | None = None,
+        degradations: AnyDegradations = None,
         *,
+        pairs: GivenPairs | None = None,
         progress: AnyProgress = False,
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation.
 
         Args:
-            images: HR images: a folder, paths, or RGB tensors (uint8, or float in [0, 1]).
-            degradations: Degradations to find filters for, for example ``["blur:2", "noise:0.1"]``.
+            images: Clean HR images, in any form that :func:`filterlens.data.samples.as_samples` takes: a folder,
+                paths, tensors, arrays, a dataset; or all :class:`Inputs` read already. None where there are pairs.
+            degradations: Degradations to find filters for: written, functions, or name → either, for example
+                ``{"blur": "blur:2", "rain": add_rain}``.
+            pairs: Name → pairs of what the network gets and the truth, for example ``{"rain": (lq, gt)}``, in any
+                form that :func:`filterlens.data.pairs.as_pairs` takes.
             progress: True for bars in the notebook or terminal at hand, or a receiver of bars.
             store: Store that keeps the measurements of single images and shares them among processes; by default
                 this process computes one after the other, and nothing is kept.
@@ -125,6 +142,23 @@ class Method(ABC):
         changed = self.settings.changed() - {"memory"}
         return known | {name: getattr(self.settings, name) for name in sorted(changed) if name not in known}
 
+    def inputs(
+        self,
+        images: Images | Inputs | None,
+        degradations: AnyDegradations,
+        pairs: GivenPairs | None = None,
+        progress: Progress = SILENT,
+    ) -> Inputs:
+        """Read images, degradations and pairs as :meth:`attribute` takes them."""
+        if isinstance(images, Inputs):
+            return images
+        return inputs_of(images, degradations, pairs, channels=self.channels, note=progress.note)
+
+    @property
+    def channels(self) -> Channels:
+        """How many channels the networks take and return."""
+        return Channels(self.pair.channels_in, self.pair.channels_out)
+
     @property
     def multiple(self) -> int:
         """The number that divides the sides of HR images."""
@@ -134,10 +168,23 @@ class Method(ABC):
         """Return the HR image ``(1, 3, H, W)`` as this method sees it, on the pair's device."""
         return sample.truth(self.multiple).to(self.pair.device, self.pair.dtype)
 
-    def degraded(self, truth: Tensor, degradation: Degradation) -> Tensor:
+    def degraded(self, truth: Tensor, degradation: AnyDegradation) -> Tensor:
         """Return the LR input of one degradation."""
         resampler = self.conventions.resampler
         return degradation.apply(truth, self.pair.scale, seed=self.settings.seed, resampler=resampler)
+
+    def example(self, image: DegradedImage) -> Example:
+        """Return truth and LR input of an image with a degradation, on the pair's device."""
+        with image.named():
+            return example_of(
+                image.sample,
+                image.degradation,
+                self.pair.scale,
+                multiple=self.conventions.multiple,
+                seed=self.settings.seed,
+                resampler=self.conventions.resampler,
+                like=self.pair.target,
+            )
 
     def results(
         self,
@@ -151,10 +198,15 @@ class Method(ABC):
     ) -> Iterator[dict[str, Any]]:
         """Return results of images with degradations; see :meth:`filterlens.work.store.Store.stream`."""
         settings, content = self.record(), cache(Sample.fingerprint)  # each image is read once
+
+        def decides(image: DegradedImage) -> list[Any]:
+            how = image.degradation.fingerprint or _hash_of(self.example(image).lowered)
+            return [self.pair.identity, settings, content(image.sample), how]
+
         return store.stream(
             self.name,
             images,
-            lambda image: [self.pair.identity, settings, content(image.sample), str(image.degradation)],
+            decides,
             compute,
             prepare=prepare,
             cost=lambda image: image.sample.pixels(),
@@ -218,27 +270,30 @@ class GradientMethod(Method):
         self.engine = self.engine_in(self.precision)
 
     @abstractmethod
-    def prepare(self, image: DegradedImage) -> tuple[Tensor, ...]:
+    def prepare(self, image: DegradedImage) -> Any:
         """Read and degrade."""
 
     @abstractmethod
-    def measure(self, image: DegradedImage, prepared: tuple[Tensor, ...], step: Step) -> Measurement:
+    def measure(self, image: DegradedImage, prepared: Any, step: Step) -> Measurement:
         """Compute the magnitudes of one image with one degradation; ``step`` is called after every gradient."""
 
-    def rounding_of(self, prepared: tuple[Tensor, ...], engines: Sequence[Engine]) -> float:
+    def rounding_of(self, prepared: Any, engines: Sequence[Engine]) -> float:
         """Return how much of the loss's change on the path is rounding of the first engine against the second."""
         return 0.0
 
     def measure_images(
-        self,
-        samples: Sequence[Sample],
-        degradations: Sequence[Degradation],
-        progress: Progress = SILENT,
-        store: Store = NOTHING_KEPT,
+        self, inputs: Inputs, progress: Progress = SILENT, store: Store = NOTHING_KEPT
     ) -> Iterator[tuple[Measurement, ...]]:
-        """Return the measurements of one image after the other, one per degradation."""
-        self._settle_precision(samples[0], degradations, progress, store)
-        images = [DegradedImage(sample, degradation) for sample in samples for degradation in degradations]
+        """Return the measurements of one image after the other, one per degradation; they must share their images."""
+        measured = (each for _, each in self.measure_inputs(inputs, progress, store))
+        return zip(*[measured] * len(inputs.degradations), strict=True)
+
+    def measure_inputs(
+        self, inputs: Inputs, progress: Progress = SILENT, store: Store = NOTHING_KEPT
+    ) -> Iterator[tuple[str, Measurement]]:
+        """Return the name and the measurement of every input, in the order of :class:`Inputs`."""
+        self._settle_precision(inputs, progress, store)
+        images = [DegradedImage(sample, inputs.degradations[name], name) for sample, name in inputs]
         kept = self.results(
             images,
             lambda image, prepared, step: self.measure(image, prepared, step).to_keep(),
@@ -247,8 +302,7 @@ class GradientMethod(Method):
             progress=progress,
             store=store,
         )
-        measured = map(Measurement.kept, kept, images)
-        return zip(*[measured] * len(degradations), strict=True)
+        return zip((image.input for image in images), map(Measurement.kept, kept, images), strict=True)
 
     def magnitudes(self, contributions: Tensor) -> Tensor:
         r"""Sum \|·\| of a flat vector over each filter's slice: ``(filters,)`` float64 on the CPU.
@@ -264,9 +318,7 @@ class GradientMethod(Method):
         checked = {name: value for name, value in known.items() if value is not None}
         return super().record(**checked, **more)
 
-    def _settle_precision(
-        self, sample: Sample, degradations: Sequence[Degradation], progress: Progress, store: Store
-    ) -> None:
+    def _settle_precision(self, inputs: Inputs, progress: Progress, store: Store) -> None:
         """Compare bfloat16 with float32 on a crop of one image, and fall back where the ranking would differ.
 
         Also fall back where adaptive nodes would follow its rounding, which differs from node to node.
@@ -274,9 +326,14 @@ class GradientMethod(Method):
         self.engine = self.engine_in(self.precision, progress)
         if not self.may_fall_back or self.precision == "fp32":
             return
-        identity = [self.pair.identity, self.record(), sample.fingerprint(), [str(each) for each in degradations]]
-        crops = self._crops(sample, degradations)
-        overlap = store.one(f"{self.name}-precision", identity, lambda: self._overlap(crops), SILENT)
+        first = {name: samples[0] for name, samples in inputs.samples.items()}
+        sample = next(iter(first.values()))
+        contents = dict.fromkeys(each.fingerprint() for each in first.values())
+        hows = [each.fingerprint for each in inputs.degradations.values()]
+        identity = [self.pair.identity, self.record(), *contents, hows]
+        keep = store if None not in hows else NOTHING_KEPT
+        crops = self._crops(inputs)
+        overlap = keep.one(f"{self.name}-precision", identity, lambda: self._overlap(crops), SILENT)
         self.overlap_with_fp32 = overlap
         if overlap < LEAST_OVERLAP:
             self._fall_back(
@@ -285,7 +342,7 @@ class GradientMethod(Method):
                 f"{overlap:.1%}",
             )
         elif isinstance(self.rule, Adaptive):
-            rounding = store.one(f"{self.name}-rounding", identity, lambda: self._rounding(crops), SILENT)
+            rounding = keep.one(f"{self.name}-rounding", identity, lambda: self._rounding(crops), SILENT)
             if rounding > MOST_ROUNDING * self.rule.tolerance:
                 self.rounding = rounding
                 self._fall_back(
@@ -316,7 +373,28 @@ class GradientMethod(Method):
         engines = [self.engine_in(precision) for precision in (self.precision, "fp32")]
         return max(self.rounding_of(self.prepare(crop), engines) for crop in crops)
 
-    def _crops(self, sample: Sample, degradations: Sequence[Degradation]) -> list[DegradedImage]:
+    def _crops(self, inputs: Inputs) -> list[DegradedImage]:
+        """Return the centre of the first image of every degradation."""
         side = max(self.multiple, CHECK_SIDE * self.pair.scale // self.multiple * self.multiple)
-        crop = Sample(sample.name, lambda: center_crop(self.truth_of(sample), side).cpu())
-        return [DegradedImage(crop, degradation) for degradation in degradations]
+        found = []
+        for name, degradation in inputs.degradations.items():
+            sample = inputs.samples[name][0]
+            crop: Sample = Sample(sample.name, partial(self._centre, sample, side))
+            if isinstance(sample, PairedSample):
+                scale = self.pair.scale
+                crop = part_of_pair(sample, scale, self.multiple, sample.name, partial(_centre_of, side // scale))
+            found.append(DegradedImage(crop, degradation, name))
+        return found
+
+    def _centre(self, sample: Sample, side: int) -> Tensor:
+        return center_crop(self.truth_of(sample), side).cpu()
+
+
+def _centre_of(side: int, image: Tensor, unit: int) -> Tensor:
+    """Return the central square of ``side`` LR pixels of ``(C, H, W)``, of which ``unit`` pixels are one of LR."""
+    top, left = (max(0, (length // unit - side) // 2) * unit for length in image.shape[-2:])
+    return image[..., top : top + side * unit, left : left + side * unit]
+
+
+def _hash_of(image: Tensor) -> str:
+    return hashlib.sha256(image.cpu().contiguous().numpy().tobytes()).hexdigest()

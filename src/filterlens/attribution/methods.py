@@ -20,9 +20,9 @@ from filterlens.attribution.input_ig import InputIG
 from filterlens.attribution.method import Method
 from filterlens.attribution.result import Attribution
 from filterlens.attribution.settings import AttributeSettings
-from filterlens.data.samples import Images, as_samples
-from filterlens.degradations import parse_degradations
-from filterlens.degradations.pipeline import Degradations
+from filterlens.data.samples import Images
+from filterlens.degradations.given import AnyDegradations
+from filterlens.degradations.inputs import Channels, GivenPairs, Inputs, inputs_of, names_of
 from filterlens.errors import UsageError, unknown
 from filterlens.pair import ModelPair
 from filterlens.showing.bars import AnyProgress, as_progress
@@ -52,10 +52,11 @@ CONTROLS = tuple(name for name, each in _CLASSES.items() if issubclass(each, Ima
 def attribute_with(
     names: str | Sequence[str],
     pair: ModelPair,
-    images: Images,
-    degradations: Degradations,
+    images: Images | Inputs | None,
+    degradations: AnyDegradations = None,
     settings: AttributeSettings | None = None,
     *,
+    pairs: GivenPairs | None = None,
     progress: AnyProgress = False,
     store: Store = NOTHING_KEPT,
 ) -> dict[str, Attribution]:
@@ -64,9 +65,10 @@ def attribute_with(
     Args:
         names: Keys of :data:`METHODS`, in the desired order.
         pair: Baseline and target.
-        images: HR images.
+        images: Clean HR images, or all inputs.
         degradations: Degradations to find filters for.
         settings: Settings for all methods; each takes those that affect it.
+        pairs: Name → pairs; see :meth:`filterlens.attribution.method.Method.attribute`.
         progress: Receiver of progress bars.
         store: Store that keeps and shares measurements; by default this process computes them and keeps nothing.
 
@@ -78,23 +80,27 @@ def attribute_with(
         UsageError: An unknown method, no method, or a setting that none of the methods takes.
     """
     progress = as_progress(progress)
-    names, inputs = known_methods(names), list(parse_degradations(degradations))
+    names = known_methods(names)
     settings = settings or AttributeSettings()
     refuse_idle(settings, names)
     guides = _guides(names)
-    images = as_samples(images, progress.note) if guides else []  # once: they may be a generator
+    if not guides:
+        return image_free(names, pair, names_of(images, degradations, pairs), None, settings)
+    if not isinstance(images, Inputs):  # read once: they may be a generator
+        channels = Channels(pair.channels_in, pair.channels_out)
+        images = inputs_of(images, degradations, pairs, channels=channels, note=progress.note)
+    inputs = list(images.degradations)
     how: dict[str, Any] = {"progress": progress, "store": store}
     found: dict[str, Attribution] = {}
     if FAIG.name in {*names, *guides}:
         refuse_clean_alone(inputs)
     if {FAIG.name, NO_ELIMINATION} & {*names, *guides}:
-        both = FAIG(pair, _own(settings, FAIG)).attribute_both(images, inputs, **how)
+        both = FAIG(pair, _own(settings, FAIG)).attribute_both(images, **how)
         found[FAIG.name], found[NO_ELIMINATION] = both
     for name in names:
         if name not in (*found, *CONTROLS):
-            found[name] = _CLASSES[name](pair, _own(settings, _CLASSES[name])).attribute(images, inputs, **how)
-    guide = found[guides[0]] if guides else None
-    found |= image_free(names, pair, inputs, guide, settings)
+            found[name] = _CLASSES[name](pair, _own(settings, _CLASSES[name])).attribute(images, **how)
+    found |= image_free(names, pair, inputs, found[guides[0]], settings)
     return {name: found[name] for name in names}
 
 
@@ -155,7 +161,9 @@ def image_free(
         is_matched = issubclass(each, MatchedRandom)
         if name in names and (guide is not None or not is_matched):
             like = {"like": guide} if is_matched else {}
-            found[name] = each(pair, _own(settings, each), **like).attribute([], degradations)
+            method = each(pair, _own(settings, each), **like)
+            assert isinstance(method, ImageFree)
+            found[name] = method.of_names(degradations)
     return found
 
 

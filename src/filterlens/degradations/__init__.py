@@ -8,8 +8,10 @@ from filterlens.degradations.noise import GaussianNoise, PoissonNoise
 from filterlens.degradations.pipeline import Degradation, parse_degradations
 from filterlens.degradations.ranges import BlurRange, NoiseRange, parse_range
 from filterlens.degradations.resample import downsample
+from filterlens.degradations.value import AnyDegradation, OwnDegradation, Pairs
 
 __all__ = [
+    "AnyDegradation",
     "BlurRange",
     "Coin",
     "Degradation",
@@ -20,6 +22,8 @@ __all__ = [
     "Mixture",
     "MotionBlur",
     "NoiseRange",
+    "OwnDegradation",
+    "Pairs",
     "PoissonNoise",
     "downsample",
     "parse_degradations",

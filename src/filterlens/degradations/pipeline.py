@@ -14,6 +14,7 @@ from filterlens.degradations.jpeg import Jpeg
 from filterlens.degradations.noise import GaussianNoise, PoissonNoise
 from filterlens.degradations.randomness import KeyedRandom, RandomSource, image_keys
 from filterlens.degradations.resample import downsample
+from filterlens.degradations.value import AnyDegradation
 from filterlens.errors import UsageError, unknown
 from filterlens.pixels import require_unit_range
 
@@ -36,7 +37,7 @@ _EFFECTS: dict[str, tuple[Callable[..., Effect], dict[str, type[int] | type[floa
 
 
 @dataclass(frozen=True)
-class Degradation:
+class Degradation(AnyDegradation):
     """A chain blur (Gaussian or motion) → down → noise → JPEG → 8-bit rounding, of which each effect may be absent.
 
     With no effect it is ``clean``: only the down-sampling and the rounding.
@@ -82,7 +83,12 @@ class Degradation:
         return "+".join(str(effect) for effect in (self.blur, self.noise, self.jpeg) if effect is not None) or CLEAN
 
     @property
-    def is_clean(self) -> bool:
+    def facts(self) -> str:
+        """The written form."""
+        return str(self)
+
+    @property
+    def is_clean(self) -> bool:  # type: ignore[override]
         """Whether only down-sampling and rounding remain."""
         return self.blur is None and self.noise is None and self.jpeg is None
 

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The own/cross damage matrix: the effect of replacing filters on their own function and on every other."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from filterlens.arguments import seed_number
 from filterlens.data.samples import Sample
-from filterlens.degradations import Degradation
+from filterlens.degradations.inputs import Inputs, example_of
+from filterlens.degradations.value import AnyDegradation
 from filterlens.editing.dial import substituted
 from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
+from filterlens.errors import UsageError
 from filterlens.filters import Selection
 from filterlens.metrics import psnr, ssim
 from filterlens.pair import ModelPair
@@ -45,8 +46,8 @@ class Keeper(NamedTuple):
 def measure_damage(
     pair: ModelPair,
     selections: Mapping[Edit, Selection],
-    samples: Sequence[Sample],
-    inputs: Mapping[str, Degradation],
+    samples: Sequence[Sample] | Inputs,
+    inputs: Mapping[str, AnyDegradation] | None = None,
     *,
     donors: Mapping[Edit, Tensor] | None = None,
     resampler: str = "bicubic",
@@ -61,8 +62,8 @@ def measure_damage(
     Args:
         pair: Baseline and target.
         selections: Edit → filters to replace.
-        samples: HR images to judge on.
-        inputs: Name → degradation of the inputs.
+        samples: HR images to judge on, or all inputs with their images.
+        inputs: Name → degradation of the inputs, where they share the images.
         donors: Edit → flat parameters whose filters take the place of the target's; by default the baseline's do.
         resampler: Interpolation of the down-sampling.
         multiple: Number that divides the sides of the cut images, in addition to the scale.
@@ -80,67 +81,71 @@ def measure_damage(
     groups, seed = _equal_edits(selections, donors or {}), seed_number(seed)
     damages: list[Damage] = []
     qualities: list[Quality] = []
-    with progress.bar("judge", len(samples) * len(inputs) * len(groups)) as bar:
-        for sample in samples:
-            truth = truth_of(pair, sample, multiple)
-            for name, degradation in inputs.items():
-                bar.describe(f"judge, {sample.name}, {name}")
-                ends = ends_of(
-                    pair, truth, degradation, sample.name, name, resampler=resampler, seed=seed, precision=precision
-                )
-                networks = {"baseline": ends.baseline, "target": ends.target}
-                for role, output in networks.items():
-                    qualities.append(Quality(role, name, sample.name, *_quality(output, truth, pair.scale)))
+    given = samples if isinstance(samples, Inputs) else Inputs.of(samples, inputs or {})
+    how: dict[str, Any] = {"multiple": multiple, "resampler": resampler, "seed": seed, "precision": precision}
+    with progress.bar("judge", sum(map(len, given.samples.values())) * len(groups)) as bar:
+        for sample, name in given:
+            bar.describe(f"judge, {sample.name}, {name}")
+            truth, ends = judged_input(pair, sample, given.degradations[name], name, **how)
+            networks = {"baseline": ends.baseline, "target": ends.target}
+            for role, output in networks.items():
+                qualities.append(Quality(role, name, sample.name, *_quality(output, truth, pair.scale)))
+            if keeper:
+                for what, pixels in {"input": ends.lowered, "truth": truth, **networks}.items():
+                    keeper.keep(sample.name, name, what, None, pixels)
+            for edits, selection, donor in groups:
+                output = pair.run(_edited(pair, selection, donor), ends.lowered, precision)
+                require_finite(output, _named(edits[0]), sample.name, name)
+                damages += _damage(edits, ends, output, truth, pair.scale)
                 if keeper:
-                    for what, pixels in {"input": ends.lowered, "truth": truth, **networks}.items():
-                        keeper.keep(sample.name, name, what, None, pixels)
-                for edits, selection, donor in groups:
-                    output = pair.run(_edited(pair, selection, donor), ends.lowered, precision)
-                    require_finite(output, _named(edits[0]), sample.name, name)
-                    damages += _damage(edits, ends, output, truth, pair.scale)
-                    if keeper:
-                        for edit in filter(keeper.wants, edits):
-                            keeper.keep(sample.name, name, "masked", edit, output)
-                    bar.advance()
+                    for edit in filter(keeper.wants, edits):
+                        keeper.keep(sample.name, name, "masked", edit, output)
+                bar.advance()
     return damages, qualities
 
 
-def truth_of(pair: ModelPair, sample: Sample, multiple: int = 1) -> Tensor:
-    """Return an image as the pair judges it: cut to multiples of the scale and of ``multiple``, on its device."""
-    return sample.truth(math.lcm(pair.scale, multiple)).to(pair.device, pair.dtype)
-
-
-def ends_of(
+def judged_input(
     pair: ModelPair,
-    truth: Tensor,
-    degradation: Degradation,
-    image: str,
+    sample: Sample,
+    degradation: AnyDegradation,
     name: str,
     *,
+    multiple: int = 1,
     resampler: str = "bicubic",
     seed: int = 0,
     precision: str = "fp32",
-) -> Ends:
+) -> tuple[Tensor, Ends]:
     """Degrade an image, and run baseline and target on it.
 
     Args:
         pair: Baseline and target.
-        truth: HR ``(1, 3, H, W)``; see :func:`truth_of`.
+        sample: The image.
         degradation: Degradation of the image.
-        image: Name of the image.
-        name: Name of the input, which is that of the degradation for errors.
+        name: Name of the degradation.
+        multiple: Number that divides the sides of the cut image, in addition to the scale.
         resampler: Interpolation of the down-sampling.
         seed: Seed of the noise.
         precision: Precision in which the networks run.
 
+    Returns:
+        The truth ``(1, C, H, W)``, on the pair's device, and the ends.
+
     Raises:
         FilterlensError: An output is not finite.
+        UsageError: There is no truth.
     """
-    lowered = degradation.apply(truth, pair.scale, seed=seed, resampler=resampler)
+    truth, lowered = example_of(
+        sample, degradation, pair.scale, multiple=multiple, seed=seed, resampler=resampler, like=pair.target
+    )
+    if truth is None:
+        raise UsageError(
+            f"Image '{sample.name}' of the pairs '{name}' has no truth, by which PSNR and SSIM judge. Give the clean "
+            "images too."
+        )
     baseline, target = (pair.run(vector, lowered, precision) for vector in (pair.baseline, pair.target))
-    require_finite(baseline, "the baseline", image, name)
-    require_finite(target, "the target", image, name)
-    return Ends(image, name, lowered, baseline, target)
+    require_finite(baseline, "the baseline", sample.name, name)
+    require_finite(target, "the target", sample.name, name)
+    return truth, Ends(sample.name, name, lowered, baseline, target)
 
 
 def _damage(edits: Sequence[Edit], ends: Ends, output: Tensor, truth: Tensor, crop: int) -> list[Damage]:

@@ -2,7 +2,7 @@
 """The own/cross table in one call: what replacing found filters does to inputs of their own function, and to others."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,14 +13,17 @@ from torch import Tensor
 from filterlens.arguments import as_list, percentage
 from filterlens.attribution.result import Attribution
 from filterlens.attribution.settings import AttributeSettings
-from filterlens.data.samples import Images, as_samples
-from filterlens.degradations import Degradation, parse_degradations
-from filterlens.degradations.pipeline import CLEAN, Degradations
+from filterlens.data.samples import Images
+from filterlens.degradations import Degradation
+from filterlens.degradations.given import AnyDegradations, OneDegradation
+from filterlens.degradations.inputs import Channels, GivenPairs, Inputs, inputs_of
+from filterlens.degradations.pipeline import CLEAN
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.evaluation.damage import Keeper, measure_damage, summarise_damage, summarise_quality
 from filterlens.execution.hardware import resolve_precision
 from filterlens.filters import Selection
 from filterlens.pair import ModelPair
+from filterlens.progress import Progress
 from filterlens.run.rows import frame_of
 from filterlens.run.tables import Damage, DamageSummary, Edit, NetworkQuality
 from filterlens.showing.bars import AnyProgress, as_progress
@@ -151,9 +154,10 @@ _QUALITIES = "PSNR in dB"
 def damage(
     pair: ModelPair,
     selections: Ranked | Mapping[str, Ranked],
-    images: Images,
-    degradations: Degradations | None = None,
+    images: Images | Inputs | None = None,
+    degradations: AnyDegradations = None,
     *,
+    pairs: GivenPairs | None = None,
     percent: float | Iterable[float] = 1.0,
     protocol: str | None = None,
     seed: int | None = None,
@@ -169,8 +173,11 @@ def damage(
         pair: Baseline and target.
         selections: Filters to replace. A ranking: the top ``percent`` % for each of its degradations. A selection: its
             name says whose filters they are. Or a mapping: name of a method → either; or degradation → selection.
-        images: HR images to judge on; best ones that were not used to find the filters.
+        images: Clean HR images to judge on; best ones that were not used to find the filters. None where all
+            degradations are given as pairs.
         degradations: Degradations of the inputs; None takes those of the rankings or selections, and clean inputs.
+            Functions must be given again, ``{"rain": add_rain}``.
+        pairs: Name → pairs to judge on, in any form that :func:`filterlens.data.pairs.as_pairs` takes.
         percent: Share of the filters to replace, one or several; a selection has its own.
         protocol: Choices that inputs are made with, ``default`` or ``reference``; None takes the rankings'.
         seed: Seed of the noise; None takes the rankings'.
@@ -194,7 +201,7 @@ def damage(
     ranked = _named(selections)
     rankings = [each for each in ranked.values() if isinstance(each, Attribution)]
     made_with = _made_with(rankings, {"protocol": protocol, "seed": seed})
-    inputs = _inputs(ranked) if degradations is None else parse_degradations(degradations)
+    inputs = images if isinstance(images, Inputs) else _inputs(pair, ranked, images, degradations, pairs, shown)
     percents = [percentage(each) for each in as_list(percent, int, float)]
     chosen: dict[Edit, Selection] = {}
     for name, each in ranked.items():
@@ -202,11 +209,10 @@ def damage(
             raise FilterlensError(
                 f"The filters of '{name}' are of another network ({each.space}) than the pair ({pair.space})."
             )
-        chosen |= _edits(name, each, percents, inputs)
+        chosen |= _edits(name, each, percents, inputs.degradations)
     damages, qualities = measure_damage(
         pair,
         chosen,
-        as_samples(images, shown.note),
         inputs,
         resampler=made_with.conventions.resampler,
         multiple=made_with.conventions.multiple,
@@ -248,20 +254,48 @@ def _made_with(rankings: Iterable[Attribution], given: Mapping[str, Any]) -> Att
     return found[0]
 
 
-def _inputs(ranked: Mapping[str, Ranked]) -> dict[str, Degradation]:
-    """Return the inputs that follow from what is judged: its degradations, and clean ones."""
+def _inputs(
+    pair: ModelPair,
+    ranked: Mapping[str, Ranked],
+    images: Images | None,
+    degradations: AnyDegradations,
+    pairs: GivenPairs | None,
+    progress: Progress,
+) -> Inputs:
+    """Return the inputs that are given, or that follow from what is judged: its degradations, and clean ones."""
+    how: dict[str, Any] = {"channels": Channels(pair.channels_in, pair.channels_out), "note": progress.note}
+    if degradations is not None:
+        return inputs_of(images, degradations, pairs, **how)
+    names = _names(ranked, pairs or {})
+    made: dict[str, OneDegradation] = {name: name for name in names if name not in (pairs or {})}
+    if images is not None:
+        made[CLEAN] = CLEAN
+    found = inputs_of(images, made or None, pairs, **how).with_clean()
+    return found.only(list(dict.fromkeys([*names, *found.degradations])))
+
+
+def _names(ranked: Mapping[str, Ranked], pairs: GivenPairs) -> list[str]:
+    """Return the degradations of what is judged, of which those that are not written must be given as pairs."""
     names: list[str] = []
     for name, each in ranked.items():
-        wanted = list(each.degradations) if isinstance(each, Attribution) else [_spelled(name) or each.name or name]
-        if unknowable := [text for text in wanted if _spelled(text) is None]:
-            raise UsageError(f"'{unknowable[0]}' is no degradation, so no inputs follow from it: give degradations.")
-        names += wanted
-    return parse_degradations(dict.fromkeys(str(Degradation.parse(name)) for name in [*names, CLEAN]))
+        wanted = list(each.degradations) if isinstance(each, Attribution) else [_whose(name, each, pairs)]
+        names += [text if text in pairs else _spelled(text) or text for text in wanted]
+    for name in names:
+        if name not in pairs and _spelled(name) is None:
+            raise UsageError(
+                f"'{name}' is no degradation that is written, so no inputs follow from it: give degradations="
+                f"{{'{name}': function}}, or pairs={{'{name}': (lq, gt)}}."
+            )
+    return list(dict.fromkeys(names))
 
 
-def _edits(
-    name: str, ranked: Ranked, percents: Sequence[float], inputs: Mapping[str, Degradation]
-) -> dict[Edit, Selection]:
+def _whose(name: str, selection: Selection, pairs: GivenPairs) -> str:
+    """Return the degradation whose filters were selected."""
+    known = next((text for text in (name, selection.name) if text in pairs), None)
+    return known or _spelled(name) or selection.name or name
+
+
+def _edits(name: str, ranked: Ranked, percents: Sequence[float], inputs: Collection[str]) -> dict[Edit, Selection]:
     """Return the edits of one ranking or selection."""
     if isinstance(ranked, Attribution):
         return {

@@ -15,7 +15,7 @@ from filterlens.arguments import as_list, real_number, seed_number
 from filterlens.data.samples import Sample
 from filterlens.degradations import Degradation
 from filterlens.editing.dial import modulated
-from filterlens.evaluation.damage import Ends, ends_of, truth_of
+from filterlens.evaluation.damage import Ends, judged_input
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.filters import Selection
 from filterlens.metrics import psnr
@@ -106,10 +106,10 @@ def measure_knobs(
         precision: ``fp32`` or ``bf16``.
     """
     dialled = [real_number(strength, "strength") for strength in as_list(strengths, int, float)]
-    truth, seed = truth_of(pair, sample), seed_number(seed)
+    seed = seed_number(seed)
     found: list[Dialled] = []
     for name, degradation in inputs.items():
-        ends = ends_of(pair, truth, degradation, sample.name, name, seed=seed, precision=precision)
+        truth, ends = judged_input(pair, sample, degradation, name, seed=seed, precision=precision)
         for knob, (own, where) in knobs.items():
             for strength in dialled if name in where else ():
                 output = ends.target if strength == 1 else own.output(pair, strength, ends, precision)

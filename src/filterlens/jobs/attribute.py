@@ -4,6 +4,7 @@
 import contextlib
 import hashlib
 import json
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -17,13 +18,13 @@ from filterlens.attribution.methods import attribute_with, known_methods, refuse
 from filterlens.attribution.objectives import Objective
 from filterlens.attribution.result import Attribution, save_attributions
 from filterlens.attribution.settings import AttributeSettings
-from filterlens.data.samples import Images, Sample
-from filterlens.data.usable import readable
-from filterlens.degradations import parse_degradations
-from filterlens.degradations.pipeline import Degradations
+from filterlens.data.samples import Images
+from filterlens.degradations.given import AnyDegradations
+from filterlens.degradations.inputs import Channels, GivenPairs, Inputs, names_of
 from filterlens.diagnosis.distribution import distribution
 from filterlens.errors import FilterlensError
 from filterlens.files import folder_lock, write_json
+from filterlens.jobs.inputs import usable_inputs
 from filterlens.jobs.pairs import describe_pair
 from filterlens.models.complexity import receptive_field
 from filterlens.pair import ModelPair
@@ -55,10 +56,11 @@ SHOWN = 8  # names of weights without filters in one note
 
 def attribute_to_folder(
     pair: ModelPair,
-    images: Images,
-    degradations: Degradations,
+    images: Images | None,
+    degradations: AnyDegradations,
     output: Path,
     *,
+    pairs: GivenPairs | None = None,
     methods: Sequence[str] = ("faig",),
     settings: AttributeSettings | None = None,
     allow_small: bool = False,
@@ -72,9 +74,10 @@ def attribute_to_folder(
 
     Args:
         pair: Baseline and target, on the device that computes.
-        images: HR images.
-        degradations: Degradations to find filters for.
+        images: Clean HR images; None where all degradations are given as pairs.
+        degradations: Degradations to find filters for: written, functions, or name → either.
         output: The run folder.
+        pairs: Name → pairs of what the network gets and the truth.
         methods: Names of methods; ``filters.csv`` holds the first one's ranking.
         settings: Settings of the methods.
         allow_small: Accept images smaller than the network's receptive field.
@@ -93,7 +96,7 @@ def attribute_to_folder(
         UsageError: An unknown method, degradation or setting, or a setting that no method takes; or the folder holds
             another ranking, or files of others.
     """
-    methods, wanted = known_methods(methods), parse_degradations(degradations)
+    methods, wanted = known_methods(methods), names_of(None, degradations, pairs)
     settings = settings or AttributeSettings()
     refuse_idle(settings, methods)
     refuse_strangers(output)
@@ -102,8 +105,9 @@ def attribute_to_folder(
     with folder_lock(output, "ranking") if store.leads else contextlib.nullcontext():
         field = None if allow_small else receptive_field(pair.on_images(pair.target), pair.channels_in)
         check = partial(_check_size, field=field, scale=pair.scale)
-        usable = readable(images, store.progress, strict=strict, check=check)
-        made_of = _made_of(pair.identity, usable.samples, list(wanted), methods, settings)
+        channels = Channels(pair.channels_in, pair.channels_out)
+        usable = usable_inputs(images, degradations, pairs, channels, store.progress, strict=strict, check=check)
+        made_of = _made_of(pair.identity, usable.inputs, methods, settings)
         record, finished = open_run_folder(output, made_of, force=force, replace_other=replace_other)
         if finished is not None:
             store.progress.note(f"'{output}' holds this very ranking already; --force computes it again")
@@ -112,10 +116,8 @@ def attribute_to_folder(
             store.clear()
             return finished
         _note_doubts(pair, usable.described, field, store.progress)
-        found = attribute_with(
-            methods, pair, usable.samples, list(wanted.values()), settings, progress=store.progress, store=store
-        )
-        facts = _facts(pair, list(found.values()), list(wanted), output, settings, store.processes.size) | {
+        found = attribute_with(methods, pair, usable.inputs, None, settings, progress=store.progress, store=store)
+        facts = _facts(pair, list(found.values()), usable.inputs, output, settings, store.processes.size) | {
             "images": [image | _placed(image, output) for image in usable.described],
             **usable.record,
             "seconds": round(time.monotonic() - started, 2),
@@ -132,19 +134,21 @@ def attribute_to_folder(
 def _facts(
     pair: ModelPair,
     found: Sequence[Attribution],
-    names: Sequence[str],
+    inputs: Inputs,
     output: Path,
     settings: AttributeSettings,
     processes: int,
 ) -> dict[str, Any]:
     """Return what ``run.json`` says of pair, settings and completeness."""
     first = found[0]
+    own = inputs.facts
     return provenance() | {
         "pair": describe_pair(pair, output),
         "settings": dict(first.settings)
         | {
             "methods": [each.method for each in found],
-            "degradations": list(names),
+            "degradations": list(inputs.degradations),
+            **({"inputs": own} if own else {}),
             "device": str(pair.device),
             "objective": settings.attributed.to,
             "processes": processes,
@@ -166,17 +170,17 @@ def _write(output: Path, found: Sequence[Attribution], facts: dict[str, Any]) ->
     write_json(output / RUN, facts)
 
 
-def _made_of(
-    network: str,
-    samples: Sequence[Sample],
-    degradations: Sequence[str],
-    methods: Sequence[str],
-    settings: AttributeSettings,
-) -> str:
+def _made_of(network: str, inputs: Inputs, methods: Sequence[str], settings: AttributeSettings) -> str:
     """Hash everything that decides a ranking. Run folders hold this hash: the form of what is hashed stays.
 
     A setting that is added later counts where it is not at its default, so that older folders are still recognised.
+    Where a function of the user's cannot be told from others, the hash is never the same twice.
     """
+    hows = {name: each.fingerprint for name, each in inputs.degradations.items()}
+    if None in hows.values():
+        return secrets.token_hex(32)
+    samples, degradations = inputs.all_samples, list(inputs.degradations)
+    own = [{name: how for name, how in hows.items() if how != name}] if inputs.facts else []
     contents = [sample.fingerprint() for sample in samples]
     names = [sample.name for sample in samples]
     conditions, rule = {"protocol", "precision", "seed", "memory"}, {"quadrature", "nodes", "tolerance"}
@@ -186,7 +190,7 @@ def _made_of(
     if rule & settings.changed():
         how["quadrature"] = settings.rule(settings.conventions.parameter_rule)
     given = settings.model_dump(include=conditions)
-    decides = [__version__, network, contents, names, degradations, methods, how, given]
+    decides = [__version__, network, contents, names, degradations, methods, how, given, *own]
     text = json.dumps(decides, default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

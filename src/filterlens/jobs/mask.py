@@ -2,7 +2,7 @@
 """The proof: replace the found filters with the baseline's and measure own and cross damage."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from filterlens.attribution.result import Attribution, load_attributions
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.images import center_crop, to_uint8, write_image
 from filterlens.data.samples import Images
-from filterlens.data.usable import readable
+from filterlens.degradations import AnyDegradation, Degradation
+from filterlens.degradations.given import OneDegradation
+from filterlens.degradations.inputs import Channels, GivenPairs
 from filterlens.degradations.pipeline import CLEAN
 from filterlens.errors import FilterlensError
 from filterlens.evaluation.damage import Keeper
@@ -23,6 +25,7 @@ from filterlens.evaluation.damage_table import damage
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
 from filterlens.evaluation.settings import MaskSettings
 from filterlens.files import folder_lock, write_json
+from filterlens.jobs.inputs import UsableInputs, recorded_degradations, usable_inputs
 from filterlens.jobs.pairs import AS_IT_LAY, RunPair
 from filterlens.metrics import specification
 from filterlens.pair import ModelPair
@@ -64,9 +67,11 @@ class Judging:
 
 def mask_to_folder(
     run: Path,
-    images: Images,
+    images: Images | None,
     settings: MaskSettings | None = None,
     *,
+    pairs: GivenPairs | None = None,
+    degradations: Mapping[str, OneDegradation] | None = None,
     pair: ModelPair | None = None,
     reopening: RunPair = AS_IT_LAY,
     device: str = "cpu",
@@ -76,8 +81,11 @@ def mask_to_folder(
 
     Args:
         run: A folder that ``filterlens attribute`` made.
-        images: HR images to judge on; best ones that were not used to find the filters.
+        images: Clean HR images to judge on; best ones that were not used to find the filters. None where all
+            degradations of the run are given as pairs.
         settings: Settings of the judging; see :class:`MaskSettings`.
+        pairs: Name → pairs to judge on, for degradations of the run that were given as pairs, or any other.
+        degradations: Name → function, for degradations of the run that are functions of the user's.
         pair: The run's pair, if it is loaded already.
         reopening: New paths of the run's checkpoints and the user's own code, where the folder cannot know them.
         device: Device to compute on.
@@ -89,10 +97,31 @@ def mask_to_folder(
     require_run(run)
     with folder_lock(run, "judging"):
         opened = (pair or reopening.open(run)).to(device)
-        return _mask(run, images, settings or MaskSettings(), opened, progress)
+        asked = _Asked(images, degradations or {}, pairs or {})
+        return _mask(run, asked, settings or MaskSettings(), opened, progress)
 
 
-def _mask(run: Path, images: Images, settings: MaskSettings, pair: ModelPair, progress: Progress) -> Judging:
+@dataclass(frozen=True)
+class _Asked:
+    """What to judge on, as the user gave it."""
+
+    images: Images | None
+    own: Mapping[str, OneDegradation]
+    pairs: GivenPairs
+
+    def inputs(self, run: Path, pair: ModelPair, progress: Progress, *, strict: bool) -> UsableInputs:
+        """Read the inputs of the run's degradations, and clean ones."""
+        ranked = require_run(run)["settings"]
+        names, said = ranked["degradations"], ranked.get("inputs", {})
+        made: dict[str, AnyDegradation] = recorded_degradations(names, said, self.own, self.pairs, str(run))
+        if self.images is not None:
+            made.setdefault(CLEAN, Degradation())
+        channels = Channels(pair.channels_in, pair.channels_out)
+        usable = usable_inputs(self.images, made or None, self.pairs, channels, progress, strict=strict)
+        return UsableInputs(usable.inputs.with_clean().only([*names, CLEAN]), usable.described, usable.left_out)
+
+
+def _mask(run: Path, asked: _Asked, settings: MaskSettings, pair: ModelPair, progress: Progress) -> Judging:
     started = time.monotonic()
     facts = require_run(run)
     ranked = facts["settings"]
@@ -100,16 +129,15 @@ def _mask(run: Path, images: Images, settings: MaskSettings, pair: ModelPair, pr
     record = run_record(run, "mask", [*TABLES, *_pictures_of(run)])
     record.check(TABLES)
     found = _rankings(run, pair, made_with, settings.controls)
-    usable = readable(images, progress, strict=settings.strict)
+    usable = asked.inputs(run, pair, progress, strict=settings.strict)
     _note_replaced(run, usable.described, progress)
     before = record.of_jobs("mask")
-    pictured = [image["name"] for image in usable.described[: settings.pictures]]
+    pictured = {each.name for samples in usable.inputs.samples.values() for each in samples[: settings.pictures]}
     keeper, kept = _keeper(record, next(iter(found)), min(settings.percents), pictured, pair.scale)
     judged = damage(
         pair,
         found,
-        usable.samples,
-        dict.fromkeys([*ranked["degradations"], CLEAN]),
+        usable.inputs,
         percent=settings.percents,
         protocol=made_with.protocol,
         seed=made_with.seed,
@@ -180,7 +208,7 @@ def _pictures_of(run: Path) -> list[str]:
 
 
 def _keeper(
-    record: Record, method: str, percent: float, images: Sequence[str], scale: int
+    record: Record, method: str, percent: float, images: Collection[str], scale: int
 ) -> tuple[Keeper, list[KeptPicture]]:
     """Return who writes pictures at the smallest percentage, and the list that it fills.
 
@@ -195,10 +223,15 @@ def _keeper(
         file = f"pictures/{_safe(name)}/{_safe(image)}/{_safe(label)}.png"
         size = PICTURE_SIZE // scale if what == "input" else PICTURE_SIZE // scale * scale
         with record.writing(file):
-            write_image(record.folder / file, center_crop(to_uint8(pixels), size))
+            write_image(record.folder / file, center_crop(to_uint8(_in_colours(pixels)), size))
         kept.append(KeptPicture(image=image, input=name, what=what, file=file, **(edit._asdict() if edit else {})))
 
     return Keeper(lambda edit: edit.method in (method, Random.name) and edit.percent == percent, keep), kept
+
+
+def _in_colours(pixels: Tensor) -> Tensor:
+    """Return ``(1, c, h, w)`` as RGB: of gray ones three equal channels, of more than three the first three."""
+    return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels[:, :3]
 
 
 def _safe(text: str) -> str:

@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from filterlens.attribution.faig import FAIG, discriminate
-from filterlens.degradations import Degradation
+from filterlens.degradations.given import as_degradations
+from filterlens.degradations.inputs import Inputs
 from filterlens.diagnosis.distribution import Uniformity, depth_estimate, overlap, uniformity
 from filterlens.evaluation.statistics import LEVEL, Array, Estimate, draw_counts, over_seeds, standard_deviation
 from filterlens.filters import FilterSpace, Selection
@@ -167,9 +168,9 @@ def image_scores(laboratory: Laboratory, model: TargetModel) -> Tensor:
     With a single degradation it is discriminated against the clean input, as FAIG does.
     """
     wanted = laboratory.common.degradations
-    kinds = [Degradation.parse(name) for name in (wanted if len(wanted) > 1 else (*wanted, "clean"))]
+    kinds = as_degradations(wanted if len(wanted) > 1 else (*wanted, "clean"))
     method = FAIG(model.pair, laboratory.settings())  # as it attributes, so that the measurements are shared
-    measured = method.measure_images(laboratory.finding, kinds, SILENT, laboratory.store)
+    measured = method.measure_images(Inputs.of(laboratory.finding, kinds), SILENT, laboratory.store)
     rows = [discriminate(torch.stack([each.magnitudes for each in image])) for image in measured]
     return torch.stack(rows)[:, : len(wanted)]
 

@@ -11,7 +11,8 @@ from filterlens.attribution.faig import CONTRASTS, FAIG, discriminate
 from filterlens.attribution.methods import METHODS
 from filterlens.attribution.result import Attribution, as_scores
 from filterlens.data.samples import Sample
-from filterlens.degradations import parse_degradations
+from filterlens.degradations.given import as_degradations
+from filterlens.degradations.inputs import Inputs
 from filterlens.diagnosis.calibration import calibration_inputs
 from filterlens.diagnosis.overlap import Reading
 from filterlens.errors import unknown
@@ -110,9 +111,10 @@ def contrasts(
 ) -> Found:
     """Return FAIG with elimination against the mean and against the maximum of the others, from one measurement."""
     method = FAIG(model.pair, laboratory.settings())  # so that the measurements are shared with other pages
-    inputs = parse_degradations(degradations)
-    totals = {each: torch.zeros(len(inputs), len(model.pair.space), dtype=torch.float64) for each in CONTRASTS}
-    for measured in method.measure_images(samples, list(inputs.values()), laboratory.progress, laboratory.store):
+    inputs = Inputs.of(samples, as_degradations(degradations))
+    names = list(inputs.degradations)
+    totals = {each: torch.zeros(len(names), len(model.pair.space), dtype=torch.float64) for each in CONTRASTS}
+    for measured in method.measure_images(inputs, laboratory.progress, laboratory.store):
         magnitudes = torch.stack([each.magnitudes for each in measured])
         for contrast, total in totals.items():
             total += discriminate(magnitudes, contrast) / len(samples)
@@ -120,7 +122,7 @@ def contrasts(
         name: Attribution(
             name,
             model.pair.space,
-            {each: as_scores(row, model.pair.dtype) for each, row in zip(inputs, totals[contrast], strict=True)},
+            {each: as_scores(row, model.pair.dtype) for each, row in zip(names, totals[contrast], strict=True)},
             method.record() | {"contrast": contrast},
         )
         for name, contrast in ((MEAN, "mean"), (MAX, "max"))
