@@ -134,7 +134,7 @@ def test_scenes_without_truth_need_an_objective_without_truth():
     baseline, target, pair = make_pair()
     images = photographs()
     pairs = {"dark": (darker(images), None), "plain": (images[..., ::2, ::2], None)}
-    with pytest.raises(UsageError, match="no clean image.*objective='target'"):
+    with pytest.raises(UsageError, match=r"no clean image.*objective='target'"):
         FAIG(pair, **TWO).attribute(pairs=pairs)
     found = FAIG(pair, objective="target", **TWO).attribute(pairs=pairs)
     dark, plain = (
@@ -151,7 +151,7 @@ def test_scenes_without_truth_need_an_objective_without_truth():
     ("function", "words"),
     [
         (lambda image: None, "returns NoneType"),
-        (lambda image: image[0], "returns torch.float64 of \\(3, 36, 28\\)"),
+        (lambda image: image[0], r"returns torch.float64 of \(3, 36, 28\)"),
         (lambda image: image[..., :7], "7x36 pixels.*28x36.*14x18"),
         (lambda image: image * float("nan"), "NaN"),
         (lambda image: 1 / 0, "ZeroDivisionError"),

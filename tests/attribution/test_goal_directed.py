@@ -22,9 +22,9 @@ from filterlens.attribution.mask_optimisation import (
     through_budget,
 )
 from filterlens.data.samples import as_samples
+from filterlens.degradations import Degradation
 from filterlens.degradations.given import as_degradations
 from filterlens.degradations.inputs import Inputs
-from filterlens.degradations import Degradation
 from filterlens.evaluation.function_distance import preservation, removal
 from filterlens.work.store import Store
 from tests.attribution.small_networks import make_pair, photographs

@@ -190,7 +190,7 @@ def test_gauss_legendre_is_exact_to_degree_2n_minus_1():
         (lambda pair: FAIG(pair).attribute([], DEGRADATIONS), "There are no images"),
         (lambda pair: FAIG(pair).attribute(photographs(), []), "No degradation"),
         (lambda pair: FAIG(pair).attribute(photographs(), ["blur:1", "blur:1.0"]), "given twice"),
-        (lambda pair: FAIG(pair).attribute(torch.rand(2, 1, 30, 30), DEGRADATIONS), r"shape \(1, 30, 30\)"),
+        (lambda pair: FAIG(pair).attribute(torch.rand(2, 5, 30, 30), DEGRADATIONS), r"5, 30, 30"),
     ],
 )
 def test_wrong_use_names_the_value_and_what_is_legal(call, message):

@@ -98,6 +98,7 @@ class FAIG(GradientMethod):
 
         With a single degradation its filters are discriminated against the clean input, and a note says so.
         """
+        progress = as_progress(progress)
         inputs = self.inputs(images, degradations, pairs, progress)
         if self.eliminate:
             refuse_clean_alone(inputs.degradations)

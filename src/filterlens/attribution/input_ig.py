@@ -62,6 +62,7 @@ class InputIG(GradientMethod):
         store: Store = NOTHING_KEPT,
     ) -> Attribution:
         """Score every filter for each degradation; see :meth:`filterlens.attribution.method.Method.attribute`."""
+        progress = as_progress(progress)
         inputs = self.inputs(images, degradations, pairs, progress)
         wanted = list(inputs.degradations)
         scores = torch.zeros(len(wanted), len(self.pair.space), dtype=torch.float64)

@@ -35,6 +35,9 @@ class Channels(NamedTuple):
     y: bool = False
 
 
+COLOURS = Channels()
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """Degradations by name, and the images of each.
@@ -120,7 +123,7 @@ def inputs_of(
     degradations: AnyDegradations,
     pairs: GivenPairs | None = None,
     *,
-    channels: Channels = Channels(),
+    channels: Channels = COLOURS,
     note: Note = silent,
 ) -> Inputs:
     """Read images, degradations and pairs as people give them.
@@ -160,7 +163,7 @@ def names_of(images: object, degradations: AnyDegradations, pairs: GivenPairs | 
     return [*found, *(checked_name(name) for name in pairs or ())]
 
 
-def as_pairs_value(name: str, given: Any, channels: Channels = Channels(), note: Note = silent) -> Pairs:
+def as_pairs_value(name: str, given: Any, channels: Channels = COLOURS, note: Note = silent) -> Pairs:
     """Return pairs as a degradation; arguments as for :func:`inputs_of`."""
     if isinstance(given, Pairs):
         return given

@@ -148,7 +148,8 @@ class OwnDegradation(AnyDegradation):
         if not isinstance(made, Tensor) or made.ndim != 4 or len(made) != 1 or not made.is_floating_point():
             what = f"{made.dtype} of {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
             raise FilterlensError(
-                f"{self._named} returns {what} for an image of {tuple(image.shape)}: floats (1, channels, height, width)."
+                f"{self._named} returns {what} for an image of {tuple(image.shape)}, not floats (1, channels, height, "
+                "width)."
             )
         if made.shape[-2:] not in ((height, width), (height // scale, width // scale)):
             raise FilterlensError(

@@ -13,8 +13,8 @@ from filterlens.data.samples import Sample
 from filterlens.degradations.inputs import Inputs, example_of
 from filterlens.degradations.value import AnyDegradation
 from filterlens.editing.dial import substituted
-from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
 from filterlens.errors import UsageError
+from filterlens.evaluation.function_distance import function_distance, preservation, reference_distance, removal
 from filterlens.filters import Selection
 from filterlens.metrics import psnr, ssim
 from filterlens.pair import ModelPair

@@ -96,7 +96,8 @@ def attribute_to_folder(
         UsageError: An unknown method, degradation or setting, or a setting that no method takes; or the folder holds
             another ranking, or files of others.
     """
-    methods, wanted = known_methods(methods), names_of(None, degradations, pairs)
+    methods = known_methods(methods)
+    names_of(None, degradations, pairs)  # a mistake is told before anything is read
     settings = settings or AttributeSettings()
     refuse_idle(settings, methods)
     refuse_strangers(output)
