@@ -75,6 +75,7 @@ FORMS = {
     "two arrays, channels last": lambda: (LQ.permute(0, 2, 3, 1).numpy(), GT.permute(0, 2, 3, 1).numpy()),
     "two lists of PIL images": lambda: tuple([Image.fromarray(scene(n)[s]) for n in range(3)] for s in (1, 0)),
     "mapping": lambda: {"lq": LQ, "gt": GT},
+    "mapping of tuples": lambda: {"lq": tuple(LQ), "gt": tuple(GT)},
     "mappings": lambda: (dict(zip("abc", LQ, strict=True)), dict(reversed(list(zip("abc", GT, strict=True))))),
     "list of pairs": lambda: list(zip(LQ, GT, strict=True)),
     "tuple of pairs": lambda: tuple(zip(LQ, GT, strict=True)),

@@ -73,7 +73,7 @@ def as_pairs(
 def parse_pairs(text: str) -> tuple[str, str, str | None]:
     """Read ``NAME=LQ,GT`` or ``NAME=LQ``: the name of a degradation, and the folders of its LQ and GT images.
 
-    Paths may hold ``=``; a comma in a path is written twice. The folder of LQ may end with a template of names,
+    Paths may hold ``=``; a comma in a path is written twice. A folder may end with a template of names, as in
     ``rain=LQ/{}x4,GT``. A ``~`` at the beginning is the home folder.
 
     Returns:
@@ -115,9 +115,9 @@ class _How:
             given = [given]
         elif _is_image(given):
             given = (given, None)
-        elif isinstance(given, Mapping):
-            given = self._of_keys("the pairs", given)[:2]
-        if self._is_two_sides(given):
+        if isinstance(given, Mapping):
+            yield from self._of_sides(*self._of_keys("the pairs", given)[:2])
+        elif self._is_two_sides(given):
             yield from self._of_sides(*given)
         elif (items := items_of(given)) is not None:
             yield from self._of_items(items, None if isinstance(given, list | tuple) else Spool())
