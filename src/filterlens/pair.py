@@ -143,6 +143,7 @@ class ModelPair:
         *,
         architecture: str | None = None,
         scale: int | None = None,
+        call: str | None = None,
         linear: str = ROWS,
     ) -> "ModelPair":
         """Load a pair from two checkpoints.
@@ -153,13 +154,18 @@ class ModelPair:
             target: Checkpoint after fine-tuning.
             architecture: Architecture of both; None takes it from the files.
             scale: Scale of both; None takes it from the files.
+            call: Function (network, images) → image through which a network of your own code is called,
+                ``package.module:function`` or ``package.module:function,option=value``.
             linear: Filters of a linear layer: ``rows``, ``weights`` or ``none``.
 
         Raises:
+            UsageError: ``call`` is given without a factory of your own, or the scale is not the networks'.
             FilterlensError: A file is unreadable, or the two have different architectures.
         """
         from filterlens.models.checkpoints import load_network
+        from filterlens.models.user_module import Factory, is_factory, with_call
 
+        architecture = with_call(architecture, call)
         first = load_network(baseline, architecture, scale)
         second = load_network(target, architecture, scale)
         if (first.architecture, first.options) != (second.architecture, second.options):
@@ -173,6 +179,8 @@ class ModelPair:
             "baseline": {"path": str(baseline), "sha256": first.sha256, "card": first.card},
             "target": {"path": str(target), "sha256": second.sha256, "card": second.card},
         }
+        if is_factory(second.architecture) and (named := Factory.parse(second.architecture).call) is not None:
+            facts["call"] = fingerprint_of(named.function()).record
         facts |= {} if linear == ROWS else {"linear": linear}
         return cls(first.network, second.network, scale=second.scale, facts=facts, linear=linear)
 
@@ -228,6 +236,8 @@ class ModelPair:
             known = fingerprint_of(self.call)
             self._called_by.append(known.identity)
             self.facts = self.facts | {"call": known.record}
+        elif "call" in self.facts:  # the networks that were loaded have it inside
+            self._called_by.append(self.facts["call"])
         if self.output is not None:
             self.facts = self.facts | {"output": self.output}
         if self.notes:

@@ -65,6 +65,7 @@ def export(
     ] = None,
     target: options.RunTarget = None,
     architecture: options.Architecture = None,
+    call: options.Call = None,
     values: Values = "exact",
     force: options.Force = False,
     json: options.Json = False,
@@ -91,12 +92,14 @@ def export(
             run=run,
             pair=pair,
             method=method,
-            reopening=RunPair(architecture, baseline, target),
+            reopening=RunPair(options.own_code(architecture, call), baseline, target),
         )
     else:
         if degradations or method:
             raise UsageError("--retrained takes what was re-trained: leave --degradation and --method out.")
-        made = retrained_adapter(retrained, run=run, pair=pair, baseline=baseline, architecture=architecture)
+        made = retrained_adapter(
+            retrained, run=run, pair=pair, baseline=baseline, architecture=options.own_code(architecture, call)
+        )
     value = checked_file(made, output, values, force=force, note=Terminal().note)
     text = f"{adapter_text(value)}\nNext: {_next(value['card'], output)}"
     result(value, text, json)
@@ -117,6 +120,7 @@ def merge(
     ],
     output: Output,
     architecture: options.Architecture = None,
+    call: options.Call = None,
     values: Values = "exact",
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the file; accept a base with another hash, with a warning.")
@@ -127,7 +131,13 @@ def merge(
     from filterlens.jobs.adapter import merge_adapters
 
     value = merge_adapters(
-        base, adapters, output, architecture=architecture, values=values, force=force, note=Terminal().note
+        base,
+        adapters,
+        output,
+        architecture=options.own_code(architecture, call),
+        values=values,
+        force=force,
+        note=Terminal().note,
     )
     text = f"{value['file']}: {value['bytes']:,} bytes, {len(value['changed'])} weights changed"
     result(value, text, json)

@@ -19,6 +19,7 @@ def app(
     baseline: options.Baseline = None,
     target: options.Target = None,
     architecture: options.Architecture = None,
+    call: options.Call = None,
     linear: options.Linear = "rows",
     degradations: Annotated[
         list[str] | None,
@@ -57,7 +58,7 @@ def app(
             run=run,
             baseline=baseline,
             target=target,
-            architecture=architecture,
+            architecture=options.own_code(architecture, call),
             linear=linear,
             degradations=degradations or (),
             scratch=scratch,

@@ -19,6 +19,7 @@ def attribute(
     baseline: options.Baseline = None,
     target: options.Target = None,
     architecture: options.Architecture = None,
+    call: options.Call = None,
     linear: options.Linear = "rows",
     method: Annotated[
         list[str] | None,
@@ -61,8 +62,9 @@ def attribute(
     methods = list(METHODS) if method and "all" in method else known_methods(method or ["faig"])
     refuse_idle(context.obj, methods)
     processes = processes_of_this_job()
+    opened = open_pair(pair, baseline, target, architecture=options.own_code(architecture, call), linear=linear)
     facts = attribute_to_folder(
-        open_pair(pair, baseline, target, architecture=architecture, linear=linear).to(resolve_device(device)),
+        opened.to(resolve_device(device)),
         images,
         wanted,
         output,

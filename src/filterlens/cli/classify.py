@@ -30,6 +30,7 @@ def classify(
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
     architecture: options.RunArchitecture = None,
+    call: options.Call = None,
     percent: Annotated[
         float, typer.Option("--percent", help="Share of the filters in each of the two sets, in percent.")
     ] = 1.0,
@@ -64,7 +65,7 @@ def classify(
 
     if pair and run:
         raise UsageError("Give either --pair or --run, not both.")
-    if (architecture or baseline or target) and run is None:
+    if (architecture or call or baseline or target) and run is None:
         raise UsageError("--architecture, --baseline and --target go with --run.")
     if thresholds not in THRESHOLDS:
         raise unknown("set of thresholds", thresholds, THRESHOLDS)
@@ -79,7 +80,7 @@ def classify(
             run,
             percent,
             where,
-            reopening=RunPair(architecture, baseline, target),
+            reopening=RunPair(options.own_code(architecture, call), baseline, target),
             calibrated=calibrated,
             progress=terminal,
         )

@@ -21,6 +21,7 @@ def mask(
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
     architecture: options.RunArchitecture = None,
+    call: options.Call = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -39,7 +40,7 @@ def mask(
         run,
         images,
         settings,
-        reopening=RunPair(architecture, baseline, target),
+        reopening=RunPair(options.own_code(architecture, call), baseline, target),
         device=str(resolve_device(device)),
         progress=Terminal(),
     )

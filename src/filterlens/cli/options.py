@@ -93,6 +93,15 @@ RunArchitecture = Annotated[
         show_default=False,
     ),
 ]
+Call = Annotated[
+    str | None,
+    typer.Option(
+        "--call",
+        help="How the network of --architecture is called, if it takes more than images or returns more than one: a "
+        "function (network, images) -> image of your code, package.module:function or …:function,option=value.",
+        show_default=False,
+    ),
+]
 Linear = Annotated[
     str,
     typer.Option(
@@ -195,3 +204,10 @@ def _typed(annotation: Any) -> Any:
 
 def _unwrapped(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def own_code(architecture: str | None, call: str | None) -> str | None:
+    """Join what ``--architecture`` and ``--call`` name; see :func:`filterlens.models.user_module.with_call`."""
+    from filterlens.models.user_module import with_call
+
+    return with_call(architecture, call)

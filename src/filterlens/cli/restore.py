@@ -57,6 +57,7 @@ def restore(
         ),
     ] = None,
     architecture: options.Architecture = None,
+    call: options.Call = None,
     any_base: Annotated[
         bool, typer.Option("--any-base", help="With --adapter: accept a base with another hash, with a warning.")
     ] = False,
@@ -114,7 +115,7 @@ def restore(
         without=without,
         percent=percent,
         strength=strength,
-        reopening=RunPair(architecture, baseline, target),
+        reopening=RunPair(options.own_code(architecture, call), baseline, target),
         base=base,
         adapters=adapters or (),
         any_base=any_base,

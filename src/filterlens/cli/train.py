@@ -64,6 +64,7 @@ def train(
             show_default="recipe's",
         ),
     ] = None,
+    call: options.Call = None,
     scale: Annotated[
         int | None,
         typer.Option("--scale", help="2, 3 or 4; 1 where the size stays.", show_default="recipe's"),
@@ -92,8 +93,10 @@ def train(
     if start is not None and baseline is not None:
         raise UsageError("Give either --from or --baseline: both name the network to start from.")
     if start is not None:
-        chosen = recipe_from(start, recipe, architecture=architecture, scale=scale, seed=seed)
+        chosen = recipe_from(start, recipe, architecture=options.own_code(architecture, call), scale=scale, seed=seed)
     else:
+        if call is not None:
+            raise UsageError("--call is for a network of your own code: it goes with --from and --architecture.")
         chosen = load_recipe(recipe, architecture=architecture, scale=scale, seed=seed)
     chosen = with_target(chosen, degradation or (), iterations)
     folder = output or Path("runs") / f"train-{chosen.name}"

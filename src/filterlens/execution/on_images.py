@@ -187,6 +187,20 @@ def _fitted(network: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) 
     return tuple(map(fit, inputs)), {name: fit(value) for name, value in named.items()}
 
 
+class _Fitting:
+    """A network whose inputs are brought to the type and device of its weights; all else is the network's."""
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        inputs, named = _fitted(self._network, inputs, named)
+        return self._network(*inputs, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+
 def _floats(network: nn.Module) -> Iterator[Tensor]:
     yield from (each for each in network.parameters() if each.is_floating_point())
     yield from (each for each in network.buffers() if each.is_floating_point())
@@ -194,7 +208,7 @@ def _floats(network: nn.Module) -> Iterator[Tensor]:
 
 def run_as(call: Call | None, output: Entry | None, network: Any, images: Tensor) -> Tensor:
     """Run a network through a call and return its image; without a choice the only one that there is."""
-    result = network(images) if call is None else call(network, images)
+    result = network(images) if call is None else call(_Fitting(network), images)
     if output is None and not isinstance(result, Tensor):
         output = only_image(result, images)
     return torch.as_tensor(entry_of(result, output))

@@ -4,7 +4,7 @@
 import copy
 import math
 import time
-from functools import cached_property
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class TiledNetwork:
         self.megapixels = 0.0
         self._blend, self._channels, self._told = blend, channels, False
         self._device = device
-        self._dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)
+        self._dtype = _widest(network)
         if self._dtype == torch.float64:
             self._dtype = widest_float(device)
         self._network = copy.deepcopy(network).to(dtype=self._dtype).to(device).eval()
@@ -145,3 +145,9 @@ class TiledNetwork:
                 "--device cpu, or blended seams (--blend 16)."
             )
         return smaller_tiles(tiling, pixels)
+
+
+def _widest(network: nn.Module) -> torch.dtype:
+    """Return the type of the weights; the widest of several."""
+    kinds = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
+    return reduce(torch.promote_types, kinds) if kinds else torch.float32

@@ -122,6 +122,7 @@ class RunPair:
             pair = ModelPair.load(*paths.values(), architecture=said, linear=linear)
         for role in ROLES:
             _check_same_weights(run, role, facts[role], pair)
+        _check_same_call(run, facts.get("call"), pair)
         return pair
 
 
@@ -143,6 +144,15 @@ def checkpoint_of(run: Path, role: str, moved: Path | None = None) -> Path:
         looked = ", ".join(f"'{place}'" for place in places)
         raise FilterlensError(f"The {role} of '{run}' is not at {looked}. Give --{role} FILE: where it is now.")
     return next((place for place in there if sha256_of(place) == entry["sha256"]), there[0])
+
+
+def _check_same_call(run: Path, recorded: Mapping[str, Any] | None, pair: ModelPair) -> None:
+    """Refuse a function that calls the networks in another way than when the run was made."""
+    if recorded is not None and recorded != pair.facts.get("call"):
+        raise FilterlensError(
+            f"The function '{recorded.get('qualified_name')}' of --call changed since '{run}' was made (its hash "
+            "differs). Bring it back, or run `filterlens attribute` again."
+        )
 
 
 def _check_same_weights(run: Path, role: str, entry: Mapping[str, Any], pair: ModelPair) -> None:

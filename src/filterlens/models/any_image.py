@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, first_line
+from filterlens.execution.measured import CHANNELS
+from filterlens.execution.own_network import bake, copied
 from filterlens.filters import filter_weights, weight_of
 
 RGB, GRAY = 3, 1
@@ -39,13 +41,21 @@ class Needs:
         multiple: LR pixels of which both sides must be a multiple.
         minimum: Shortest side in LR pixels.
         square: Both sides must be equal.
-        channels: 3, or 1: then every colour channel is restored for itself.
+        channels: Channels of the images that it takes.
+        channels_out: Channels of the images that it returns. A network from gray to gray takes RGB here: every colour
+            channel is restored for itself.
     """
 
     multiple: int = 1
     minimum: int = 1
     square: bool = False
     channels: int = RGB
+    channels_out: int = RGB
+
+    @property
+    def gray(self) -> bool:
+        """Whether the network maps gray to gray."""
+        return (self.channels, self.channels_out) == (GRAY, GRAY)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return the least legal size that holds an image."""
@@ -54,7 +64,7 @@ class Needs:
 
 
 @torch.no_grad()
-def scale_and_needs(network: nn.Module, source: str) -> tuple[int, Needs]:
+def scale_and_needs(network: Callable[[Tensor], Any], source: str) -> tuple[int, Needs]:
     """Return HR size over LR size, and the demands of the network on its input, by trying images of several sizes.
 
     A size is legal if the network takes it and returns an image ``scale`` times as large.
@@ -64,27 +74,27 @@ def scale_and_needs(network: nn.Module, source: str) -> tuple[int, Needs]:
         source: Name of the network in errors.
 
     Raises:
-        FilterlensError: It takes no image ``(1, 3, h, w)`` or ``(1, 1, h, w)`` of the sizes that were tried, or returns
-            something else than an image of as many channels, a whole number of times as large.
+        FilterlensError: It takes no image of the sizes and channels that were tried, or returns something else than an
+            image, a whole number of times as large.
     """
-    trials = ((channels, side, _output(network, channels, side, side)) for channels in (RGB, GRAY) for side in _SIDES)
-    for channels, side, output in trials:
-        if isinstance(output, tuple) and output[0] == channels and output[1] == output[2] and output[1] % side == 0:
-            scale = output[1] // side
+    trials = ((channels, side, _output(network, channels, side, side)) for channels in CHANNELS for side in _SIDES)
+    for into, side, output in trials:
+        if isinstance(output, tuple) and output[1] == output[2] and output[1] >= side and output[1] % side == 0:
+            channels, channels_out, scale = into, output[0], output[1] // side
             break
     else:
         raise FilterlensError(
-            f"{source} takes no image (1, 3, h, w) or (1, 1, h, w) or returns no image of as many channels, a whole "
-            f"number of times as large: {_output(network, RGB, _SIDES[0], _SIDES[0])} for (1, 3, 64, 64)."
+            f"{source} takes no image (1, 3, h, w) or (1, 1, h, w) or returns no image a whole number of times as "
+            f"large: {_output(network, RGB, _SIDES[0], _SIDES[0])} for (1, 3, 64, 64)."
         )
 
     def is_legal(height: int, width: int) -> bool:
-        return _output(network, channels, height, width) == (channels, height * scale, width * scale)
+        return _output(network, channels, height, width) == (channels_out, height * scale, width * scale)
 
     sizes = ((each, each * _prime(each)) for each in range(1, LARGEST_MULTIPLE + 1))
     multiple, legal = next(((each, size) for each, size in sizes if is_legal(size, size)), (side, side))
     minimum = next(each for each in range(multiple, legal + 1, multiple) if is_legal(each, each) or each == legal)
-    return scale, Needs(multiple, minimum, not is_legal(legal, 2 * legal), channels)
+    return scale, Needs(multiple, minimum, not is_legal(legal, 2 * legal), channels, channels_out)
 
 
 def _prime(multiple: int) -> int:
@@ -92,7 +102,7 @@ def _prime(multiple: int) -> int:
     return next(prime for prime in _PRIMES if prime * multiple >= _LEAST)
 
 
-def _output(network: nn.Module, channels: int, height: int, width: int) -> tuple[int, ...] | str:
+def _output(network: Callable[[Tensor], Any], channels: int, height: int, width: int) -> tuple[int, ...] | str:
     """Return channels, height and width of what the network returns, or in words why it is no image."""
     images = torch.linspace(0, 1, channels * height * width).view(1, channels, height, width)
     try:
@@ -121,7 +131,7 @@ def taking_any_image(network: nn.Module, scale: int, needs: Needs, call: Call | 
     branches in evaluation mode compute with the branches: see :func:`branches_in_use`.
 
     Args:
-        network: ``(B, C, h, w)`` → ``(B, C, h·scale, w·scale)`` for the sizes that it takes.
+        network: ``(B, C, h, w)`` → ``(B, C', h·scale, w·scale)`` for the sizes that it takes.
         scale: HR size over LR size.
         needs: Demands on its input.
         call: ``call(network, images)``, for networks that take or return more than an image.
@@ -129,14 +139,17 @@ def taking_any_image(network: nn.Module, scale: int, needs: Needs, call: Call | 
     Raises:
         FilterlensError: A weight is derived from others, in a way that cannot be undone here.
     """
-    own = type(network)
+    result = copied(network).float().eval()
+    bake(result)
+    own = type(result)
     settings = {"_scale_of_output": scale, "_needs": needs, "_call": staticmethod(call or _plainly)}
     settings |= {"_in_training": (), "__module__": own.__module__}
-    result = copy.deepcopy(network).float()
     fix_what_is_frozen(result)
     result.__class__ = type(own.__name__, (_TakesAnyImage, own), settings)
     side = max(needs.size(_TRIAL, _TRIAL))
-    images = torch.rand(1, RGB, side, side, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(
+        1, RGB if needs.gray else needs.channels, side, side, generator=torch.Generator().manual_seed(0)
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the network's code
@@ -163,12 +176,12 @@ class _TakesAnyImage(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map LR ``(B, 3, h, w)`` in [0, 1] to HR ``(B, 3, h·scale, w·scale)``."""
         batch, _, height, width = images.shape
-        if self._needs.channels == GRAY:
+        if self._needs.gray:
             images = images.flatten(0, 1).unsqueeze(1)
         images = images.clone(memory_format=torch.contiguous_format)  # some write into it, many take views of rows
         images = padded(images, *self._needs.size(height, width))
         output = type(self)._call(_Inner(self, super().forward), images)
-        if self._needs.channels == GRAY:
+        if self._needs.gray:
             output = output.reshape(batch, RGB, *output.shape[-2:])
         return output[..., : height * self._scale_of_output, : width * self._scale_of_output]
 

@@ -59,7 +59,9 @@ def recognise_foreign(weights: Mapping[str, Tensor], source: str) -> Recognised 
     refuse_broken(weights, source)
     refuse_other_numbers(weights, descriptor.model.state_dict(), source)
     wanted = descriptor.size_requirements
-    needs = Needs(wanted.multiple_of, max(1, wanted.minimum), wanted.square, descriptor.input_channels)
+    needs = Needs(
+        wanted.multiple_of, max(1, wanted.minimum), wanted.square, descriptor.input_channels, descriptor.output_channels
+    )
     call = getattr(descriptor, "_call_fn", None)
     network = taking_any_image(descriptor.model, int(descriptor.scale), needs, call=call)
     return Recognised(network, PREFIX + name, _options(descriptor))

@@ -4,15 +4,18 @@
 The architectures of filterlens are recognised by the names and shapes of the tensors.
 """
 
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from filterlens.errors import FilterlensError, UsageError, unknown
+from filterlens.execution.on_images import refuse_more_inputs, run_as
+from filterlens.execution.own_network import bake, baked_note, copied
 from filterlens.models.any_image import scale_and_needs, taking_any_image
 from filterlens.models.architectures import ARCHITECTURES, Bounded, TooLargeError, build
 from filterlens.models.foreign import PREFIX, REMEDY, Recognised, is_installed, recognise_foreign
@@ -23,6 +26,8 @@ from filterlens.models.weight_sets import OTHER, WeightSet
 
 Weights = Mapping[str, Tensor]
 Attempt = Callable[[Weights], Recognised]
+
+_log = logging.getLogger(__name__)
 
 SCALES = (2, 3, 4)
 _DNCNN = re.compile(r"model\.\d*[02468]\.(weight|bias)")
@@ -107,13 +112,32 @@ def _refuse_twins(taken: WeightSet, sets: Sequence[WeightSet], attempt: Attempt,
 def _by_factory(architecture: str, source: str) -> Attempt:
     factory = Factory.parse(architecture)
     network = factory.build().float().eval()
+    if factory.call is None:
+        refuse_more_inputs(network)
+    call = partial(run_as, None if factory.call is None else factory.call.function(), None)
 
     def attempt(weights: Weights) -> Recognised:
-        load_strictly(network, weights, source, f"'{factory}'")
-        scale, needs = scale_and_needs(network, f"'{factory}'")
-        return Recognised(taking_any_image(network, scale, needs), architecture, factory.options | {"scale": scale})
+        loaded = _with_plain_or_derived(network, weights, source, f"'{factory}'")
+        scale, needs = scale_and_needs(partial(call, loaded), f"'{factory}'")
+        if derived := bake(copied(network).eval()):
+            _log.info("'%s': %s", source, baked_note({"network": derived}))
+        taking = taking_any_image(loaded, scale, needs, call=call)
+        return Recognised(taking, architecture, factory.options | {"scale": scale})
 
     return attempt
+
+
+def _with_plain_or_derived(network: nn.Module, weights: Weights, source: str, name: str) -> nn.Module:
+    """Load weights as the network has them, or plain where it derives them (weight norm): so they are written here."""
+    baked = copied(network)
+    try:
+        load_strictly(network, weights, source, name)
+    except UnfitError:
+        if not bake(baked):
+            raise
+        load_strictly(baked, weights, source, name)
+        return baked
+    return network
 
 
 def _by_spandrel(wanted: str, source: str, weights: Weights) -> Recognised:

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import nn
 from filterlens.errors import FilterlensError, UsageError, first_line, unknown
 
 _NAME = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<factory>[A-Za-z_][\w.]*)(?P<options>(,[A-Za-z_]\w*=[^,]+)*)")
+_CALL = " --call "  # as it is typed, so that what is recorded can be given again
 _EXAMPLE = "my_package.networks:build or my_package.networks:build,features=32"
 
 
@@ -34,24 +36,38 @@ class Factory:
         module: Dotted name of the module.
         factory: A name in it; dots go on inside.
         options: Keyword arguments; numbers, true, false and null as in JSON, anything else is text.
+        call: Function (network, images) → image through which the network is called, named in the same way; None
+            where it takes images alone.
     """
 
     module: str
     factory: str
     options: dict[str, Any]
+    call: "Factory | None" = None
 
     @classmethod
     def parse(cls, text: str) -> "Factory":
-        """Read ``package.module:factory,option=value``.
+        """Read ``package.module:factory,option=value``, and what :func:`with_call` adds.
 
         Raises:
             UsageError: It is written otherwise.
         """
+        text, _, call = text.partition(_CALL)
         match = _NAME.fullmatch(text)
         if match is None:
             raise UsageError(f"'{text}' names no factory; it looks like {_EXAMPLE}.")
         options = [each.split("=", 1) for each in match["options"].split(",") if each]
-        return cls(match["module"], match["factory"], {name: _value(value) for name, value in options})
+        said = {name: _value(value) for name, value in options}
+        return cls(match["module"], match["factory"], said, cls.parse(call) if call else None)
+
+    def function(self) -> Callable[..., Any]:
+        """Import the function, with its options; does not call it.
+
+        Raises:
+            UsageError: There is no such module or no such name in it.
+        """
+        found = self._function()
+        return partial(found, **self.options) if self.options else found
 
     def build(self) -> nn.Module:
         """Import and call it: runs the user's code.
@@ -97,7 +113,7 @@ class Factory:
                 raise unknown(f"name in '{self.module}'", part, [each for each in vars(found) if each[0] != "_"])
             found = getattr(found, part)
         if not callable(found):
-            raise UsageError(f"'{self}' is {type(found).__name__}, not a class or function that builds a network.")
+            raise UsageError(f"'{self}' is {type(found).__name__}, not a class or function.")
         return found  # type: ignore[no-any-return]
 
 
@@ -137,6 +153,27 @@ class _Here(MetaPathFinder):
 def is_factory(architecture: str | None) -> bool:
     """Whether the name of an architecture is a user's factory."""
     return architecture is not None and ":" in architecture and not architecture.startswith("spandrel:")
+
+
+def with_call(architecture: str | None, call: str | None) -> str | None:
+    """Join what ``--architecture`` and ``--call`` name; both stay readable, and are recorded together.
+
+    Args:
+        architecture: A factory, ``package.module:factory``.
+        call: Function (network, images) → image, ``package.module:function`` or with ``,option=value``.
+
+    Raises:
+        UsageError: There is no factory to call, or the function is written otherwise.
+    """
+    if call is None:
+        return architecture
+    if not is_factory(architecture):
+        raise UsageError(
+            f"--call {call} says how a network of your own code is called: give --architecture package.module:factory."
+        )
+    if _NAME.fullmatch(call) is None:
+        raise UsageError(f"'{call}' names no function; it looks like my_package.networks:at_level or …,sigma=0.1.")
+    return f"{architecture}{_CALL}{call}"
 
 
 def _value(text: str) -> Any:
