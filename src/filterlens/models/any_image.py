@@ -42,20 +42,20 @@ class Needs:
         minimum: Shortest side in LR pixels.
         square: Both sides must be equal.
         channels: Channels of the images that it takes.
-        channels_out: Channels of the images that it returns. A network from gray to gray takes RGB here: every colour
-            channel is restored for itself.
+        channels_out: Channels of the images that it returns; None for as many. A network from gray to gray takes RGB:
+            every colour channel is restored for itself.
     """
 
     multiple: int = 1
     minimum: int = 1
     square: bool = False
     channels: int = RGB
-    channels_out: int = RGB
+    channels_out: int | None = None
 
     @property
     def gray(self) -> bool:
         """Whether the network maps gray to gray."""
-        return (self.channels, self.channels_out) == (GRAY, GRAY)
+        return self.channels == GRAY and self.channels_out in (None, GRAY)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return the least legal size that holds an image."""
@@ -79,7 +79,9 @@ def scale_and_needs(network: Callable[[Tensor], Any], source: str) -> tuple[int,
     """
     trials = ((channels, side, _output(network, channels, side, side)) for channels in CHANNELS for side in _SIDES)
     for into, side, output in trials:
-        if isinstance(output, tuple) and output[1] == output[2] and output[1] >= side and output[1] % side == 0:
+        if not isinstance(output, tuple) or output[0] not in (into, RGB, GRAY) or output[1] < side:
+            continue
+        if output[1] == output[2] and output[1] % side == 0:
             channels, channels_out, scale = into, output[0], output[1] // side
             break
     else:
@@ -94,7 +96,8 @@ def scale_and_needs(network: Callable[[Tensor], Any], source: str) -> tuple[int,
     sizes = ((each, each * _prime(each)) for each in range(1, LARGEST_MULTIPLE + 1))
     multiple, legal = next(((each, size) for each, size in sizes if is_legal(size, size)), (side, side))
     minimum = next(each for each in range(multiple, legal + 1, multiple) if is_legal(each, each) or each == legal)
-    return scale, Needs(multiple, minimum, not is_legal(legal, 2 * legal), channels, channels_out)
+    others = None if channels == channels_out else channels_out
+    return scale, Needs(multiple, minimum, not is_legal(legal, 2 * legal), channels, others)
 
 
 def _prime(multiple: int) -> int:
