@@ -217,7 +217,8 @@ class ModelPair:
             ("filters", str(self.space)),
             ("parameters", counted(self.target.numel(), "parameter")),
         ]
-        facts += [] if channels == (3, 3) else [("channels", f"{channels[0]} → {channels[1]} channels")]
+        taken = counted(channels[0], "channel") if channels[0] == channels[1] else "{} → {} channels".format(*channels)
+        facts += [] if channels == (3, 3) else [("channels", taken)]
         facts += [] if self.dtype == torch.float32 else [("type", str(self.dtype).removeprefix("torch."))]
         return [*facts, ("device", str(self.device))]
 

@@ -177,6 +177,12 @@ def test_a_pair_tells_its_name_and_architecture():
     assert "12 parameters" in pair._repr_html_()
 
 
+@pytest.mark.parametrize(("channels", "words"), [((1, 1), "1 channel"), ((4, 3), "4 → 3 channels"), ((3, 3), None)])
+def test_a_pair_tells_its_channels_where_they_are_not_those_of_pictures(channels, words):
+    pair = ModelPair(nn.Conv2d(*channels, 1), nn.Conv2d(*channels, 1))
+    assert repr(pair).count("channel") == (words is not None) and (words or "") in repr(pair)
+
+
 def test_many_degradations_and_long_lists_stay_short(attribution):
     scores = {f"noise:{number}": torch.rand(72) for number in range(1, 200)}
     many = Attribution("own", attribution.space, scores)

@@ -62,3 +62,10 @@ def test_removal_and_preservation_cannot_be_won_by_overshooting():
         assert 1 - residual / scale == pytest.approx(1 - beyond**2)
         residual, scale = preservation(edited, baseline, target)
         assert 1 - residual / scale == pytest.approx(1 - (1 - beyond) ** 2)
+
+
+def test_of_gray_images_both_distances_are_that_of_the_only_channel():
+    first, second = (torch.rand(2, 1, 12, 9, dtype=torch.float64) for _ in range(2))
+    wide = [image.repeat(1, 3, 1, 1) for image in (first, second)]
+    assert torch.allclose(function_distance(first, second), function_distance(*wide), rtol=1e-5)
+    assert torch.equal(reference_distance(first, second), reference_distance(*wide))
