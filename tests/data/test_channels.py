@@ -59,6 +59,12 @@ def test_luma_is_that_of_basicsr(files):
         close(only(form, channels=1, y=True), basicsr_y(np.dstack([GRAY] * 3)))
 
 
+def test_luma_stays_luma_where_samples_are_taken_again(files):
+    samples = as_samples(files / "colour.png", channels=1, y=True)
+    close(only(samples, channels=1), basicsr_y(LEVELS))
+    close(only(samples), expected(LEVELS))
+
+
 def test_luma_is_a_content_of_its_own_and_needs_a_network_of_one_channel(files):
     (plain,), (luma,) = as_samples(files / "gray.png", channels=1), as_samples(files / "gray.png", channels=1, y=True)
     assert plain.fingerprint() != luma.fingerprint()

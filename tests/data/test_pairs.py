@@ -180,6 +180,8 @@ def test_pairs_are_taken_again_for_another_network():
     again = as_pairs("rain", pairs, channels_in=1, channels_out=1, y=True)
     assert [pair.name for pair in again] == list("012")
     close(again[1].both(2, 2)[1].double(), basicsr_y(scene(1)[1]))
+    close(as_pairs("rain", again, channels_in=1, channels_out=1)[1].both(2, 2)[0].double(), basicsr_y(scene(1)[0]))
+    close(as_pairs("rain", again)[1].both(2, 2)[0].double(), expected(scene(1)[0]))
     (alone,) = as_pairs("rain", as_pairs("rain", (LQ[:1], None))[0])
     assert not alone.has_truth
     first, second = as_pairs("rain", pairs[:2])

@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +250,7 @@ class _How:
         return item[lq], None if gt is None else item[gt], paths
 
     def _again(self, pair: PairedSample) -> PairedSample:
-        """Return a pair for these channels."""
+        """Return a pair for these channels; luma stays luma."""
         lq = Sample(pair.name, pair.lowered, pair.lowered_path)
         gt = Sample(pair.name, pair.read, pair.path) if pair.has_truth else None
         taken = [
@@ -258,7 +258,8 @@ class _How:
             for side, channels in ((lq, self.channels_in), (gt, self.channels_out))
         ]
         assert taken[0] is not None
-        return self._pair(pair.name, taken[0], taken[1])
+        y = self.y or (pair.y and 1 in (self.channels_in, self.channels_out))
+        return replace(self._pair(pair.name, taken[0], taken[1]), y=y)
 
     def _pair(self, name: str, lq: Sample, gt: Sample | None) -> PairedSample:
         return PairedSample(

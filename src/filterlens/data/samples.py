@@ -324,11 +324,12 @@ class Taking:
         return Sample(name, read, None, self.channels, self.y)
 
     def again(self, sample: Sample) -> Sample:
-        """Return a sample for these channels; a pair knows its own."""
+        """Return a sample for these channels; a pair knows its own, and luma stays luma."""
         if isinstance(sample, PairedSample):
             return sample
         read = replace(sample.read, opacity=self.opacity) if isinstance(sample.read, Reading) else sample.read
-        return replace(sample, read=read, channels=self.channels, y=self.y)
+        y = self.y or (sample.y and self.channels == 1)
+        return replace(sample, read=read, channels=self.channels, y=y)
 
 
 def _of_any(images: Any, how: Taking) -> Iterator[Sample]:
