@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "filterlens"
 FLOORS = (
     ("version", "errors", "progress"),
     ("showing",),
-    ("arguments", "callables", "stopping", "settings", "files", "pixels"),
+    ("arguments", "callables", "plugins", "stopping", "settings", "files", "pixels"),
     ("record", "tensors"),
     ("execution", "work", "run"),
     ("data", "degradations"),

@@ -4,11 +4,13 @@ from filterlens.attribution.faig import FAIG as FAIG
 from filterlens.attribution.faig import Taylor as Taylor
 from filterlens.attribution.goal_directed import GoalDirected as GoalDirected
 from filterlens.attribution.image_free import AbsoluteChange as AbsoluteChange
+from filterlens.attribution.image_free import ImageFree as ImageFree
 from filterlens.attribution.image_free import LayerMatchedRandom as LayerMatchedRandom
 from filterlens.attribution.image_free import MagnitudeMatchedRandom as MagnitudeMatchedRandom
 from filterlens.attribution.image_free import Random as Random
 from filterlens.attribution.image_free import RelativeChange as RelativeChange
 from filterlens.attribution.input_ig import InputIG as InputIG
+from filterlens.attribution.method import Method as Method
 from filterlens.attribution.objectives import L1 as L1
 from filterlens.attribution.objectives import LPIPS as LPIPS
 from filterlens.attribution.objectives import PSNR as PSNR

@@ -27,6 +27,7 @@ from filterlens.degradations.value import AnyDegradation
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.hardware import resolve_precision
 from filterlens.pair import ModelPair
+from filterlens.plugins import METHODS, package_of
 from filterlens.progress import SILENT, Progress
 from filterlens.showing.bars import AnyProgress
 from filterlens.work.store import NOTHING_KEPT, Step, Store
@@ -136,9 +137,14 @@ class Method(ABC):
         """
 
     def record(self, **more: Any) -> dict[str, Any]:
-        """Return what decided the scores, for the record: also every changed setting, but for the memory."""
+        """Return what decided the scores, for the record.
+
+        That includes every changed setting but the memory, and the package of a method that is not ours.
+        """
         shared = {"protocol": self.conventions.name, "resampler": self.conventions.resampler}
         known = shared | {"precision": self.precision, "seed": self.settings.seed} | more
+        if plugin := package_of(METHODS, self.name, type(self)):
+            known["package"] = str(plugin)
         changed = self.settings.changed() - {"memory"}
         return known | {name: getattr(self.settings, name) for name in sorted(changed) if name not in known}
 

@@ -19,7 +19,7 @@ from filterlens.cli.data import data
 from filterlens.cli.degrade import degrade
 from filterlens.cli.demo import demo
 from filterlens.cli.mask import mask
-from filterlens.cli.options import takes
+from filterlens.cli.options import PluginsCommand, takes
 from filterlens.cli.paper import paper
 from filterlens.cli.report import report
 from filterlens.cli.restore import restore
@@ -46,7 +46,7 @@ SETTINGS = {  # of commands whose options are the fields of a class
     retrain: "filterlens.editing.retrain_settings:RetrainOptions",
 }
 for command in (demo, attribute, mask, report, restore, degrade, classify, train, retrain, paper, app_command, schema):
-    app.command(cls=takes(SETTINGS[command]) if command in SETTINGS else None)(command)
+    app.command(cls=takes(SETTINGS[command]) if command in SETTINGS else PluginsCommand)(command)
 app.add_typer(data, name="data")
 app.add_typer(adapter, name="adapter")
 

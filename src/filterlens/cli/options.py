@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union, get_args, get
 import typer
 from typer.core import TyperCommand
 
+from filterlens.plugins import DEGRADATIONS, METHODS, declared
+
 if TYPE_CHECKING:
     from filterlens.settings import Settings
 
@@ -126,7 +128,28 @@ BASE = typer.Option(
 )
 
 
-class SettingsCommand(TyperCommand):
+_PLUGINS = {"--method": METHODS, "--degradation": DEGRADATIONS}
+
+
+class PluginsCommand(TyperCommand):
+    """A command whose help ends with the methods and degradations of other packages that its options take."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the names and packages; nothing is imported for it."""
+        super().format_epilog(ctx, formatter)
+        spelled = {spelling for option in self.get_params(ctx) for spelling in option.opts}
+        found = [
+            f"{option} {plugin.name} ({plugin})"
+            for option, group in _PLUGINS.items()
+            if option in spelled
+            for plugin in declared(group).values()
+        ]
+        if found:
+            formatter.write_paragraph()
+            formatter.write_text(f"From other packages: {', '.join(found)}.")
+
+
+class SettingsCommand(PluginsCommand):
     """A command with one option for every field of a settings class; it finds the settings in ``context.obj``.
 
     The class is imported when the command runs or explains itself, not when the others do.

@@ -28,6 +28,7 @@ from filterlens.jobs.inputs import usable_inputs
 from filterlens.jobs.pairs import describe_pair
 from filterlens.models.complexity import receptive_field
 from filterlens.pair import ModelPair
+from filterlens.plugins import METHODS, Plugin, named_in, recorded
 from filterlens.progress import SILENT, Progress
 from filterlens.run.folder import (
     DISTRIBUTION,
@@ -108,7 +109,8 @@ def attribute_to_folder(
         check = partial(_check_size, field=field, scale=pair.scale)
         channels = Channels(pair.channels_in, pair.channels_out)
         usable = usable_inputs(images, degradations, pairs, channels, store.progress, strict=strict, check=check)
-        made_of = _made_of(pair.identity, usable.inputs, methods, settings)
+        plugins = named_in(METHODS, methods)
+        made_of = _made_of(pair.identity, usable.inputs, methods, settings, plugins)
         record, finished = open_run_folder(output, made_of, force=force, replace_other=replace_other)
         if finished is not None:
             store.progress.note(f"'{output}' holds this very ranking already; --force computes it again")
@@ -121,6 +123,7 @@ def attribute_to_folder(
         facts = _facts(pair, list(found.values()), usable.inputs, output, settings, store.processes.size) | {
             "images": [image | _placed(image, output) for image in usable.described],
             **usable.record,
+            **recorded(plugins),
             "seconds": round(time.monotonic() - started, 2),
             "made_of": made_of,
         }
@@ -171,7 +174,13 @@ def _write(output: Path, found: Sequence[Attribution], facts: dict[str, Any]) ->
     write_json(output / RUN, facts)
 
 
-def _made_of(network: str, inputs: Inputs, methods: Sequence[str], settings: AttributeSettings) -> str:
+def _made_of(
+    network: str,
+    inputs: Inputs,
+    methods: Sequence[str],
+    settings: AttributeSettings,
+    plugins: Sequence[Plugin] = (),
+) -> str:
     """Hash everything that decides a ranking. Run folders hold this hash: the form of what is hashed stays.
 
     A setting that is added later counts where it is not at its default, so that older folders are still recognised.
@@ -192,6 +201,7 @@ def _made_of(network: str, inputs: Inputs, methods: Sequence[str], settings: Att
         how["quadrature"] = settings.rule(settings.conventions.parameter_rule)
     given = settings.model_dump(include=conditions)
     decides = [__version__, network, contents, names, degradations, methods, how, given, *own]
+    decides += [recorded(plugins)] if plugins else []
     text = json.dumps(decides, default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -84,8 +84,9 @@ def settings(run: RunData) -> Facts:
 
 
 def versions(run: RunData) -> Facts:
-    """List the versions of filterlens and of the libraries that it computed with."""
-    return (("filterlens", str(run.about.get("filterlens", "–"))), *_facts(run.about.get("versions", {})))
+    """List the versions of filterlens and of the packages that it computed with."""
+    plugins = {each["package"]: each["version"] for each in run.about.get("plugins", [])}
+    return (("filterlens", str(run.about.get("filterlens", "–"))), *_facts(run.about.get("versions", {}) | plugins))
 
 
 def network(run: RunData) -> Facts:

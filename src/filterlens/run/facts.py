@@ -93,6 +93,15 @@ class JobFacts(_Facts):
     images: list[ImageFacts] = Field(default_factory=list)
 
 
+class PluginFacts(_Facts):
+    """A method or a degradation of another package that a job used."""
+
+    group: str
+    name: str
+    package: str
+    version: str
+
+
 class RunFacts(JobFacts):
     """``run.json``."""
 
@@ -100,6 +109,7 @@ class RunFacts(JobFacts):
     settings: SettingsFacts
     completeness: list[CompletenessFacts] = Field(default_factory=list)
     completeness_gap: FiniteFloat | None = None
+    plugins: list[PluginFacts] = Field(default_factory=list)
     made_of: str | None = None
 
 

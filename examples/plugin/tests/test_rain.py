@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``rain:0.5`` against loops over pixels, and as filterlens sees it."""
+
+import numpy as np
+import pytest
+import torch
+from filterlens_example.rain import rain
+
+from filterlens import UsageError
+
+
+def seeded(number):
+    return torch.Generator().manual_seed(number)
+
+
+def test_every_drop_draws_one_streak():
+    images = torch.rand(
+        2, 3, 20, 24, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    found = rain(0.5, length=5, slant=0.5, density=0.03)(
+        images, torch.Generator().manual_seed(7)
+    )
+    chance = torch.rand(2, 1, 20, 24, generator=torch.Generator().manual_seed(7)).numpy()
+    expected = images.numpy().copy()
+    for image, _, y, x in np.argwhere(chance < 0.03):
+        for row in range(5):
+            at = (y + row) % 20, (x + round(0.5 * row)) % 24
+            expected[image, :, *at] = np.minimum(images.numpy()[image, :, *at] + 0.5, 1)
+    assert (expected != images.numpy()).any()
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"strength": 0}, {"strength": 2}, {"length": 0}, {"density": 1}]
+)
+def test_what_is_not_legal_is_told(wrong):
+    with pytest.raises(UsageError, match=f"rain's {next(iter(wrong))} = .* is not legal"):
+        rain(**{"strength": 0.5} | wrong)
