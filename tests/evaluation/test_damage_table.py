@@ -124,7 +124,7 @@ def test_inputs_are_made_as_for_the_ranking_unless_told_otherwise():
     selection = ranking.select("noise:0.1", 50)
     assert torch.equal(as_ranked, damage(pair, selection, images, seed=7).matrix())
     other = Random(pair, seed=8).attribute([], noise)
-    with pytest.raises(UsageError, match=r"seed 7 and protocol 'default' with seed 8: give protocol= and seed="):
+    with pytest.raises(UsageError, match=r"seed 7 and protocol 'default' with seed 8: give protocol=, seed="):
         damage(pair, {"a": ranking, "b": other}, images)
     assert len(damage(pair, {"a": ranking, "b": other}, images, seed=0, percent=50).edits) == 2
 

@@ -81,7 +81,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    takes: ClassVar[frozenset[str]] = frozenset({"protocol", "precision", "seed", "memory"})
+    takes: ClassVar[frozenset[str]] = frozenset({"protocol", "precision", "seed", "channels", "memory"})
 
     def __init__(self, pair: ModelPair, settings: AttributeSettings | None = None, **given: Any) -> None:
         settings = AttributeSettings.of(given, self.name) if settings is None else settings
@@ -163,7 +163,7 @@ class Method(ABC):
     @property
     def channels(self) -> Channels:
         """How many channels the networks take and return."""
-        return Channels(self.pair.channels_in, self.pair.channels_out)
+        return Channels(self.pair.channels_in, self.pair.channels_out, self.settings.channels == "y")
 
     @property
     def multiple(self) -> int:

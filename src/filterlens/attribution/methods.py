@@ -128,7 +128,7 @@ def attribute_with(
     if not guides:
         return image_free(names, pair, names_of(images, degradations, pairs), None, settings)
     if not isinstance(images, Inputs):  # read once: they may be a generator
-        channels = Channels(pair.channels_in, pair.channels_out)
+        channels = Channels(pair.channels_in, pair.channels_out, settings.channels == "y")
         images = inputs_of(images, degradations, pairs, channels=channels, note=progress.note)
     inputs = list(images.degradations)
     how: dict[str, Any] = {"progress": progress, "store": store}

@@ -79,6 +79,7 @@ class AttributeSettings(Settings):
         tolerance: Largest error of the integrals, as a share of the change; nodes are added until it is met.
         precision: auto (bf16 where the hardware is good at it), fp32 or bf16.
         seed: Seed of noise and random choices; the same seed gives the same result.
+        channels: as-they-are, or y: colour images become luma (ITU-R BT.601, 16 to 235) for a network of one channel.
         memory: Memory for activations in GiB; larger images are cut into exact tiles.
     """
 
@@ -91,6 +92,7 @@ class AttributeSettings(Settings):
     tolerance: Annotated[Real | None, Shown("0.01")] = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: Annotated[int, BeforeValidator(seed_number)] = 0
+    channels: Literal["as-they-are", "y"] = "as-they-are"
     memory: Annotated[float | None, BeforeValidator(_memory), Shown("half of what is free, at most 4")] = None
 
     @model_validator(mode="before")

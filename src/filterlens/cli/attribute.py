@@ -12,9 +12,10 @@ from filterlens.cli.console import Terminal, complain_of, result
 
 def attribute(
     context: typer.Context,
-    images: options.ImagesOption,
-    degradation: options.Degradations,
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.", show_default=False)],
+    images: options.MaybeImages = None,
+    degradation: options.MaybeDegradations = None,
+    pairs: options.Pairs = None,
     pair: options.PairName = None,
     baseline: options.Baseline = None,
     target: options.Target = None,
@@ -52,13 +53,14 @@ def attribute(
     same folder: `torchrun --nproc-per-node 2 -m filterlens attribute …`.
     """
     from filterlens.attribution.methods import METHODS, known_methods, refuse_idle
-    from filterlens.degradations import parse_degradations
     from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.attribute import attribute_to_folder
+    from filterlens.jobs.inputs import named_pairs, require_inputs
     from filterlens.jobs.pairs import open_pair
     from filterlens.work.processes import processes_of_this_job
 
-    wanted = list(parse_degradations(degradation).values())  # a mistake is reported before anything is loaded
+    known = named_pairs(pairs)
+    require_inputs(images, degradation, known)  # a mistake is reported before anything is loaded
     methods = list(METHODS) if method and "all" in method else known_methods(method or ["faig"])
     refuse_idle(context.obj, methods)
     processes = processes_of_this_job()
@@ -66,8 +68,9 @@ def attribute(
     facts = attribute_to_folder(
         opened.to(resolve_device(device)),
         images,
-        wanted,
+        degradation,
         output,
+        pairs=known,
         methods=methods,
         settings=context.obj,
         allow_small=allow_small,
@@ -96,7 +99,8 @@ def attribute(
     text = (
         f"Ranked {facts['pair']['filters']} filters for {', '.join(facts['settings']['degradations'])} on "
         f"{len(facts['images'])} images in {facts['seconds']:.0f} s{completeness}.\n"
-        f"{output / 'filters.csv'}\nNext: filterlens mask {output} --images DIR"
+        f"{output / 'filters.csv'}\nNext: filterlens mask {output}{' --images DIR' if images else ''}"
+        + "".join(f" --pairs {name}=LQ_DIR,GT_DIR" for name in known)
     )
     result(value, text, json)
     complain_of(facts, "Ranked")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def mask(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Run folder of `filterlens attribute`.", show_default=False)],
-    images: options.ImagesOption,
+    images: options.MaybeImages = None,
+    pairs: options.Pairs = None,
     baseline: options.RunBaseline = None,
     target: options.RunTarget = None,
     architecture: options.RunArchitecture = None,
@@ -31,6 +32,7 @@ def mask(
     networks.csv (the unedited networks) and pictures. Use images that did not serve to find the filters.
     """
     from filterlens.execution.hardware import resolve_device
+    from filterlens.jobs.inputs import named_pairs
     from filterlens.jobs.mask import mask_to_folder
     from filterlens.jobs.pairs import RunPair
     from filterlens.run.folder import DAMAGE
@@ -40,6 +42,7 @@ def mask(
         run,
         images,
         settings,
+        pairs=named_pairs(pairs),
         reopening=RunPair(options.own_code(architecture, call), baseline, target),
         device=str(resolve_device(device)),
         progress=Terminal(),

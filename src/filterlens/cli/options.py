@@ -31,13 +31,22 @@ Baseline = Annotated[
 Target = Annotated[
     Path | None, typer.Option("--target", help="Checkpoint after fine-tuning, same architecture.", show_default=False)
 ]
-Degradations = Annotated[
-    list[str],
+_DEGRADATION = typer.Option(
+    "--degradation",
+    help="Degradation to find filters for; repeat it. Written blur:2, noise:0.1, poisson:200, jpeg:30, "
+    "blur:2+noise:0.1, blur:4,sigma_y=1,angle=30,kernel=21, or motion:15,angle=30. Strengths: blur sigma and "
+    "length of the motion in HR pixels, noise sigma as a fraction of the range, photons at white, JPEG quality.",
+    show_default=False,
+)
+Degradations = Annotated[list[str], _DEGRADATION]
+MaybeDegradations = Annotated[list[str] | None, _DEGRADATION]
+Pairs = Annotated[
+    list[str] | None,
     typer.Option(
-        "--degradation",
-        help="Degradation to find filters for; repeat it. Written blur:2, noise:0.1, poisson:200, jpeg:30, "
-        "blur:2+noise:0.1, blur:4,sigma_y=1,angle=30,kernel=21, or motion:15,angle=30. Strengths: blur sigma and "
-        "length of the motion in HR pixels, noise sigma as a fraction of the range, photons at white, JPEG quality.",
+        "--pairs",
+        help="Degradation that is known by images with it and the same scenes without: NAME=LQ_FOLDER,GT_FOLDER; "
+        "repeat it. Files are matched by name; where LQ files are called otherwise, LQ_FOLDER/{}x4 says how. "
+        "NAME=LQ_FOLDER where there are no clean images.",
         show_default=False,
     ),
 ]
@@ -64,6 +73,14 @@ RunTarget = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
+MaybeImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        help="Folder of high-resolution images (or one image); with --pairs alone it is not needed.",
+        show_default=False,
+    ),
+]
 ImagesOption = Annotated[
     Path, typer.Option("--images", help="Folder of high-resolution images (or one image).", show_default=False)
 ]

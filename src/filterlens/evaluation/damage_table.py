@@ -161,6 +161,7 @@ def damage(
     percent: float | Iterable[float] = 1.0,
     protocol: str | None = None,
     seed: int | None = None,
+    channels: str | None = None,
     precision: str = "fp32",
     keeper: Keeper | None = None,
     progress: AnyProgress = False,
@@ -181,6 +182,8 @@ def damage(
         percent: Share of the filters to replace, one or several; a selection has its own.
         protocol: Choices that inputs are made with, ``default`` or ``reference``; None takes the rankings'.
         seed: Seed of the noise; None takes the rankings'.
+        channels: ``as-they-are``, or ``y``: luma of colour images for a network of one channel; None takes the
+            rankings'.
         precision: ``fp32``, ``bf16`` or ``auto``.
         keeper: Receiver of pictures, or None.
         progress: True for a bar in the notebook or terminal at hand, or a receiver of bars.
@@ -200,8 +203,9 @@ def damage(
     shown = as_progress(progress)
     ranked = _named(selections)
     rankings = [each for each in ranked.values() if isinstance(each, Attribution)]
-    made_with = _made_with(rankings, {"protocol": protocol, "seed": seed})
-    inputs = images if isinstance(images, Inputs) else _inputs(pair, ranked, images, degradations, pairs, shown)
+    made_with = _made_with(rankings, {"protocol": protocol, "seed": seed, "channels": channels})
+    y = made_with.channels == "y"
+    inputs = images if isinstance(images, Inputs) else _inputs(pair, ranked, images, degradations, pairs, shown, y)
     percents = [percentage(each) for each in as_list(percent, int, float)]
     chosen: dict[Edit, Selection] = {}
     for name, each in ranked.items():
@@ -250,7 +254,7 @@ def _made_with(rankings: Iterable[Attribution], given: Mapping[str, Any]) -> Att
     found = list(dict.fromkeys(AttributeSettings.of(each | wanted, "damage") for each in recorded or [{}]))
     if len(found) > 1:
         ways = " and ".join(f"protocol '{each.protocol}' with seed {each.seed}" for each in found)
-        raise UsageError(f"The rankings were made with {ways}: give protocol= and seed= for all.")
+        raise UsageError(f"The rankings were made with {ways}: give protocol=, seed= and channels= for all.")
     return found[0]
 
 
@@ -261,9 +265,10 @@ def _inputs(
     degradations: AnyDegradations,
     pairs: GivenPairs | None,
     progress: Progress,
+    y: bool,
 ) -> Inputs:
     """Return the inputs that are given, or that follow from what is judged: its degradations, and clean ones."""
-    how: dict[str, Any] = {"channels": Channels(pair.channels_in, pair.channels_out), "note": progress.note}
+    how: dict[str, Any] = {"channels": Channels(pair.channels_in, pair.channels_out, y), "note": progress.note}
     if degradations is not None:
         return inputs_of(images, degradations, pairs, **how)
     names = _names(ranked, pairs or {})

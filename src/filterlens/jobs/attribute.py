@@ -107,7 +107,7 @@ def attribute_to_folder(
     with folder_lock(output, "ranking") if store.leads else contextlib.nullcontext():
         field = None if allow_small else receptive_field(pair.on_images(pair.target), pair.channels_in)
         check = partial(_check_size, field=field, scale=pair.scale)
-        channels = Channels(pair.channels_in, pair.channels_out)
+        channels = Channels(pair.channels_in, pair.channels_out, settings.channels == "y")
         usable = usable_inputs(images, degradations, pairs, channels, store.progress, strict=strict, check=check)
         plugins = named_in(METHODS, methods)
         made_of = _made_of(pair.identity, usable.inputs, methods, settings, plugins)
@@ -215,7 +215,7 @@ def _check_size(image: dict[str, Any], field: int | None, scale: int) -> None:
 
     The outer part of a large receptive field hardly counts, so no more than ``ENOUGH`` LR pixels are required.
     """
-    side = min(image["width"], image["height"]) // scale
+    side = _lr_side(image, scale)
     if field is not None and side < min(field, ENOUGH):
         raise FilterlensError(
             f"Image '{image['name']}' is {image['width']}x{image['height']}, that is {side} LR pixels at "
@@ -225,9 +225,14 @@ def _check_size(image: dict[str, Any], field: int | None, scale: int) -> None:
         )
 
 
+def _lr_side(image: dict[str, Any], scale: int) -> int:
+    """Return the shorter side in LR pixels; of pairs without truth only LQ is known."""
+    return int(min(image["width"], image["height"])) // (1 if image.get("truth") is False else scale)
+
+
 def _note_doubts(pair: ModelPair, described: Sequence[dict[str, Any]], field: int | None, progress: Progress) -> None:
     """Say which images hold less than the network could see, and which weights are no filters."""
-    sides = [min(image["width"], image["height"]) // pair.scale for image in described]
+    sides = [_lr_side(image, pair.scale) for image in described]
     if field is not None and (small := [side for side in sides if side < field]):
         progress.note(
             f"{len(small)} of {len(sides)} images are smaller than the network's receptive field of {field} LR pixels "

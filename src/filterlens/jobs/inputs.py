@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inputs of a job: images, degradations and pairs as the user gave them, read once, bad images left out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from filterlens.data.samples import Images, Sample
+from filterlens.data.pairs import parse_pairs
+from filterlens.data.recorded_pairs import RecordedPairs
+from filterlens.data.samples import Images, PairedSample, Sample
 from filterlens.data.usable import LeftOut, Readable, readable
 from filterlens.degradations.given import AnyDegradations, as_degradation
-from filterlens.degradations.inputs import Channels, GivenPairs, Inputs, inputs_of
+from filterlens.degradations.inputs import Channels, GivenPairs, Inputs, inputs_of, names_of
 from filterlens.degradations.pipeline import CLEAN, Degradation
 from filterlens.degradations.value import AnyDegradation, Pairs
 from filterlens.errors import UsageError
@@ -55,15 +57,47 @@ def usable_inputs(
     read: dict[int, Readable] = {}
     found: dict[str, list[Sample]] = {}
     described: list[dict[str, Any]] = []
+    degradations_read = dict(given.degradations)
     for name, samples in given.samples.items():
+        of_pairs = isinstance(given.degradations[name], Pairs)
         if id(samples) not in read:
-            usable = readable(samples, progress, strict=strict, check=check)
+            usable = readable(samples, progress, strict=strict, check=check, channels=channels.returned, y=channels.y)
             read[id(samples)] = usable
-            of_pairs = {"degradation": name} if isinstance(given.degradations[name], Pairs) else {}
-            described += [image | of_pairs for image in usable.described]
+            described += [image | ({"degradation": name} if of_pairs else {}) for image in usable.described]
         found[name] = read[id(samples)].samples
+        if of_pairs:
+            pairs_read = [each for each in found[name] if isinstance(each, PairedSample)]
+            origin = RecordedPairs(name, tuple(read[id(samples)].described)).facts()
+            origin = {"count": len(pairs_read), "folders": origin["folders"]}
+            degradations_read[name] = Pairs(tuple(pairs_read), origin)
     left_out = tuple(each for usable in read.values() for each in usable.left_out)
-    return UsableInputs(Inputs(given.degradations, found), described, left_out)
+    return UsableInputs(Inputs(degradations_read, found), described, left_out)
+
+
+def named_pairs(texts: Sequence[str] | None) -> dict[str, tuple[str, str | None]]:
+    """Read pairs as the command line names them, ``rain=LQ_FOLDER,GT_FOLDER``: name → both folders.
+
+    Raises:
+        UsageError: A text has another form, or a name comes twice.
+    """
+    found: dict[str, tuple[str, str | None]] = {}
+    for text in texts or ():
+        name, lq, gt = parse_pairs(text)
+        if name in found:
+            raise UsageError(f"Pairs '{name}' are given twice. Put them into one folder, or give each another name.")
+        found[name] = lq, gt
+    return found
+
+
+def require_inputs(images: object, degradations: AnyDegradations, pairs: GivenPairs) -> None:
+    """Refuse what is missing, before anything is loaded.
+
+    Raises:
+        UsageError: No degradation is given, or a written one and no images.
+    """
+    names = names_of(None, degradations or (None if pairs else ()), pairs)
+    if images is None and (made := [name for name in names if name not in pairs]):
+        raise UsageError(f"'{made[0]}' is made of clean images: --images is missing.")
 
 
 def recorded_degradations(

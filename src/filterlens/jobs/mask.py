@@ -116,7 +116,7 @@ class _Asked:
         made: dict[str, AnyDegradation] = recorded_degradations(names, said, self.own, self.pairs, str(run))
         if self.images is not None:
             made.setdefault(CLEAN, Degradation())
-        channels = Channels(pair.channels_in, pair.channels_out)
+        channels = Channels(pair.channels_in, pair.channels_out, ranked.get("channels") == "y")
         usable = usable_inputs(self.images, made or None, self.pairs, channels, progress, strict=strict)
         return UsableInputs(usable.inputs.with_clean().only([*names, CLEAN]), usable.described, usable.left_out)
 
@@ -125,7 +125,8 @@ def _mask(run: Path, asked: _Asked, settings: MaskSettings, pair: ModelPair, pro
     started = time.monotonic()
     facts = require_run(run)
     ranked = facts["settings"]
-    made_with = AttributeSettings.of({name: ranked[name] for name in ("seed", "protocol") if name in ranked}, str(run))
+    decided = {name: ranked[name] for name in ("seed", "protocol", "channels") if name in ranked}
+    made_with = AttributeSettings.of(decided, str(run))
     record = run_record(run, "mask", [*TABLES, *_pictures_of(run)])
     record.check(TABLES)
     found = _rankings(run, pair, made_with, settings.controls)
