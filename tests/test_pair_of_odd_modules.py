@@ -12,7 +12,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from filterlens import FAIG, FilterlensError, ModelPair, UsageError
-from filterlens.models.checkpoints import save_network
+from filterlens.attribution.engine import Engine
+from filterlens.attribution.per_sample import TRUTH, _all_at_once, patch_magnitudes
+from filterlens.models.checkpoints import load_network, save_network
 from filterlens.models.one_branch import SRResNet
 from tests.attribution.small_networks import photographs
 from tests.odd_networks import Plain, Recomputed, ends
@@ -73,6 +75,35 @@ def test_a_network_of_one_size_needs_its_scale_and_is_checked_when_it_runs():
     assert found.completeness_gap < 1e-3
     with pytest.raises(UsageError, match=r"not 2 times as large. Pass scale=1"):
         FAIG(ModelPair(baseline, target, scale=2)).attribute(photographs(1, 80, 80), ["blur:1"])
+
+
+@pytest.mark.parametrize(("into", "out"), [(1, 1), (3, 3), (4, 3)])
+def test_where_nothing_can_be_measured_the_first_image_contradicts_a_wrong_scale(into, out):
+    baseline, target = ends(OneSize, 2, into, out)
+    pair = ModelPair(baseline, target, scale=1)
+    assert (pair.channels_in, pair.channels_out) == (into, out)
+    images, truth = torch.rand(1, into, 40, 40).double(), torch.rand(1, out, 40, 40).double()
+    words = rf"makes \(1, {out}, 80, 80\) of \(1, {into}, 40, 40\), not 1 times as large. Pass scale=2"
+    for act in (
+        lambda: pair.run(pair.target, images),
+        lambda: pair.differentiate(pair.target, images, lambda output: output.sum()),
+        lambda: patch_magnitudes(pair, images, truth),
+        lambda: _all_at_once(pair, pair.target, images, truth, TRUTH, "fp32"),
+        lambda: Engine(pair, "fp32").output(pair.target, images),
+    ):
+        with pytest.raises(UsageError, match=words):
+            act()
+
+
+@pytest.mark.parametrize("scale", [1, 3, 4])
+@pytest.mark.parametrize("architecture", [None, "srresnet"])
+def test_a_checkpoint_of_another_scale_is_told_in_one_line(tmp_path, scale, architecture):
+    options = {"scale": 2, "features": 8, "blocks": 1}
+    save_network(tmp_path / "net.safetensors", SRResNet(2, 8, 1), "srresnet", options, {})
+    torch.save(SRResNet(2, 8, 1).state_dict(), tmp_path / "net.pth")
+    for name in ("net.safetensors", "net.pth"):
+        with pytest.raises(UsageError, match=rf"'.*{name}' is a network of scale 2, not {scale}: leave the scale out"):
+            load_network(tmp_path / name, architecture, scale)
 
 
 @pytest.mark.parametrize("first", WRAPPERS)

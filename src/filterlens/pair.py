@@ -19,7 +19,7 @@ from filterlens.arguments import real_number, whole_number
 from filterlens.callables import fingerprint_of
 from filterlens.errors import FilterlensError, UsageError, printable
 from filterlens.execution.hardware import autocast
-from filterlens.execution.measured import Shape, checked_output, failed, shape_of_images
+from filterlens.execution.measured import CHANNELS, RGB, Shape, checked_output, failed, shape_of_images
 from filterlens.execution.memory import is_out_of_memory
 from filterlens.execution.on_images import Call, Entry, OnImages, checked_call, plain, refuse_more_inputs
 from filterlens.execution.own_network import copied, own_ends
@@ -387,11 +387,23 @@ class ModelPair:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", _UNREACHED)
             try:
-                return shape_of_images(network, self.target, given)
+                found = shape_of_images(network, self.target, given)
+                return self._guessed(found.scale) if found.is_guess else found
             except UsageError:
                 if given is not None or not isinstance(said, int) or isinstance(said, bool) or said < 1:
                     raise
-                return Shape(said)
+                return self._guessed(said)
+
+    def _guessed(self, scale: int) -> Shape:
+        """Take the channels of the first convolution, where nothing could be measured; running checks them."""
+        layers = (each for each in plain(self._network).modules() if isinstance(each, nn.Conv2d))
+        into = next((each.in_channels for each in layers if each.in_channels in CHANNELS), RGB)
+        return Shape(scale, into, into if into < RGB else RGB)
+
+    @property
+    def shape(self) -> Shape:
+        """Scale and channels, as every output is checked to have them."""
+        return self._shape
 
     @cached_property
     def tiling(self) -> Tiling | None:

@@ -175,9 +175,9 @@ def test_naming_another_architecture_fails_with_the_tensors_that_do_not_fit(tmp_
         load_network(tmp_path / "net.pth", architecture="srcnn-style")
 
 
-def test_naming_another_scale_fails_with_the_tensors_that_do_not_fit(tmp_path: Path, weights: Weights) -> None:
+def test_naming_another_scale_says_which_is_the_networks(tmp_path: Path, weights: Weights) -> None:
     torch.save(weights, tmp_path / "net.pth")
-    with pytest.raises(FilterlensError, match=r"of another shape: upconv1\.weight is \(32, 8, 3, 3\), not \(72, 8"):
+    with pytest.raises(FilterlensError, match=r"is a network of scale \d, not 3: leave the scale out"):
         load_network(tmp_path / "net.pth", scale=3)
 
 

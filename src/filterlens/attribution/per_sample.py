@@ -14,6 +14,7 @@ from filterlens.attribution.quadrature import Quadrature
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.bounded import Portions
 from filterlens.execution.hardware import autocast
+from filterlens.execution.measured import checked_output
 from filterlens.execution.memory import is_out_of_memory, memory_for_activations
 from filterlens.pair import ModelPair
 
@@ -132,7 +133,9 @@ def _all_at_once(
 
     def loss(vector: Tensor, image: Tensor, reference: Tensor) -> Tensor:
         with autocast(pair.device, precision):
-            output = functional_call(network, pair.placed(vector), (image.unsqueeze(0),), tie_weights=False)
+            images = image.unsqueeze(0)
+            output = functional_call(network, pair.placed(vector), (images,), tie_weights=False)
+            output = checked_output(output, images, pair.shape)
         return objective.loss(output.to(pair.dtype), reference.unsqueeze(0))
 
     # vmap cannot change the layout of what it maps over, but keeps it

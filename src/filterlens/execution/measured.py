@@ -30,12 +30,14 @@ class Shape:
         channels_in: Channels of the images that it takes.
         channels_out: Channels of the images that it returns.
         entry: Entry of what it returns that is the image; None where it returns the image itself.
+        is_guess: Whether nothing could be measured: the scale is what was given.
     """
 
     scale: int
     channels_in: int = RGB
     channels_out: int = RGB
     entry: Entry | None = None
+    is_guess: bool = False
 
 
 def shape_of_images(network: Network, like: Tensor, given: int | None, first: Sequence[int] = CHANNELS) -> Shape:
@@ -64,7 +66,7 @@ def shape_of_images(network: Network, like: Tensor, given: int | None, first: Se
                 return found
             problems.append(found)
     if given is not None:
-        return Shape(given)
+        return Shape(given, is_guess=True)
     remedy = "Pass scale=2 (HR size over LR size; 1 for denoising)."
     if cut := next((problem for problem in problems if _NO_MULTIPLE in problem), None):
         problems[0], remedy = cut, f"{_PAD} {remedy}"

@@ -180,6 +180,8 @@ def _here(header: Mapping[str, Any], source: str, asked: str | None, scale: int 
             f"'{source}' names its network. {unknown('architecture', str(known)[:60], ARCHITECTURES)}"
         )
     name, options = (known, options) if asked in (None, known) else (str(asked), {})
+    if scale is not None and name in ARCHITECTURES and scale != options.get("scale", scale):
+        raise UsageError(f"'{source}' is a network of scale {options['scale']}, not {scale}: leave the scale out.")
     if scale is not None:
         options["scale"] = scale
     try:
