@@ -2,6 +2,7 @@
 """Networks with more inputs, several outputs, holders around them, mixed types and derived weights: each by hand."""
 
 import copy
+import types
 import warnings
 
 import pytest
@@ -282,6 +283,39 @@ def test_a_network_compiled_in_place_is_taken():
     target.compile()
     pair = ModelPair(baseline, target)
     agrees(pair, *ends(Plain))
+
+
+def test_a_forward_that_is_compiled_alone_is_taken():
+    baseline, target = ends(Plain)
+    target.forward = torch.compile(target.forward, backend="eager")
+    agrees(ModelPair(baseline, target), *ends(Plain))
+    assert "forward" in vars(target)
+
+
+def test_a_forward_that_holds_the_users_module_is_refused():
+    baseline, target = ends(Plain)
+    own = target.forward
+    target.forward = lambda x: own(x)
+    with pytest.raises(FilterlensError, match=r"forward of the target was replaced .* types\.MethodType"):
+        ModelPair(baseline, target)
+    target.forward = types.MethodType(Plain.forward, target)
+    agrees(ModelPair(baseline, target), *ends(Plain))
+
+
+class Through(Plain):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.DataParallel(nn.Conv2d(6, 6, 3, padding=1))
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.body.module(torch.tanh(self.first(x)))))
+
+
+def test_code_that_goes_through_a_wrapper_inside_still_finds_its_module():
+    baseline, target = ends(Through)
+    pair = ModelPair(baseline, target)
+    assert [layer.name for layer in pair.space.layers] == ["first", "last", "body"]
+    agrees(pair, baseline, target)
 
 
 class Mixed(Plain):

@@ -158,13 +158,36 @@ def copied(network: nn.Module, role: str = "network") -> nn.Module:
             memo[id(tensor)] = tensor.detach().clone()
         for module in list(network.modules())[::-1]:  # the innermost wrapper first
             if _inside(module) is not None:
-                memo[id(module)] = copy.deepcopy(unwrapped(module), memo)
-        return copy.deepcopy(network, memo)
+                inner = memo[id(module)] = copy.deepcopy(unwrapped(module), memo)
+                if not hasattr(inner, "module"):
+                    vars(inner)["module"] = inner  # for code that goes through the wrapper; no child of its own
+        result = copy.deepcopy(network, memo)
     except Exception as error:  # whatever a module of the user's holds may refuse
         raise FilterlensError(
             f"The {role} cannot be copied ({type(error).__name__}: {first_line(error, 120)}). Make it a module that "
             "copy.deepcopy takes: no open files, locks or weights that are computed from others."
         ) from error
+    for name, module in result.named_modules():
+        _own_forward(name, module, role)
+    return result
+
+
+def _own_forward(name: str, module: nn.Module, role: str) -> None:
+    """Take the compilation off a forward of the instance; refuse one that would run the user's module instead.
+
+    A function is not copied with the module that holds it, so what it closes over stays the user's.
+    """
+    forward = vars(module).get("forward")
+    if hasattr(forward, "_torchdynamo_orig_callable"):
+        del module.forward
+        forward = None
+    cells = [cell.cell_contents for cell in getattr(forward, "__closure__", None) or ()]
+    if any(isinstance(getattr(each, "__self__", each), nn.Module) for each in cells):
+        where = f"of '{name}' of the {role}" if name else f"of the {role}"
+        raise FilterlensError(
+            f"The forward {where} was replaced by a function that holds a module, which a copy would share. Bind it: "
+            "network.forward = types.MethodType(function, network), or make it a method of a subclass."
+        )
 
 
 def _inside(network: nn.Module) -> nn.Module | None:
