@@ -146,6 +146,7 @@ class Mixture:
         if not is_whole(views) or views < 1 or len(images) % views:
             raise UsageError(f"A batch of {len(images)} does not divide into {views} views: make it a multiple.")
         tossed = [(coin, self._toss(coin, images, generator, views)) for coin in self.coins]
+        images = _add_effects(tossed, images, generator)
         blurred, kernels = _blur(tossed, images, generator, views)
         lowered = _add_noise(tossed, downsample(blurred, scale, self.resampler), generator, views)
         return Degraded(round_to_8_bits(_compress(tossed, lowered)), kernels)
@@ -159,6 +160,14 @@ class Mixture:
 def _shared(values: Tensor, views: int) -> Tensor:
     """Give each entry of ``(G, …)`` to consecutive samples: ``(G · views, …)``."""
     return values.unsqueeze(1).expand(-1, views, *values.shape[1:]).flatten(0, 1)
+
+
+def _add_effects(tossed: Tossed, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Apply the effects of other packages to the samples that a coin fell on, in HR size."""
+    for coin, fell in tossed:
+        if isinstance(coin.degradation, Degradation) and (effect := coin.degradation.added) is not None:
+            images = torch.where(fell, effect.apply(images, 1, random=StreamedRandom(generator)), images)
+    return images
 
 
 def _blur(tossed: Tossed, images: Tensor, generator: torch.Generator, views: int) -> tuple[Tensor, tuple[Tensor, ...]]:

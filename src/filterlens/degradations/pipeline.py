@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A degradation as a user writes it, ``blur:2+noise:0.1``, and the chain that makes the low-resolution image."""
 
+import math
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from torch import Tensor
 
 from filterlens.arguments import as_list, seed_number, whole_number
+from filterlens.degradations.added import Added, Kind, added, legal_options
 from filterlens.degradations.blur import GaussianBlur, MotionBlur
 from filterlens.degradations.jpeg import Jpeg
 from filterlens.degradations.noise import GaussianNoise, PoissonNoise
@@ -17,6 +19,7 @@ from filterlens.degradations.resample import downsample
 from filterlens.degradations.value import AnyDegradation
 from filterlens.errors import UsageError, unknown
 from filterlens.pixels import require_unit_range
+from filterlens.plugins import DEGRADATIONS, declared, refuse_clash
 
 CLEAN = "clean"
 GRAMMAR = (
@@ -40,7 +43,7 @@ _EFFECTS: dict[str, tuple[Callable[..., Effect], dict[str, type[int] | type[floa
 class Degradation(AnyDegradation):
     """A chain blur (Gaussian or motion) → down → noise → JPEG → 8-bit rounding, of which each effect may be absent.
 
-    With no effect it is ``clean``: only the down-sampling and the rounding.
+    With no effect it is ``clean``: only the down-sampling and the rounding. An effect of another package stands alone.
 
     Example:
         >>> str(Degradation.parse("noise:0.10+blur:2"))
@@ -50,6 +53,7 @@ class Degradation(AnyDegradation):
     blur: Blur | None = None
     noise: Noise | None = None
     jpeg: Jpeg | None = None
+    added: Added | None = field(default=None, repr=False)
 
     @classmethod
     def parse(cls, text: "str | Degradation") -> "Degradation":
@@ -65,6 +69,8 @@ class Degradation(AnyDegradation):
         found: dict[str, Effect] = {}
         if text.strip() == CLEAN:
             return cls()
+        if (of_package := _parse_added(text)) is not None:
+            return cls(added=of_package)
         for part in re.split(r"\+(?!\d)", text):  # 1e+3 is one number
             if part.strip() == CLEAN:
                 raise UsageError(f"Degradation '{text}' joins '{CLEAN}' with an effect; '{CLEAN}' stands alone.")
@@ -80,7 +86,12 @@ class Degradation(AnyDegradation):
         )
 
     def __str__(self) -> str:
-        return "+".join(str(effect) for effect in (self.blur, self.noise, self.jpeg) if effect is not None) or CLEAN
+        return "+".join(str(effect) for effect in self.effects) or CLEAN
+
+    @property
+    def effects(self) -> tuple[Effect | Added, ...]:
+        """The effects, in the order in which they are applied."""
+        return tuple(each for each in (self.added, self.blur, self.noise, self.jpeg) if each is not None)
 
     @property
     def facts(self) -> str:
@@ -88,9 +99,14 @@ class Degradation(AnyDegradation):
         return str(self)
 
     @property
+    def fingerprint(self) -> str:
+        """The written form, with the package of an effect that is not ours."""
+        return str(self) if self.added is None else f"{self} ({self.added.plugin})"
+
+    @property
     def is_clean(self) -> bool:  # type: ignore[override]
         """Whether only down-sampling and rounding remain."""
-        return self.blur is None and self.noise is None and self.jpeg is None
+        return not self.effects
 
     def apply(
         self,
@@ -123,6 +139,13 @@ class Degradation(AnyDegradation):
             raise UsageError(f"Images must be floats in [0, 1], not {images.dtype}. Divide them by 255.")
         require_unit_range(images, "a batch of images")
         scale, seed = whole_number(scale, "scale", 1), seed_number(seed)
+        if self.added is not None:
+            if differentiable:
+                raise UsageError(
+                    f"No gradient passes through '{self}': it is an effect of the package {self.added.plugin}."
+                )
+            made = self.added.apply(images, scale, seed=seed, keys=keys, resampler=resampler, random=random)
+            return round_to_8_bits(made)
         lowered = downsample(images if self.blur is None else self.blur.apply(images), scale, resampler)
         if self.noise is not None:
             source = random or KeyedRandom(image_keys(images) if keys is None else keys, seed)
@@ -195,10 +218,51 @@ def number_in(value: str, text: str, grammar: str = GRAMMAR, number: type[int] |
         raise UsageError(f"'{value}' in '{text}' is not a {wanted}. Written as: {grammar}.") from None
 
 
+def _parse_added(text: str) -> Added | None:
+    """Read an effect of another package; None where there is none."""
+    parts = [each.strip() for each in re.split(r"\+(?!\d)", text)]
+    named = [each.partition(":")[0] for each in parts]
+    for name in named:
+        refuse_clash(DEGRADATIONS, name, [*_EFFECTS, CLEAN])
+    found = declared(DEGRADATIONS)
+    if not any(name in found for name in named):
+        return None
+    plugin = next(found[name] for name in named if name in found)
+    if len(parts) > 1:
+        raise UsageError(f"Degradation '{text}' joins '{plugin.name}' of the package {plugin}, which stands alone.")
+    rest = parts[0].partition(":")[2]
+    legal = legal_options(plugin)
+    if not rest:
+        raise UsageError(f"Degradation '{text}' lacks its strength. Written as: {_grammar_of(plugin.name, legal)}.")
+    settings = options_of(rest, legal, f"'{plugin.name}'", text)
+    return added(plugin, {name: _value(each, legal, name, text, plugin.name) for name, each in settings.items()})
+
+
+def _grammar_of(effect: str, legal: Collection[str]) -> str:
+    strength, *others = legal
+    return ",".join([f"{effect}:{strength.upper()}", *(f"{name}={name.upper()}" for name in others)])
+
+
+def _value(value: str, legal: Mapping[str, Kind], name: str, text: str, effect: str) -> Any:
+    """Read the value of an option of another package's effect."""
+    kind, grammar = legal[name], _grammar_of(effect, legal)
+    if kind is str:
+        return value
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise UsageError(f"'{value}' in '{text}' is neither true nor false. Written as: {grammar}.")
+        return value.lower() == "true"
+    number = number_in(value, text, grammar, int if kind is int else float)
+    if not math.isfinite(number):
+        raise UsageError(f"'{value}' in '{text}' is not finite. Written as: {grammar}.")
+    return number
+
+
 def _parse_effect(part: str, text: str) -> Effect:
     effect, colon, rest = part.partition(":")
     if effect not in _EFFECTS:
-        raise UsageError(f"{unknown('degradation', effect or text, [*_EFFECTS, CLEAN])} Written as: {GRAMMAR}.")
+        legal = [*_EFFECTS, *declared(DEGRADATIONS), CLEAN]
+        raise UsageError(f"{unknown('degradation', effect or text, legal)} Written as: {GRAMMAR}.")
     make, options = _EFFECTS[effect]
     if not colon or not rest:
         raise UsageError(f"Degradation '{part}' lacks its strength. Written as: {GRAMMAR}.")

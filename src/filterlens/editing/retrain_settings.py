@@ -117,4 +117,4 @@ def _coins(degradation: "str | Degradation | Mixture") -> tuple[tuple[str, float
     if isinstance(degradation, Mixture):
         return tuple((str(coin.degradation), coin.probability) for coin in degradation.coins)
     chain = Degradation.parse(degradation)
-    return tuple((str(effect), 1.0) for effect in (chain.blur, chain.noise, chain.jpeg) if effect is not None)
+    return tuple((str(effect), 1.0) for effect in chain.effects)

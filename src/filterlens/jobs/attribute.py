@@ -19,6 +19,7 @@ from filterlens.attribution.objectives import Objective
 from filterlens.attribution.result import Attribution, save_attributions
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Images
+from filterlens.degradations.added import added_in
 from filterlens.degradations.given import AnyDegradations
 from filterlens.degradations.inputs import Channels, GivenPairs, Inputs, names_of
 from filterlens.diagnosis.distribution import distribution
@@ -109,7 +110,8 @@ def attribute_to_folder(
         check = partial(_check_size, field=field, scale=pair.scale)
         channels = Channels(pair.channels_in, pair.channels_out, settings.channels == "y")
         usable = usable_inputs(images, degradations, pairs, channels, store.progress, strict=strict, check=check)
-        plugins = named_in(METHODS, methods)
+        written = [str(each) for each in usable.inputs.degradations.values()]
+        plugins = [*named_in(METHODS, methods), *added_in(written)]
         made_of = _made_of(pair.identity, usable.inputs, methods, settings, plugins)
         record, finished = open_run_folder(output, made_of, force=force, replace_other=replace_other)
         if finished is not None:
