@@ -149,9 +149,9 @@ def test_the_chain_passes_a_gradient_to_the_image(photograph: Tensor) -> None:
     assert image.grad.abs().mean() > 0.01
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8)])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 2, 8, 8)])
 def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match=r"shape \(batch, 3, height, width\)"):
+    with pytest.raises(UsageError, match=r"shape \(batch, channels, height, width\)"):
         Degradation().apply(torch.rand(shape), 2)
 
 

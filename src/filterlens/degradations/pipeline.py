@@ -22,6 +22,7 @@ from filterlens.pixels import require_unit_range
 from filterlens.plugins import DEGRADATIONS, declared, refuse_clash
 
 CLEAN = "clean"
+_CHANNELS = (1, 3, 4)
 GRAMMAR = (
     "blur:2  blur:4,sigma_y=1,angle=30,kernel=21  motion:15,angle=30  noise:0.1  poisson:200  jpeg:30  "
     "blur:2+noise:0.1  clean"
@@ -122,7 +123,8 @@ class Degradation(AnyDegradation):
         """Make low-resolution images.
 
         Args:
-            images: HR images ``(B, 3, H, W)``, RGB in [0, 1]; H and W multiples of ``scale``.
+            images: HR images ``(B, C, H, W)`` in [0, 1], RGB, gray, or with a fourth channel; H and W multiples of
+                ``scale``.
             scale: Down-sampling factor; 1 keeps the size.
             seed: Seed of the noise, together with ``keys``.
             keys: One key per image; by default made from the content, so order and batch do not matter.
@@ -131,10 +133,15 @@ class Degradation(AnyDegradation):
             random: Source in place of ``seed`` and ``keys`` (training draws from a stream).
 
         Returns:
-            LR images ``(B, 3, H/scale, W/scale)`` in [0, 1] on 256 levels.
+            LR images ``(B, C, H/scale, W/scale)`` in [0, 1] on 256 levels.
         """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise UsageError(f"Images must have the shape (batch, 3, height, width), not {tuple(images.shape)}.")
+        if images.ndim != 4 or images.shape[1] not in _CHANNELS:
+            raise UsageError(
+                f"Images must have the shape (batch, channels, height, width) with 1, 3 or 4 channels, not "
+                f"{tuple(images.shape)}."
+            )
+        if self.jpeg is not None and images.shape[1] > 3:
+            raise UsageError(f"'{self}' compresses gray and colour images, not images of {images.shape[1]} channels.")
         if not images.is_floating_point():
             raise UsageError(f"Images must be floats in [0, 1], not {images.dtype}. Divide them by 255.")
         require_unit_range(images, "a batch of images")
