@@ -17,7 +17,7 @@ from filterlens.attribution.path import over_parameters, require_gradient, round
 from filterlens.attribution.quadrature import Adaptive, Quadrature
 from filterlens.attribution.result import Attribution, Completeness, as_scores
 from filterlens.attribution.settings import AttributeSettings, Rule
-from filterlens.data.samples import Images, Sample
+from filterlens.data.samples import Images
 from filterlens.degradations.given import AnyDegradations
 from filterlens.degradations.inputs import Example, GivenPairs, Inputs
 from filterlens.degradations.pipeline import CLEAN
@@ -137,7 +137,9 @@ class FAIG(GradientMethod):
             for name, each in self.measure_inputs(inputs, progress, store):
                 completeness += [each.completeness] if each.completeness is not None else []
                 totals.add(name, each.magnitudes / len(inputs.samples[name]))
-            totals.compare({name: fmean(map(Sample.pixels, samples)) for name, samples in inputs.samples.items()})
+            totals.compare(
+                {name: fmean(sample.pixels() for sample in samples) for name, samples in inputs.samples.items()}
+            )
         make = partial(self._result, list(inputs.degradations), wanted, tuple(completeness))
         return make(self.name, totals.scores), make(f"{self.name}-no-elimination", totals.own)
 

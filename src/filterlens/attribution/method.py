@@ -203,7 +203,11 @@ class Method(ABC):
         store: Store,
     ) -> Iterator[dict[str, Any]]:
         """Return results of images with degradations; see :meth:`filterlens.work.store.Store.stream`."""
-        settings, content = self.record(), cache(Sample.fingerprint)  # each image is read once
+        settings = self.record()
+
+        @cache  # each image is read once
+        def content(sample: Sample) -> str:
+            return sample.fingerprint()  # a pair's is of both its images
 
         def decides(image: DegradedImage) -> list[Any]:
             how = image.degradation.fingerprint or _hash_of(self.example(image).lowered)
