@@ -464,7 +464,7 @@ def test_weights_that_are_derived_are_attributed_as_they_are_used(normed):
 def test_a_result_prints_in_a_line_and_shows_as_table_and_plot():
     pair = ModelPair(*ends())
     found = FAIG(pair, quadrature=RULE).attribute(pictures(), [dark, negative])
-    assert len(repr(found)) < 400
+    assert len(repr(found)) < 400 and "<table" in found._repr_html_()
     expected = scores(*ends(), of(pictures(), dark, negative))["dark"]
     best = [str(pair.space.address(int(index))) for index in expected.argsort(descending=True)[:3]]
     assert all(address in str(found.top(3, "dark")) for address in best)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from filterlens_example.rain import rain
 
-from filterlens import UsageError
+from filterlens import Degradation, UsageError
 
 
 def seeded(number):
@@ -28,6 +28,17 @@ def test_every_drop_draws_one_streak():
             expected[image, :, *at] = np.minimum(images.numpy()[image, :, *at] + 0.5, 1)
     assert (expected != images.numpy()).any()
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_filterlens_reads_it_and_gives_one_result_in_any_order():
+    images = torch.rand(3, 3, 20, 24, generator=seeded(1))
+    rainy = Degradation.parse("rain:0.5,length=5")
+    assert str(rainy) == "rain:0.5,length=5"
+    found = rainy.apply(images, scale=2, seed=3)
+    assert found.shape == (3, 3, 10, 12)
+    assert torch.equal(found.flip(0), rainy.apply(images.flip(0), scale=2, seed=3))
+    assert not torch.equal(found, rainy.apply(images, scale=2, seed=4))
+    assert found.mean() > Degradation().apply(images, scale=2).mean()
 
 
 @pytest.mark.parametrize(
