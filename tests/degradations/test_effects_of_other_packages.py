@@ -182,3 +182,10 @@ def test_commands_take_it_and_runs_record_its_version(rain, tmp_path, capsys, mo
     install(tmp_path / "two", monkeypatch, package="filterlens-rain", version="1.3", entries=ENTRY, code=RAIN)
     code, said = run(*call)
     assert code == 2 and "a ranking of other settings" in said
+    judge = ["mask", tmp_path / "run", "--images", tmp_path / "images", "--percent", 5, "--no-controls"]
+    code, said = run(*judge)
+    assert code == 0 and "was made with filterlens-rain 1.2; filterlens-rain 1.3 is installed" in said
+    for place in ("two", "site"):
+        monkeypatch.setattr(sys, "path", [each for each in sys.path if each != str(tmp_path / place)])
+    code, said = run(*judge)
+    assert code == 2 and "was made with 'rain' of the package filterlens-rain 1.2, which is not installed" in said

@@ -13,8 +13,9 @@ from filterlens.degradations.given import AnyDegradations, as_degradation
 from filterlens.degradations.inputs import Channels, GivenPairs, Inputs, inputs_of, names_of
 from filterlens.degradations.pipeline import CLEAN, Degradation
 from filterlens.degradations.value import AnyDegradation, Pairs
-from filterlens.errors import UsageError
-from filterlens.progress import Progress
+from filterlens.errors import UsageError, quoted
+from filterlens.plugins import DEGRADATIONS, declared
+from filterlens.progress import Note, Progress
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,32 @@ def require_inputs(images: object, degradations: AnyDegradations, pairs: GivenPa
     names = names_of(None, degradations or (None if pairs else ()), pairs)
     if images is None and (made := [name for name in names if name not in pairs]):
         raise UsageError(f"'{made[0]}' is made of clean images: --images is missing.")
+
+
+def require_plugins(recorded: Sequence[Mapping[str, str]], run: str, note: Note) -> None:
+    """Look for the packages whose degradations a run was made with.
+
+    Args:
+        recorded: What ``run.json`` says of them.
+        run: The run folder, for the error.
+        note: Receiver of a line where another version is installed.
+
+    Raises:
+        UsageError: A package is not installed.
+    """
+    for each in recorded:
+        if each["group"] != DEGRADATIONS:  # scores are there already
+            continue
+        made, plugin = f"{each['package']} {each['version']}", declared(DEGRADATIONS).get(each["name"])
+        if plugin is None or plugin.package != each["package"]:
+            raise UsageError(
+                f"'{run}' was made with '{each['name']}' of the package {quoted(made)}, which is not installed: "
+                f"install it, pip install {quoted(each['package'])}."
+            )
+        if plugin.version != each["version"]:
+            note(
+                f"warning: '{run}' was made with {quoted(made)}; {plugin} is installed, whose '{each['name']}' may differ"
+            )
 
 
 def recorded_degradations(

@@ -25,7 +25,7 @@ from filterlens.evaluation.damage_table import damage
 from filterlens.evaluation.function_distance import FUNCTION_DISTANCE, REFERENCE_DISTANCE
 from filterlens.evaluation.settings import MaskSettings
 from filterlens.files import folder_lock, write_json
-from filterlens.jobs.inputs import UsableInputs, recorded_degradations, usable_inputs
+from filterlens.jobs.inputs import UsableInputs, recorded_degradations, require_plugins, usable_inputs
 from filterlens.jobs.pairs import AS_IT_LAY, RunPair
 from filterlens.metrics import specification
 from filterlens.pair import ModelPair
@@ -111,7 +111,9 @@ class _Asked:
 
     def inputs(self, run: Path, pair: ModelPair, progress: Progress, *, strict: bool) -> UsableInputs:
         """Read the inputs of the run's degradations, and clean ones."""
-        ranked = require_run(run)["settings"]
+        about = require_run(run)
+        require_plugins(about.get("plugins", []), str(run), progress.note)
+        ranked = about["settings"]
         names, said = ranked["degradations"], ranked.get("inputs", {})
         made: dict[str, AnyDegradation] = recorded_degradations(names, said, self.own, self.pairs, str(run))
         if self.images is not None:
