@@ -245,7 +245,7 @@ def test_every_method_gets_the_settings_that_it_takes():
     [
         (
             lambda pair: GoalDirected(pair, objective="target"),
-            "objective = target means nothing to goal-directed, which takes memory",
+            "objective = target means nothing to goal-directed, which takes channels, memory",
         ),
         (lambda pair: InputIG(pair, tolerance=0.1), "tolerance = 0.1 means nothing to ig"),
         (lambda pair: InputIG(pair, quadrature="adaptive"), "quadrature = adaptive means nothing to ig"),

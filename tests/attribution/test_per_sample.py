@@ -163,7 +163,7 @@ def test_chunks_follow_from_the_memory(monkeypatch):
 def test_errors_that_are_not_of_memory_pass():
     _, _, pair = make_pair()
     inputs, references = batch(pair)
-    with pytest.raises(FilterlensError, match="channels"):
+    with pytest.raises(FilterlensError, match=r"must be \(B, 3, h, w\)"):
         patch_magnitudes(pair, inputs[:, :1], references[:, :1])
 
 
