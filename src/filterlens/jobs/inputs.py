@@ -118,13 +118,11 @@ def require_plugins(recorded: Sequence[Mapping[str, str]], run: str, note: Note)
         made, plugin = f"{each['package']} {each['version']}", declared(DEGRADATIONS).get(each["name"])
         if plugin is None or plugin.package != each["package"]:
             raise UsageError(
-                f"'{run}' was made with '{each['name']}' of the package {quoted(made)}, which is not installed: "
-                f"install it, pip install {quoted(each['package'])}."
+                f"'{run}' was made with '{each['name']}' of the package {quoted(made)}, which is not installed. "
+                "Install it if you trust it, or rank again without it."
             )
         if plugin.version != each["version"]:
-            note(
-                f"warning: '{run}' was made with {quoted(made)}; {plugin} is installed, whose '{each['name']}' may differ"
-            )
+            note(f"warning: '{run}' was made with {quoted(made)}; {plugin} is installed and may degrade differently")
 
 
 def recorded_degradations(
