@@ -117,10 +117,13 @@ class Session:
 def first_handling(degradations: Sequence[str]) -> Handling:
     """Return what the page does to a picture at first: the degradation of the first function that sliders can make.
 
-    Blur with σ = 2 where there is none.
+    Blur with σ = 2 where there is none, for example where all were given as pairs or as functions of the user's.
     """
     for name in degradations:
-        degradation = Degradation.parse(name)
+        try:
+            degradation = Degradation.parse(name)
+        except UsageError:  # a name that a run gave to pairs or to a function
+            continue
         blur, noise, jpeg = degradation.blur, degradation.noise, degradation.jpeg
         if isinstance(blur, GaussianBlur) and blur.is_isotropic and blur.kernel == GaussianBlur(1).kernel:
             return Handling(blur=min(MOST_BLUR, blur.sigma))

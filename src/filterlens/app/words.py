@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from filterlens.app.look import asset, colours
 from filterlens.app.studio import Explanation
 from filterlens.diagnosis.classify import Verdict
-from filterlens.report.labels import function_of, listed, percent_text, whole_percent
+from filterlens.report.labels import function_of, is_written, listed, percent_text, whole_percent
 
 HEADLINE = "Each slider moves 1 % of a restoration network, and one of its abilities with it."
 _VERBS = {"blur": "Deblur", "motion": "Deblur motion", "noise": "Denoise", "poisson": "Denoise", "jpeg": "Repair JPEG"}
@@ -26,8 +26,8 @@ def lead(degradations: Sequence[str], scale: int) -> Markup:
 
 def verb(degradation: str) -> str:
     """Return what a slider is called: ``Deblur``, ``Denoise``."""
-    kind = degradation.partition(":")[0]
-    return _VERBS.get(kind, f"Undo {degradation}") if "+" not in degradation else f"Undo {degradation}"
+    kind = degradation.partition(":")[0] if _is_one_effect(degradation) else ""
+    return _VERBS.get(kind, f"Undo {degradation}")
 
 
 def title(degradation: str) -> str:
@@ -109,7 +109,11 @@ def plain(degradation: str) -> str:
         "poisson": "photon noise",
         "jpeg": "JPEG artefacts",
     }
-    return names.get(degradation.partition(":")[0], degradation) if "+" not in degradation else degradation
+    return names.get(degradation.partition(":")[0], degradation) if _is_one_effect(degradation) else degradation
+
+
+def _is_one_effect(degradation: str) -> bool:
+    return is_written(degradation) and "+" not in degradation
 
 
 def stem(name: str, strengths: Mapping[str, float]) -> str:

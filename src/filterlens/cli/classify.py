@@ -31,6 +31,15 @@ def classify(
     target: options.RunTarget = None,
     architecture: options.RunArchitecture = None,
     call: options.Call = None,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pairs",
+            help="With --run: images to calibrate on for a degradation that the run knows by pairs, "
+            "NAME=LQ_FOLDER,GT_FOLDER; repeat it.",
+            show_default="the run's own",
+        ),
+    ] = None,
     percent: Annotated[
         float, typer.Option("--percent", help="Share of the filters in each of the two sets, in percent.")
     ] = 1.0,
@@ -61,12 +70,15 @@ def classify(
     from filterlens.errors import unknown
     from filterlens.execution.hardware import resolve_device
     from filterlens.jobs.classify import classify_images, filters_of_run
+    from filterlens.jobs.inputs import named_pairs
     from filterlens.jobs.pairs import RunPair
 
     if pair and run:
         raise UsageError("Give either --pair or --run, not both.")
     if (architecture or call or baseline or target) and run is None:
         raise UsageError("--architecture, --baseline and --target go with --run.")
+    if pairs and (run is None or thresholds == "paper"):
+        raise UsageError("--pairs gives images to calibrate on: it goes with --run, and not with --thresholds paper.")
     if thresholds not in THRESHOLDS:
         raise unknown("set of thresholds", thresholds, THRESHOLDS)
     if csv is not None:
@@ -82,6 +94,7 @@ def classify(
             where,
             reopening=RunPair(options.own_code(architecture, call), baseline, target),
             calibrated=calibrated,
+            pairs=named_pairs(pairs),
             progress=terminal,
         )
         if calibrated and not found.calibrations:

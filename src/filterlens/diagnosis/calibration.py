@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thresholds on the overlap score and the probability behind a score, calibrated on images degraded on purpose."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from filterlens.data.samples import Sample
-from filterlens.degradations import Degradation
+from filterlens.degradations import AnyDegradation, Degradation, Pairs
+from filterlens.degradations.inputs import example_of
 from filterlens.diagnosis.overlap import Reading, cut_patches, input_magnitudes, overlap_scores, patch_corners
 from filterlens.errors import UsageError
 from filterlens.filters import Selection
@@ -149,14 +151,21 @@ def _calibrate_one(name: str, scores: Tensor, inputs: Sequence[frozenset[str]]) 
 
 def calibration_inputs(degradations: Sequence[str]) -> list[CalibrationInput]:
     """Return the degradations of calibration inputs: none, each one, and each two that one input can have."""
-    inputs: list[CalibrationInput] = []
-    for count in (0, 1, 2):
-        for names in combinations(degradations, count):
-            try:
-                inputs.append((frozenset(names), Degradation.parse("+".join(names) or "clean")))
-            except UsageError:  # two strengths of one effect
-                continue
-    return inputs
+    alone = {name: Degradation.parse(name) for name in degradations}
+    return [(frozenset(), Degradation()), *((frozenset({name}), each) for name, each in alone.items()), *_twos(alone)]
+
+
+def _twos(degradations: Mapping[str, Degradation]) -> Iterator[CalibrationInput]:
+    for (one, first), (other, second) in combinations(degradations.items(), 2):
+        with contextlib.suppress(UsageError):  # two strengths of one effect
+            yield frozenset({one, other}), Degradation.parse(f"{first}+{second}")
+
+
+def _inputs_of(degradations: Mapping[str, AnyDegradation]) -> list[tuple[frozenset[str], AnyDegradation]]:
+    """Return those of :func:`calibration_inputs`; a function of the user's stands alone, since none can join it."""
+    written = {name: each for name, each in degradations.items() if isinstance(each, Degradation)}
+    alone = [(frozenset({name}), each) for name, each in degradations.items()]
+    return [(frozenset(), Degradation()), *alone, *_twos(written)]
 
 
 def calibrate_on_images(
@@ -164,6 +173,7 @@ def calibrate_on_images(
     selections: Mapping[float, Mapping[str, Selection]],
     samples: Sequence[Sample],
     *,
+    known: Mapping[str, AnyDegradation] | None = None,
     patches: int = 1,
     seed: int = 0,
     resampler: str = "bicubic",
@@ -176,6 +186,7 @@ def calibrate_on_images(
         pair: Baseline and target.
         selections: Percent of the filters → degradation → filter^D.
         samples: HR images; better not those that the classifier is tested on.
+        known: Name → degradation; None where all are written. Pairs are inputs with their degradation alone.
         patches: Number of 64×64 LR patches of every image; each is an input of its own.
         seed: Seed of the noise.
         resampler: Resampler of the down-sampling.
@@ -186,23 +197,33 @@ def calibrate_on_images(
         Percent → degradation → calibration.
     """
     degradations = list(next(iter(selections.values()), {}))
-    inputs = calibration_inputs(degradations)
+    given = {name: Degradation.parse(name) for name in degradations} if known is None else known
+    inputs = _inputs_of({name: given[name] for name in degradations if not isinstance(given[name], Pairs)})
+    pairs = [(name, each) for name in degradations if isinstance(each := given[name], Pairs)]
     scores: dict[float, dict[str, list[float]]] = {
         percent: {name: [] for name in degradations} for percent in selections
     }
     present: list[frozenset[str]] = []
-    with progress.bar("calibrate", len(samples) * len(inputs)) as bar:
+
+    def read(low: Tensor, names: frozenset[str]) -> None:
+        corners = patch_corners(low.shape[-2], low.shape[-1], most=patches)
+        for patch in torch.split(cut_patches(low, corners), 1):
+            present.append(names)
+            magnitudes = input_magnitudes(pair, patch, reading=reading)
+            for percent, table in scores.items():
+                for name, score in overlap_scores(magnitudes, selections[percent], percent).items():
+                    table[name].append(score)
+
+    total = len(samples) * len(inputs) + sum(len(each.samples) for _, each in pairs)
+    with progress.bar("calibrate", total) as bar:
         for sample in samples:
             truth = sample.truth(pair.scale)
             for names, degradation in inputs:
-                low = degradation.apply(truth, pair.scale, seed=seed, resampler=resampler)
-                corners = patch_corners(low.shape[-2], low.shape[-1], most=patches)
-                for patch in torch.split(cut_patches(low, corners), 1):
-                    present.append(names)
-                    magnitudes = input_magnitudes(pair, patch, reading=reading)
-                    for percent, table in scores.items():
-                        for name, score in overlap_scores(magnitudes, selections[percent], percent).items():
-                            table[name].append(score)
+                read(degradation.apply(truth, pair.scale, seed=seed, resampler=resampler), names)
+                bar.advance()
+        for name, each in pairs:
+            for sample in each.samples:
+                read(example_of(sample, each, pair.scale).lowered, frozenset({name}))
                 bar.advance()
     tables = {percent: {name: torch.tensor(each) for name, each in table.items()} for percent, table in scores.items()}
     return {percent: calibrate(table, present) for percent, table in tables.items()}

@@ -48,7 +48,8 @@ def found_adapter(
     """Take the filters that were found for one or more degradations, with the target's values.
 
     Args:
-        degradations: For which; several give one adapter with all their filters.
+        degradations: For which, as they are written or called in the run; several give one adapter with all their
+            filters.
         percent: Share of the network's filters, for each of them.
         run: Run folder of ``filterlens attribute``.
         pair: Instead, a shipped pair with its rankings (the top 5 %).
@@ -63,13 +64,14 @@ def found_adapter(
         raise UsageError("Where are the scores? Give --run RUN, or --pair NAME for a pair that ships.")
     if not degradations:
         raise UsageError("Whose filters? Give --degradation, for example --degradation blur:2.")
-    names = list(parse_degradations(degradations))
     network, selections, scores = (
-        _of_run(run, names, percent, method, reopening) if run is not None else _of_shipped(str(pair), names, percent)
+        _of_run(run, degradations, percent, method, reopening)
+        if run is not None
+        else _of_shipped(str(pair), list(parse_degradations(degradations)), percent)
     )
     card = {
         "holds": FOUND,
-        "degradations": names,
+        "degradations": [each.name for each in selections],
         "percent": percent,
         "found": {each.name: len(each) for each in selections},
         "scores": scores,
@@ -116,15 +118,28 @@ def retrained_adapter(
 
 
 def _of_run(
-    run: Path, names: Sequence[str], percent: float, method: str | None, reopening: RunPair
+    run: Path, given: Sequence[str], percent: float, method: str | None, reopening: RunPair
 ) -> tuple[ModelPair, list[Selection], dict[str, Any]]:
     facts = require_run(run)
     rankings = load_attributions(run / SCORES)
     if method is not None and method not in rankings:
         raise unknown("method of this run", method, rankings)
     ranking = rankings[method or next(iter(rankings))]
+    selections = [ranking.select(name, percent) for name in given]
+    names = [each.name for each in selections]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"Degradation '{twice[0]}' is given twice. Leave one out.")
     scores = _scores(ranking.method, ranking.settings, facts["images"]) | {"created": facts.get("created")}
-    return reopening.open(run), [ranking.select(name, percent) for name in names], scores
+    said = facts["settings"].get("inputs", {})
+    if known := {each.name: _without_paths(said[each.name]) for each in selections if each.name in said}:
+        scores["inputs"] = known
+    return reopening.open(run), selections, scores
+
+
+def _without_paths(said: Any) -> Any:
+    """Return what a run says of a degradation, without its folders, which are private."""
+    pairs = said.get("pairs") if isinstance(said, Mapping) else None
+    return {"pairs": pairs["count"]} if isinstance(pairs, Mapping) and "count" in pairs else said
 
 
 def _of_shipped(pair: str, names: Sequence[str], percent: float) -> tuple[ModelPair, list[Selection], dict[str, Any]]:
@@ -168,12 +183,19 @@ def _changed(pair: ModelPair, path: Path) -> Selection:
 
 def _scores(method: str, settings: Mapping[str, Any], images: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Say how the filters were found, in a few words: of the images only how many, and a hash over all of them."""
-    hashes = sorted(str(image.get("sha256")) for image in images)
+    hashes = sorted(_hash_of(image) for image in images)
     return {
         "method": method,
         "settings": {key: settings[key] for key in _KEPT if key in settings},
         "images": {"count": len(hashes), "sha256": hashlib.sha256(json.dumps(hashes).encode()).hexdigest()},
     }
+
+
+def _hash_of(image: Mapping[str, Any]) -> str:
+    """Return the hash of an image, or of both of a pair."""
+    lowered = image.get("lq")
+    sides = (image, lowered) if isinstance(lowered, Mapping) else (image,)
+    return " ".join(str(side.get("sha256")) for side in sides)
 
 
 def _training(card: Mapping[str, Any]) -> dict[str, Any]:

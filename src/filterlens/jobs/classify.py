@@ -3,9 +3,8 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,23 @@ from torch import Tensor
 from filterlens.attribution.result import Attribution, load_attributions
 from filterlens.data.images import read_image, to_float
 from filterlens.data.listing import find_images
-from filterlens.data.samples import Sample
 from filterlens.data.usable import LeftOut, failure_of
-from filterlens.degradations import Degradation
-from filterlens.diagnosis.calibration import calibrate_on_images
+from filterlens.degradations.given import OneDegradation
+from filterlens.degradations.inputs import GivenPairs
+from filterlens.degradations.pipeline import CLEAN
+from filterlens.diagnosis.calibration import Calibration, calibrate_on_images
 from filterlens.diagnosis.classify import Classifier, Verdict
 from filterlens.diagnosis.found_filters import FoundFilters, filter_count, load_found_filters, save_found_filters
 from filterlens.diagnosis.overlap import MOST_PATCHES
 from filterlens.errors import FilterlensError
 from filterlens.files import sha256_of
 from filterlens.filters import ranking
+from filterlens.jobs.calibration import GONE, CalibrationImages, Given, calibration_images, channels_of
 from filterlens.jobs.pairs import AS_IT_LAY, RunPair
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import Record
-from filterlens.run.folder import SCORES, places_of, require_run
+from filterlens.run.folder import SCORES, require_run
 from filterlens.work.ahead import ahead
 
 PERCENTS = (0.5, 1.0, 2.0, 3.0, 5.0)
@@ -61,11 +62,14 @@ def filters_of_run(
     *,
     reopening: RunPair = AS_IT_LAY,
     calibrated: bool = True,
+    pairs: GivenPairs | None = None,
+    degradations: Mapping[str, OneDegradation] | None = None,
     progress: Progress = SILENT,
 ) -> tuple[ModelPair, FoundFilters]:
     """Load the pair and rankings of a run folder, calibrated on the run's own images if these are still there.
 
-    The calibration is kept in the run folder (``classify.safetensors``) and used again while the scores are the same.
+    The calibration is kept in the run folder (``classify.safetensors``) and used again while the scores are the same,
+    and the pairs where some are given.
 
     Args:
         run: A folder of ``filterlens attribute``.
@@ -73,7 +77,13 @@ def filters_of_run(
         device: Device to compute on.
         reopening: New paths of the run's checkpoints and the user's own code, where the folder cannot know them.
         calibrated: Whether a calibration is wanted; without one the paper's thresholds remain.
+        pairs: Name → pairs to calibrate on, for degradations of the run; default: the run's own.
+        degradations: Name → function, for degradations of the run that are functions of the user's.
         progress: Receiver of the bar and notes.
+
+    Raises:
+        FilterlensError: No run folder, or what it needs has changed; or given images cannot be read.
+        UsageError: What is given does not belong to the run, or the percentage is not possible.
     """
     facts = require_run(run)
     pair = reopening.open(run).to(device)
@@ -82,36 +92,53 @@ def filters_of_run(
     found.selections(pair, percent)  # an impossible percentage is reported before the work
     if not calibrated:
         return pair, found
-    digest = sha256_of(run / SCORES)
-    kept = _kept_calibration(run / CACHE, pair, digest, percent)
+    channels = channels_of(pair, facts)
+    given = Given.of(pairs, degradations, channels, progress.note)
+    origin = {"scores": sha256_of(run / SCORES)} | ({"given": given.digest()} if given else {})
+    kept = _kept_calibration(run / CACHE, pair, origin, percent)
     if kept is not None:
         with contextlib.suppress(FilterlensError):  # the folder cannot be written
             Record(run, "classify").settle([CACHE])
         return pair, FoundFilters(found.rankings, kept.calibrations, kept.provenance)
-    samples = _readable(run, facts["images"])
-    if not samples:
-        progress.note("The images of this run cannot be read any more, so nothing is calibrated on them.")
+    try:
+        images = calibration_images(run, facts, given, channels)
+    except FilterlensError as error:
+        if given:
+            raise
+        progress.note(str(error) if str(error) == GONE else f"Nothing is calibrated: {error}")
         return pair, found
-    possible = [each for each in sorted({*PERCENTS, percent}) if filter_count(len(pair.space), each)]
-    used = samples[:CALIBRATION_PATCHES]
-    tables = calibrate_on_images(
-        pair,
-        {each: found.selections(pair, each) for each in possible},
-        used,
-        patches=min(MOST_PATCHES, CALIBRATION_PATCHES // len(used)),
-        seed=facts["settings"]["seed"],
-        resampler=facts["settings"]["resampler"],
-        progress=progress,
-    )
-    complete = FoundFilters(found.rankings, tables, {"scores": digest, "images": [each.name for each in samples]})
+    tables = _calibrate(pair, found, percent, images, facts["settings"], progress)
+    complete = FoundFilters(found.rankings, tables, origin | {"images": [each.name for each in images.clean]})
     _keep(run / CACHE, complete, pair, progress)
     return pair, complete
+
+
+def _calibrate(
+    pair: ModelPair,
+    found: FoundFilters,
+    percent: float,
+    images: CalibrationImages,
+    settings: Mapping[str, Any],
+    progress: Progress,
+) -> dict[float, dict[str, Calibration]]:
+    possible = [each for each in sorted({*PERCENTS, percent}) if filter_count(len(pair.space), each)]
+    used = images.first(CALIBRATION_PATCHES)
+    return calibrate_on_images(
+        pair,
+        {each: found.selections(pair, each) for each in possible},
+        used.clean,
+        known=used.degradations,
+        patches=min(MOST_PATCHES, CALIBRATION_PATCHES // used.most),
+        seed=settings["seed"],
+        resampler=settings["resampler"],
+        progress=progress,
+    )
 
 
 def rankings_of(attribution: Attribution, most: float = 100.0) -> FoundFilters:
     """Return the rankings of an attribution, cut after ``most`` % of the filters; ``clean`` is no degradation."""
     count = filter_count(len(attribution.space), most)
-    names = [name for name in attribution.degradations if not Degradation.parse(name).is_clean]
+    names = [name for name in attribution.degradations if name != CLEAN]
     return FoundFilters({name: ranking(attribution.scores[name])[:count] for name in names})
 
 
@@ -167,23 +194,13 @@ def _read(path: Path, progress: Progress) -> Tensor | FilterlensError:
         return failure_of(error, path)
 
 
-def _readable(run: Path, images: Sequence[dict[str, Any]]) -> list[Sample]:
-    """Return the images of a run that still are what they were."""
-    samples = []
-    for entry in images:
-        places = [each for each in places_of(entry, run) if each.is_file()]
-        path = next((each for each in places if sha256_of(each) == entry.get("sha256")), None)
-        if path is not None:
-            samples.append(Sample(entry["name"], partial(read_image, path), path))
-    return samples
-
-
-def _kept_calibration(path: Path, pair: ModelPair, digest: str, percent: float) -> FoundFilters | None:
+def _kept_calibration(path: Path, pair: ModelPair, origin: Mapping[str, str], percent: float) -> FoundFilters | None:
     try:
         kept = load_found_filters(path, pair)
     except FilterlensError:
         return None
-    return kept if kept.provenance.get("scores") == digest and percent in kept.calibrations else None
+    same = all(kept.provenance.get(key) == value for key, value in origin.items())
+    return kept if same and percent in kept.calibrations else None
 
 
 def _is_calibration(path: Path) -> bool:

@@ -16,6 +16,7 @@ from filterlens.report.figures import FIGURES, save
 from filterlens.report.labels import (
     architecture_label,
     count,
+    degraded,
     fixed,
     function_of,
     listed,
@@ -76,6 +77,7 @@ def render(run: RunData, record: Record) -> str:
         "address": address,
         "breakable": breakable,
         "count": count,
+        "degraded": degraded,
         "fixed": fixed,
         "function": function_of,
         "listed": listed,
@@ -95,7 +97,7 @@ def context(run: RunData, record: Record) -> dict[str, Any]:
         "title": f"{architecture_label(pair.get('architecture', 'network'))} ×{run.scale}",
         "statement": findings.statement(run),
         "findings": findings.find(run),
-        "mask_command": mask_command(run.folder.name),
+        "mask_command": mask_command(run.folder.name, run.about),
         "picture_rows": pictures.picture_rows(run),
         "matrices": {name: matrices.matrices(run, measure) for name, measure in matrices.MEASURES.items()},
         "has_reference": any(row.distance_reference is not None for row in run.judgement.damage)
@@ -113,6 +115,7 @@ def context(run: RunData, record: Record) -> dict[str, Any]:
         "commands": provenance.commands(run),
         "metrics": provenance.metrics(run),
         "settings": provenance.settings(run),
+        "inputs": provenance.degradations(run),
         "versions": provenance.versions(run),
         "network": provenance.network(run),
         "checkpoints": provenance.checkpoints(run),

@@ -7,6 +7,7 @@ from filterlens.report.labels import (
     count,
     fixed,
     function_of,
+    is_written,
     listed,
     method_label,
     percent_text,
@@ -157,9 +158,10 @@ def _removed(removal: float, function: str) -> str:
 def _kept(row: DamageSummary) -> str:
     kept = row.preservation or 0.0
     value, function = f"(P = {unrounded(kept)})", function_of(row.input)
+    where = f" on {row.input}" if is_written(row.input) else ""
     if kept < 0:
-        return f"destroys the {function} on {row.input} {value}"
-    return f"keeps {'only ' if kept < MOST else ''}{whole_percent(kept)} of the {function} on {row.input} {value}"
+        return f"destroys the {function}{where} {value}"
+    return f"keeps {'only ' if kept < MOST else ''}{whole_percent(kept)} of the {function}{where} {value}"
 
 
 def _specificity(judged: Judgement, owns: list[DamageSummary]) -> list[Finding]:

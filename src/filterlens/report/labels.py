@@ -49,10 +49,25 @@ def shortened(layer: str, most: int = 20) -> str:
 
 
 def function_of(degradation: str) -> str:
-    """Return what a network does against a degradation: ``blur:2`` is answered by *deblurring*."""
+    """Return what a network does against a degradation: ``blur:2`` is answered by *deblurring*.
+
+    Nothing is read into a name that a user gave: what is called ``rain`` is *restoration of inputs with 'rain'*.
+    """
+    if not is_written(degradation):
+        return f"restoration of inputs with '{degradation}'"
     if "+" in degradation:
         return f"restoration of {degradation}"
     return FUNCTIONS.get(degradation.split(":")[0], f"restoration of {degradation}")
+
+
+def degraded(degradation: str) -> str:
+    """Say what an input is: ``degraded by blur:2``, ``input with 'rain'``."""
+    return f"degraded by {degradation}" if is_written(degradation) else f"input with '{degradation}'"
+
+
+def is_written(degradation: str) -> bool:
+    """Whether a name is a written degradation, which has its strength after a colon, and no name of the user's."""
+    return ":" in degradation or degradation == "clean"
 
 
 def percent_text(percent: float) -> str:

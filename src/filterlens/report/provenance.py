@@ -79,8 +79,36 @@ def _percent(part: float) -> str:
 
 
 def settings(run: RunData) -> Facts:
-    """List the settings of the attribution as they were given."""
-    return _facts(run.about.get("settings", {}))
+    """List the settings of the attribution as they were given; see :func:`degradations` for those not written."""
+    return _facts({name: value for name, value in run.about.get("settings", {}).items() if name != "inputs"})
+
+
+def degradations(run: RunData) -> Facts:
+    """Say what the names stand for that are no written degradations: pairs and where they lay, or a function."""
+    said = run.about["settings"].get("inputs", {})
+    return tuple((name, _origin(said[name])) for name in run.degradations if name in said)
+
+
+def _origin(said: Any) -> str:
+    if isinstance(said, Mapping) and "pairs" in said:
+        return _origin_of_pairs(said["pairs"])
+    if isinstance(said, Mapping) and "function" in said:
+        code = said.get("source_sha256")
+        return f"function {said['function']} of {said.get('module', '–')}, {f'SHA-256 {code}' if code else 'no source'}"
+    return _text(said)
+
+
+def _origin_of_pairs(said: Any) -> str:
+    if not isinstance(said, Mapping):
+        return f"pairs ({_text(said)})"
+    folders = said.get("folders")
+    places = [
+        f"{side.upper()} of {listed([str(each) for each in folders[side]])}"
+        for side in ("lq", "gt")
+        if isinstance(folders, Mapping) and isinstance(folders.get(side), list) and folders[side]
+    ]
+    where = ", ".join(places) or "given in memory"
+    return f"{said.get('count', 'some')} pairs: {where}"
 
 
 def versions(run: RunData) -> Facts:
@@ -114,19 +142,31 @@ def checkpoints(run: RunData) -> tuple[tuple[str, str, str, Facts], ...]:
 
 
 def images(run: RunData) -> tuple[tuple[str, str, str, str], ...]:
-    """List every image of the run: its name, its job, its size in pixels and its SHA-256."""
+    """List every image of the run: its name, its job, its size in pixels and its SHA-256; of pairs both images."""
     judged = run.judgement.about.get("images", []) if run.judgement else []
     jobs = (("to find the filters", run.about.get("images", [])), ("to judge them", judged))
     return tuple(
-        (
-            str(each.get("name", "–")),
-            job,
-            f"{each.get('width', '–')} × {each.get('height', '–')}",
-            str(each.get("sha256", "–")),
-        )
+        (f"{each.get('name', '–')}{side}", f"{job}{_whose(each)}", _size(shown), str(shown.get("sha256", "–")))
         for job, found in jobs
         for each in found
+        for side, shown in _sides(each)
     )
+
+
+def _sides(image: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """Return an image, or GT and LQ of a pair, or LQ where it is alone."""
+    lowered = image.get("lq")
+    if not isinstance(lowered, Mapping):
+        return (("", image),)
+    return ((" (LQ)", lowered),) if image.get("truth") is False else ((" (GT)", image), (" (LQ)", lowered))
+
+
+def _whose(image: Mapping[str, Any]) -> str:
+    return f", {image['degradation']}" if image.get("degradation") else ""
+
+
+def _size(image: Mapping[str, Any]) -> str:
+    return f"{image.get('width', '–')} × {image.get('height', '–')}"
 
 
 def metrics(run: RunData) -> Facts:

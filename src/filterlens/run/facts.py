@@ -55,6 +55,7 @@ class SettingsFacts(_Facts):
     seed: int = 0
     protocol: str = "default"
     resampler: str = "bicubic"
+    inputs: dict[str, Any] = Field(default_factory=dict)
 
 
 class ImageFacts(_Facts):

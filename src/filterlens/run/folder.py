@@ -26,9 +26,25 @@ ATTRIBUTE = "filterlens attribute"
 _AGAIN = f"Run `{ATTRIBUTE}` again, into another folder."
 
 
-def mask_command(run: Path | str) -> str:
-    """Return the command that judges the filters of a run."""
-    return f"filterlens mask {run} --images DIR"
+def mask_command(run: Path | str, about: Mapping[str, Any]) -> str:
+    """Return what judges the filters of a run: a command, or lines of Python where a function of the user's is needed.
+
+    Args:
+        run: The run folder.
+        about: Content of its ``run.json``.
+    """
+    settings = about["settings"]
+    said = settings.get("inputs") or {}
+    names = settings["degradations"]
+    pairs = [name for name in names if isinstance(said.get(name), Mapping) and "pairs" in said[name]]
+    own = [name for name in names if isinstance(said.get(name), Mapping) and "pairs" not in said[name]]
+    images = len(pairs) < len(names)
+    if not own:
+        given = [f"--pairs {name}=LQ_FOLDER,GT_FOLDER" for name in pairs]
+        return " ".join([f"filterlens mask {run}", *(["--images DIR"] if images else []), *given])
+    words = [f'Path("{run}"), "DIR"', f"degradations={{{', '.join(f'{name!r}: function' for name in own)}}}"]
+    words += [f"pairs={{{', '.join(f'{name!r}: (LQ_FOLDER, GT_FOLDER)' for name in pairs)}}}"] if pairs else []
+    return f"from filterlens.jobs.mask import mask_to_folder\nmask_to_folder({', '.join(words)})"
 
 
 def provenance() -> dict[str, Any]:

@@ -153,7 +153,7 @@ def read_run(run: Path | str) -> RunData:
     if not (methods and degradations and layers and distribution):
         raise FilterlensError(f"The run '{folder}' names no method, degradation or layer. Run `{_ATTRIBUTE}` again.")
     top = _top(_existing(folder / FILTERS, _ATTRIBUTE), _selected(distribution, methods[0]))
-    judged = _judgement(folder, degradations) if (folder / DAMAGE).is_file() else None
+    judged = _judgement(folder, about) if (folder / DAMAGE).is_file() else None
     return RunData(folder, about, layers, methods, degradations, int(pair["filters"]), top, distribution, judged)
 
 
@@ -181,14 +181,13 @@ def _top(path: Path, count: int) -> dict[str, tuple[RankedFilter, ...]]:
     return {name: tuple(sorted(found, key=lambda each: each.rank)) for name, found in kept.items()}
 
 
-def _judgement(folder: Path, degradations: tuple[str, ...]) -> Judgement:
-    command = mask_command(folder)
+def _judgement(folder: Path, about: Mapping[str, Any]) -> Judgement:
+    command, degradations = mask_command(folder, about), about["settings"]["degradations"]
     damage = tuple(read_rows(folder / DAMAGE, DamageSummary))
     if not damage:
         raise FilterlensError(f"'{folder / DAMAGE}' holds no line. Run `{command}` again.")
     networks = tuple(read_rows(_existing(folder / NETWORKS, command), NetworkQuality))
     _existing(folder / MASK, command)
-    about = mask_facts(folder)
     if strangers := sorted({row.edit.masked for row in damage} - set(degradations)):
         raise FilterlensError(
             f"'{folder / DAMAGE}' masks {', '.join(strangers)}, which the run did not attribute "
@@ -197,4 +196,4 @@ def _judgement(folder: Path, degradations: tuple[str, ...]) -> Judgement:
     pictures = pictures_of(folder) if (folder / PICTURES).is_file() else ()  # a run may be judged without pictures
     for picture in pictures:
         _existing(folder / picture.file, command)
-    return Judgement(damage, networks, tuple(pictures), about)
+    return Judgement(damage, networks, tuple(pictures), mask_facts(folder))
