@@ -14,8 +14,14 @@ from filterlens.stopping import told_signals
 
 def train(
     images: Annotated[
-        list[Path], typer.Option("--images", help="Folder of HR training images; repeat it.", show_default=False)
-    ],
+        list[Path] | None,
+        typer.Option(
+            "--images",
+            help="Folder of HR training images; repeat it. With --pairs it is not needed: their GT is taken.",
+            show_default=False,
+        ),
+    ] = None,
+    pairs: options.Pairs = None,
     recipe: Annotated[
         str, typer.Option("--recipe", help="cpu, reference, smoke, gpu, dan, dasr, denoise, or a path to a .toml file.")
     ] = "cpu",
@@ -83,8 +89,12 @@ def train(
     sudden end loses at most three minutes. Several targets from one baseline: `--baseline FILE` and
     another `--seed` for each. A target for a network of any architecture:
     `--from model.safetensors --degradation blur:2 --degradation noise:0.1`. Several processes:
-    `torchrun --nproc-per-node 2 -m filterlens train …`.
+    `torchrun --nproc-per-node 2 -m filterlens train …`. A target for degradations that are known by images alone:
+    `--pairs rain=LQ_DIR,GT_DIR --pairs haze=LQ_DIR,GT_DIR`, which replace the recipe's; with --degradation it learns
+    both.
     """
+    from filterlens.degradations.pipeline import CLEAN
+    from filterlens.jobs.inputs import named_pairs
     from filterlens.jobs.train import recipe_from, train_to_folder
     from filterlens.models.user_module import is_factory
     from filterlens.training.recipe import load_recipe, with_target
@@ -98,14 +108,16 @@ def train(
         if call is not None:
             raise UsageError("--call is for a network of your own code: it goes with --from and --architecture.")
         chosen = load_recipe(recipe, architecture=architecture, scale=scale, seed=seed)
-    chosen = with_target(chosen, degradation or (), iterations)
+    known = named_pairs(pairs)
+    chosen = with_target(chosen, degradation or ((CLEAN,) if known else ()), iterations)
     folder = output or Path("runs") / f"train-{chosen.name}"
     processes = processes_of_this_job()
     with told_signals():
         written = train_to_folder(
             chosen,
-            images,
+            images or (),
             folder,
+            pairs=known,
             validation=validation,
             baseline=baseline or start,
             device=device,

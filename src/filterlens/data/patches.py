@@ -38,13 +38,12 @@ class PatchBank:
         areas = sizes.prod(1)
         self.patch = patch
         self.device = device
-        self._pixels = torch.cat([image.permute(1, 2, 0).reshape(-1, 3) for image in images]).to(device)
+        self._pixels = as_rows(images).to(device)
         self._likelihood = (areas / areas.sum()).cumsum(0).to(device, widest_float(device))
         starts = areas.cumsum(0) - areas
         # per image: its first pixel, its width, and how many rows and columns a patch can begin at
         self._places = torch.cat([starts[:, None], sizes[:, 1:], sizes - patch + 1], 1).to(device)
         self._line = torch.arange(patch, device=device)
-        self._mirrored = self._line.flip(0)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -65,13 +64,36 @@ class PatchBank:
         chance = draw[0, ::views].repeat_interleave(views) if views > 1 else draw[0]
         image = torch.searchsorted(self._likelihood, chance).clamp_(max=len(self) - 1)
         place = self._places[image]
-        start, width = place[:, 0], place[:, 1]
         top, left = (draw[1:3] * place[:, 2:].T).long()
-        upright, unmirrored, turned = (draw[3:, :, None] < 0.5).unbind()
-        rows = torch.where(upright, self._line, self._mirrored)[:, :, None]
-        columns = torch.where(unmirrored, self._line, self._mirrored)[:, None, :]
-        y = torch.where(turned[:, :, None], columns, rows)  # (batch, patch, patch)
-        x = torch.where(turned[:, :, None], rows, columns)
-        corner = start + top * width + left
-        index = y * width[:, None, None] + x + corner[:, None, None]
-        return self._pixels[index].permute(0, 3, 1, 2).float() / 255
+        return draw_squares(self._pixels, place[:, :2], top, left, self._line, draw[3:])
+
+
+def as_rows(images: Sequence[Tensor]) -> Tensor:
+    """Return the pixels of images ``(C, H, W)`` one after the other, ``(pixels, C)``."""
+    return torch.cat([image.permute(1, 2, 0).reshape(-1, len(image)) for image in images])
+
+
+def draw_squares(pixels: Tensor, place: Tensor, top: Tensor, left: Tensor, line: Tensor, draw: Tensor) -> Tensor:
+    """Gather squares, each flipped and turned as its draw says.
+
+    Args:
+        pixels: Pixels of all images, as :func:`as_rows` returns them, uint8.
+        place: First pixel and width of the image of each square ``(B, 2)``.
+        top: First row of each square ``(B,)``.
+        left: First column ``(B,)``.
+        line: The numbers from 0 to the side of a square.
+        draw: Numbers in [0, 1) that choose one of 8 orientations ``(3, B)``.
+
+    Returns:
+        ``(B, C, side, side)`` float32 in [0, 1], channels last in memory.
+    """
+    start, width = place[:, 0], place[:, 1]
+    mirrored = line.flip(0)
+    upright, unmirrored, turned = (draw[:, :, None] < 0.5).unbind()
+    rows = torch.where(upright, line, mirrored)[:, :, None]
+    columns = torch.where(unmirrored, line, mirrored)[:, None, :]
+    y = torch.where(turned[:, :, None], columns, rows)  # (batch, side, side)
+    x = torch.where(turned[:, :, None], rows, columns)
+    corner = start + top * width + left
+    index = y * width[:, None, None] + x + corner[:, None, None]
+    return pixels[index].permute(0, 3, 1, 2).float() / 255

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from filterlens.data.listing import find_images
-from filterlens.errors import FilterlensError
+from filterlens.degradations.inputs import GivenPairs
+from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, read_json, write_json
 from filterlens.jobs.training_images import HELD_OUT_EVERY, HeldOut, read_images, said_of
+from filterlens.jobs.training_pairs import read_pairs
 from filterlens.models.checkpoints import load_network, read_content
 from filterlens.models.user_module import is_factory
 from filterlens.progress import SILENT, Progress
@@ -60,6 +62,7 @@ def train_to_folder(
     images: Sequence[Path],
     output: Path,
     *,
+    pairs: GivenPairs | None = None,
     validation: Path | None = None,
     baseline: Path | None = None,
     device: str = "auto",
@@ -74,8 +77,10 @@ def train_to_folder(
 
     Args:
         recipe: The settings.
-        images: Folders of HR training images.
+        images: Folders of HR training images; none where there are ``pairs``, whose GT is taken then.
         output: Folder for weights, log and checkpoints.
+        pairs: Name → LQ and GT images, on which the target is trained: alone where the recipe's target has no
+            degradations, else those together are as likely as each name. Every 20th scene is held out.
         validation: Folder of HR images for the PSNR; None holds out every 20th training image.
         baseline: Checkpoint of an existing network from which only the target is fine-tuned; None trains both.
         device: ``auto``, ``cpu``, ``cuda``.
@@ -91,6 +96,7 @@ def train_to_folder(
     Raises:
         FilterlensError: Another process trains in ``output``, it cannot be written or holds files that are not ours,
             or no image can be read.
+        UsageError: There are neither images nor pairs.
     """
     from filterlens.training.memory import demand_of
     from filterlens.training.trainer import fingerprint_of, train
@@ -102,9 +108,11 @@ def train_to_folder(
     if given is not None:
         for folder in (output, output / FRESH):
             check_baseline(given, recipe, folder)
+    if not images and not pairs:
+        raise UsageError("There is nothing to train on: --images is missing, or --pairs.")
     paths = HeldOut.of(images, validation, at_least=HELD_OUT_EVERY, most=VALIDATION_IMAGES)
     judges = len(paths.judging)
-    if validation is None and leads:
+    if validation is None and leads and images:
         note = f"{judges} of the images are held out" if judges else "too few images to hold any out"
         progress.note(f"validation: {note} (--validation DIR takes others)")
     where = resolve_device(device)
@@ -118,12 +126,22 @@ def train_to_folder(
             record_of(output)
         else:
             progress = SILENT
-        progress.note(f"{len(paths.training)} training images, {judges} for validation, {where}, {chosen}")
+        of_pairs = read_pairs(pairs, recipe.scale, progress, at_least=HELD_OUT_EVERY) if pairs else None
+        if of_pairs is not None:
+            paths = paths.without(of_pairs.held_out)
+        if images:
+            progress.note(f"{len(paths.training)} training images, {judges} for validation, {where}, {chosen}")
         training, judging = read_images(paths, progress, chosen=validation is not None)
         names = ", ".join(f"{folder.name} ({len(find_images(folder).images)})" for folder in images)
-        fingerprint = fingerprint_of(recipe, processes.size, chosen, given, training.pixels)
+        if of_pairs is not None:
+            training, judging = of_pairs.completed(training, judging)
+            names = ", ".join(filter(None, (names, of_pairs.described)))
+            progress.note(f"pairs: {of_pairs.described}, {of_pairs.judges} for validation, {where}, {chosen}")
+        learnt = {} if of_pairs is None else of_pairs.training
+        fingerprint = fingerprint_of(recipe, processes.size, chosen, given, training.pixels, learnt)
         place = Path(processes.agree("training folder", lambda: str(place_of(output, fingerprint, fresh))))
         said = {"recipe": recipe.model_dump(mode="json"), "images": names, **said_of(training, judging)}
+        said |= {} if of_pairs is None else {"pairs": of_pairs.facts}
         said |= {} if given is None else {"baseline": {"path": str(given.path), "sha256": given.sha256}}
         writing = _Writing(place, fingerprint, said)
         with writing:
@@ -132,6 +150,8 @@ def train_to_folder(
                 training.pixels,
                 place,
                 validation=judging.pixels,
+                pairs=learnt,
+                judging_pairs={} if of_pairs is None else of_pairs.judging,
                 device=where,
                 precision=chosen,
                 baseline=given,

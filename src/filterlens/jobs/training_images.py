@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The images of a training: some held out for validation, damaged ones left out with a reason."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,10 @@ class HeldOut:
         if shared:
             raise FilterlensError(f"'{min(shared)}' is both a training and a validation image.")
         return cls(training, judging)
+
+    def without(self, held_out: Collection[Path]) -> "HeldOut":
+        """Return the images without those to train on that judge elsewhere."""
+        return HeldOut([path for path in self.training if path.resolve() not in held_out], self.judging)
 
 
 @dataclass

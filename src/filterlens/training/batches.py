@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from filterlens.data.pair_patches import PairBank
 from filterlens.data.patches import PatchBank
 from filterlens.degradations import Mixture
 
@@ -47,6 +48,8 @@ class Batches:
         seed_of: The seed of a step.
         kernels: Give the blur kernels too.
         keys: Give a second patch of every image too.
+        pairs: Pairs that are drawn from as well: alone where the mixture is empty, else it counts as one more of their
+            degradations. They give no kernels.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class Batches:
         seed_of: Callable[[int], int],
         kernels: bool = False,
         keys: bool = False,
+        pairs: PairBank | None = None,
     ) -> None:
+        self._pairs = pairs
         self._bank, self._mixture, self._scale, self._size, self._seed_of = bank, mixture, scale, size, seed_of
         self._kernels, self._views = kernels, 2 if keys else 1
         self._generator = torch.Generator(bank.device)
@@ -89,6 +94,8 @@ class Batches:
 
     def _make(self) -> Batch:
         views = self._views
+        if self._pairs is not None:
+            return self._with_pairs(self._pairs)
         truth = self._bank.sample(views * self._size, self._generator, views=views)
         degraded = self._mixture.degrade(truth, self._scale, self._generator, views=views)
         kernels = degraded.kernels if self._kernels else None
@@ -98,3 +105,15 @@ class Batches:
             kernels=None if kernels is None else kernels[::views],
             keys=degraded.lowered[1::views] if views > 1 else None,
         )
+
+    def _with_pairs(self, pairs: PairBank) -> Batch:
+        """Make a batch of pairs alone, or of pairs and images."""
+        views, count = self._views, self._views * self._size
+        truth, lowered = pairs.sample(count, self._generator, views=views)
+        if self._mixture.coins:
+            chance = torch.rand(self._size, generator=self._generator, device=self._bank.device)
+            of_pairs = (chance * (pairs.count + 1) >= 1).repeat_interleave(views).view(-1, 1, 1, 1)
+            written = self._bank.sample(count, self._generator, views=views)
+            degraded = self._mixture.degrade(written, self._scale, self._generator, views=views)
+            truth, lowered = torch.where(of_pairs, truth, written), torch.where(of_pairs, lowered, degraded.lowered)
+        return Batch(truth[::views], lowered[::views], keys=lowered[1::views] if views > 1 else None)

@@ -15,6 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from filterlens.data.pair_patches import PairBank, PairSets, digest_of
 from filterlens.data.patches import PatchBank
 from filterlens.degradations.kernel_code import kernel_basis
 from filterlens.degradations.randomness import derive_seed
@@ -47,6 +48,8 @@ def train(
     output: Path | str,
     *,
     validation: Sequence[Tensor] = (),
+    pairs: PairSets | None = None,
+    judging_pairs: PairSets | None = None,
     device: torch.device | None = None,
     processes: TrainingProcesses | None = None,
     precision: str = "fp32",
@@ -67,6 +70,9 @@ def train(
         images: HR training images ``(3, H, W)`` uint8.
         output: Folder for ``baseline.safetensors``, ``target.safetensors``, ``log.jsonl`` and the checkpoints.
         validation: HR images for the PSNR in the log.
+        pairs: Pairs on which the target is trained: alone where the recipe's target has no degradations, else they
+            are one more of the pairs' degradations.
+        judging_pairs: Pairs for the PSNR in the log.
         device: Device to train on; by default the accelerator's choice.
         processes: The processes that share every batch; by default those of the launcher.
             :class:`filterlens.training.processes.OneProcess` trains alone inside a job of several.
@@ -90,6 +96,11 @@ def train(
         check_baseline(baseline, recipe, Path(output))
     elif recipe.is_foreign:
         raise UsageError(f"{recipe.architecture} cannot be built here. Give the network to start from: --from FILE.")
+    if pairs and recipe.architecture == "dan":
+        raise UsageError(
+            "dan learns from the kernels of blurs, which pairs do not have. Give another --architecture, or "
+            "--degradation in place of the pairs."
+        )
     processes = processes or of_launcher(recipe, device)
     if recipe.batch % processes.num_processes:
         raise UsageError(f"A batch of {recipe.batch} cannot be shared by {processes.num_processes} processes.")
@@ -100,12 +111,13 @@ def train(
     trainer = Trainer(
         recipe=recipe,
         bank=bank,
-        validation=Validation(recipe, list(validation), names[len(images) :]),
+        validation=Validation(recipe, list(validation), names[len(images) :], judging_pairs or {}),
+        pairs=PairBank(pairs, recipe.patch, recipe.scale, where) if pairs else None,
         output=Path(output),
         processes=processes,
         precision=precision,
         baseline=baseline,
-        fingerprint=fingerprint or fingerprint_of(recipe, processes.num_processes, precision, baseline, images),
+        fingerprint=fingerprint or fingerprint_of(recipe, processes.num_processes, precision, baseline, images, pairs),
         data=data,
         progress=progress if processes.is_main_process else SILENT,
         log=Log(Path(output) / "log.jsonl"),
@@ -117,13 +129,20 @@ def train(
 
 
 def fingerprint_of(
-    recipe: Recipe, processes: int, precision: str, baseline: LoadedNetwork | None, images: Sequence[Tensor]
+    recipe: Recipe,
+    processes: int,
+    precision: str,
+    baseline: LoadedNetwork | None,
+    images: Sequence[Tensor],
+    pairs: PairSets | None = None,
 ) -> str:
     """Hash everything that decides the weights: recipe, number of processes, precision, given baseline, pixels."""
     given = [] if baseline is None else [baseline.sha256]
     digest = hashlib.sha256("\n".join([recipe.model_dump_json(), str(processes), precision, *given]).encode())
     for image in images:
         digest.update(image.contiguous().numpy().tobytes())
+    if pairs:
+        digest.update(digest_of(pairs).encode())
     return digest.hexdigest()
 
 
@@ -171,6 +190,7 @@ class Trainer:
         recipe: All settings that decide the weights.
         bank: The training patches.
         validation: Function that measures the PSNR on images outside the bank.
+        pairs: The patches of pairs, which the target sees; None where there are none.
         output: Folder of weights, log and checkpoints.
         processes: Processes that share every batch.
         precision: ``fp32`` or ``bf16``.
@@ -185,6 +205,7 @@ class Trainer:
     recipe: Recipe
     bank: PatchBank
     validation: Validation
+    pairs: PairBank | None
     output: Path
     processes: TrainingProcesses
     precision: str
@@ -338,6 +359,7 @@ class _PairStage(Loop):
             seed_of=lambda done: derive_seed(recipe.seed, role, done, processes.process_index),
             kernels=loss.needs_kernels,
             keys=loss.needs_keys,
+            pairs=trainer.pairs if role == "target" else None,
         )
         super().__init__(
             role,
@@ -373,7 +395,7 @@ class _PairStage(Loop):
         A signal leaves it to the run that goes on.
         """
         trainer, self.state.owes_validation = self._trainer, False
-        if not self.processes.is_main_process or not trainer.validation.images:
+        if not self.processes.is_main_process or trainer.validation.is_empty:
             return
         self.state.owes_validation = True
         network = self.state.average.module.eval()
