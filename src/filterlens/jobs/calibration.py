@@ -13,7 +13,7 @@ from filterlens.data.images import read_image
 from filterlens.data.recorded_pairs import RecordedPairs
 from filterlens.data.samples import Sample
 from filterlens.degradations import AnyDegradation, Pairs
-from filterlens.degradations.given import OneDegradation
+from filterlens.degradations.given import OneDegradation, as_degradation
 from filterlens.degradations.inputs import Channels, GivenPairs, Inputs, as_pairs_value
 from filterlens.degradations.pipeline import CLEAN
 from filterlens.errors import FilterlensError
@@ -54,9 +54,10 @@ class Given:
         return cls(found, degradations or {})
 
     def digest(self) -> str:
-        """Return a hash of the images of the pairs; of the functions, the run itself has the hash."""
+        """Return a hash of the images of the pairs, and of the code of the functions."""
         contents = {name: [sample.fingerprint() for sample in each.samples] for name, each in self.pairs.items()}
-        return hashlib.sha256(json.dumps([contents, sorted(self.degradations)], sort_keys=True).encode()).hexdigest()
+        code = {name: as_degradation(each).facts for name, each in self.degradations.items()}
+        return hashlib.sha256(json.dumps([contents, code], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,9 @@ def calibration_images(run: Path, facts: Mapping[str, Any], given: Given, channe
     names = [name for name in settings["degradations"] if name != CLEAN]
     recorded = [name for name in names if isinstance(said.get(name), Mapping) and "pairs" in said[name]]
     missing = [name for name in recorded if name not in given.pairs]
+    have = dict.fromkeys([*missing, *given.pairs])
+    made = recorded_degradations(settings["degradations"], said, given.degradations, have, str(run))
     pairs = dict(given.pairs) | {name: _recorded_pairs(run, facts, name, channels) for name in missing}
-    made = recorded_degradations(settings["degradations"], said, given.degradations, pairs, str(run))
     made = {name: each for name, each in made.items() if name != CLEAN}
     found = {name: made[name] if name in made else pairs[name] for name in names}
     if made:

@@ -108,7 +108,8 @@ def _origin_of_pairs(said: Any) -> str:
         if isinstance(folders, Mapping) and isinstance(folders.get(side), list) and folders[side]
     ]
     where = ", ".join(places) or "given in memory"
-    return f"{said.get('count', 'some')} pairs: {where}"
+    number = said.get("count", "–")
+    return f"{number} {'pair' if number == 1 else 'pairs'}: {where}"
 
 
 def versions(run: RunData) -> Facts:
