@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from filterlens import Degradation, ModelPair
+from filterlens.app.scene import Handling
 from filterlens.app.session import first_handling
 from filterlens.app.studio import open_studio
-from filterlens.app.words import labels, plain
+from filterlens.app.words import labels, picture_hint, plain
 from filterlens.attribution.result import load_attributions
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.photographs import photograph, square
@@ -148,6 +149,17 @@ def test_a_function_is_given_again_or_nothing_is_calibrated(mixed):
         filters_of_run(mixed, 10.0, CPU, degradations={"dark": lambda image: image})
 
 
+def test_pairs_that_were_given_in_memory_are_asked_for(run):
+    facts = json.loads((run / RUN).read_text())
+    for side in (facts["images"][0], facts["images"][0]["lq"]):
+        for key in ("path", "absolute", "relative"):
+            side.pop(key, None)
+    (run / RUN).write_text(json.dumps(facts))
+    progress = Noting()
+    assert not filters_of_run(run, 10.0, CPU, progress=progress)[1].calibrations
+    assert "was given in memory, not as files. Give the pairs again." in progress.notes[-1]
+
+
 def test_what_has_no_truth_is_calibrated_against_the_other_pairs_alone(made):
     facts = require_run(made / "pairs")
     given = Given.of({name: (made / name / "lq", None) for name in ("rain", "haze")}, None, Channels())
@@ -199,7 +211,9 @@ def test_the_command_that_judges_asks_for_what_the_run_needs():
 def test_the_app_dials_names_and_does_not_try_to_make_them(made, run, tmp_path):
     studio = open_studio(run=run, scratch=tmp_path, device=CPU)
     assert studio.degradations == ("rain", "haze")
-    assert first_handling(studio.degradations) == first_handling([])
+    assert first_handling(studio.degradations) == Handling()  # no blur that nobody asked for
+    assert picture_hint(studio.degradations).startswith("&#39;rain&#39; and &#39;haze&#39; cannot be made here")
+    assert not picture_hint(["blur:2"])
     assert first_handling(["rain", "noise:0.1"]).noise == 0.1
     assert labels(("rain", "blur", "blur:2")) == {"rain": "Undo rain", "blur": "Undo blur", "blur:2": "Deblur"}
     assert plain("jpeg") == "jpeg" and plain("jpeg:30") == "JPEG artefacts"

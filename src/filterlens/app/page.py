@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page: its components, their places, and the handlers that they start."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from markupsafe import Markup, escape
 from filterlens.app import words
 from filterlens.app.components import filter_map, photographs, verdict, viewer
 from filterlens.app.handlers import Handlers
-from filterlens.app.scene import NO_JPEG, Handling
+from filterlens.app.scene import NO_JPEG
 from filterlens.app.session import LEAST_QUALITY, MOST_BLUR, MOST_NOISE, Session, first_handling
 from filterlens.report.labels import percent_text
 
@@ -81,7 +82,7 @@ def _lay_out(handlers: Handlers) -> _Parts:
             adapters = _adapters(handlers)
         with gr.Column(scale=5, min_width=320):
             strengths, percent = _strengths(handlers)
-            shipped, lowered, degrading = _picture(first_handling(studio.degradations))
+            shipped, lowered, degrading = _picture(studio.degradations)
     with gr.Column(elem_classes="card", elem_id="map-card"):
         _title(
             "Every filter of the network",
@@ -145,9 +146,10 @@ def _verdict() -> Any:
         return verdict()
 
 
-def _picture(first: Handling) -> tuple[Any, Any, list[Any]]:
+def _picture(degradations: Sequence[str]) -> tuple[Any, Any, list[Any]]:
+    first = first_handling(degradations)
     with gr.Column(elem_classes="card", elem_id="picture"):
-        _title("Picture")
+        _title("Picture", words.picture_hint(degradations))
         shipped = photographs(FIRST)
         lowered = gr.Checkbox(False, label="It is small or degraded already: restore it as it is", elem_id="lowered")
         degrading = [

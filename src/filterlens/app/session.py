@@ -17,6 +17,7 @@ from filterlens.degradations import Degradation
 from filterlens.degradations.blur import GaussianBlur
 from filterlens.degradations.noise import GaussianNoise
 from filterlens.errors import UsageError, unknown
+from filterlens.report.labels import is_written
 
 UPLOAD = "upload:"
 _SENT = re.compile(rf"{UPLOAD}[0-9]{{1,9}}")
@@ -117,8 +118,10 @@ class Session:
 def first_handling(degradations: Sequence[str]) -> Handling:
     """Return what the page does to a picture at first: the degradation of the first function that sliders can make.
 
-    Blur with σ = 2 where there is none, for example where all were given as pairs or as functions of the user's.
+    Blur with σ = 2 where there is none; nothing where all are pairs or functions of the user's, which no slider makes.
     """
+    if degradations and not any(map(is_written, degradations)):
+        return Handling()
     for name in degradations:
         try:
             degradation = Degradation.parse(name)

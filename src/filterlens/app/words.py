@@ -30,6 +30,14 @@ def verb(degradation: str) -> str:
     return _VERBS.get(kind, f"Undo {degradation}")
 
 
+def picture_hint(degradations: Sequence[str]) -> Markup:
+    """Say which degradations the page cannot make, since a run knows them by pairs or a function; empty for none."""
+    names = [f"'{name}'" for name in degradations if not is_written(name)]
+    if not names:
+        return Markup()
+    return Markup("{} cannot be made here: send a picture that has it, and restore it as it is.").format(listed(names))
+
+
 def title(degradation: str) -> str:
     """Return the function against a degradation as a heading: ``Deblurring``, ``JPEG repair``."""
     function = function_of(degradation)

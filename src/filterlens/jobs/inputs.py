@@ -158,6 +158,6 @@ def recorded_degradations(
         else:
             raise UsageError(
                 f"'{run}' knows '{name}' by a function of your own, and nothing is imported because a file says so: "
-                f"judge in Python and give it again, degradations={{'{name}': function}}."
+                f"go on in Python and give it again, degradations={{'{name}': function}}."
             )
     return found
