@@ -173,8 +173,9 @@ def page(find: Path, judge: Path) -> Lines:
     count = len(pair.space)
     weights = pair.target.numel()
     yield f"The network has {weights:,} parameters and {count:,} filters in {len(pair.space.layers)} convolutions."
+    finding, judging = len(images_of(find)), len(images_of(judge))
     yield (
-        f"Filters were found on {len(images_of(find))} scenes and everything was judged on {len(images_of(judge))} others; "
+        f"Filters were found on {finding} scenes, everything was judged on {judging} others; "
         f"the network was trained on none of them. Completeness gap: at most {ranking.completeness_gap:.2%}.\n"
     )
     yield "## What the network can do\n\nMean PSNR in dB (RGB, 8-bit rounding, nothing cropped):\n"
