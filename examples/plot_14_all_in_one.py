@@ -85,9 +85,9 @@ pair
 # Find
 # ----
 # The name of the pairs is the name of the degradation. FAIG compares changes of the squared
-# error, of which a dark image has fifty times as much as a noisy one; what brightens is then
-# all that any function needs. The goal-directed ranking asks for the filters that take one
-# function away *and nothing else*; without refinement it is as quick.
+# error, of which a dark image has tens of times as much as a noisy one: its brightening filters
+# are then what every function needs. The goal-directed ranking asks for the filters that take
+# one function away *and nothing else*; without refinement it is as quick.
 
 pairs = pairs_of("astronaut", "coffee")
 found = {
@@ -106,8 +106,8 @@ table = damage(pair, found, pairs=pairs_of("chelsea", "rocket"), percent=1)
 table
 
 # %%
-# As a picture, with the bright ends for what should be: darkness and rain come apart, each with
-# one filter in a hundred.
+# As a picture, green where it is as it should be: deraining and brightening come apart, each
+# with one filter in a hundred.
 
 figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.9), layout="constrained")
 values = dict(zip(table.edits, table.matrix(), strict=True))

@@ -52,10 +52,9 @@ def rankings(pair: ModelPair, pairs: Mapping[str, tuple[str, str]]) -> dict[str,
     found = {
         "FAIG": FAIG(pair).attribute(pairs=pairs),
         "FAIG, PSNR": FAIG(pair, objective=PSNR()).attribute(pairs=pairs),
-        "one-shot": GoalDirected(pair, refine=False).attribute(pairs=pairs),
         ADAPTERS: GoalDirected(pair).attribute(pairs=pairs),
     }
-    return found | {"random": LayerMatchedRandom(pair, found["FAIG"]).attribute(pairs=pairs)}
+    return found | {"random": LayerMatchedRandom(pair, like=found["FAIG"]).attribute(pairs=pairs)}
 
 
 def images_of(folder: Path) -> list[Path]:
