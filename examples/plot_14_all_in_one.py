@@ -176,4 +176,4 @@ for row, name in zip(rows, functions, strict=True):
 plt.show()
 
 # %%
-# How it was trained, and the figures on a hundred images: :doc:`/all-in-one`.
+# How it was trained, and figures on other images: :doc:`/all-in-one`.
