@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from filterlens.cli.main import main
 from filterlens.data.images import read_image
 from filterlens.data.pair_patches import PairBank, PairPixels
 from filterlens.data.patches import PatchBank
@@ -181,3 +182,33 @@ def test_dan_is_refused_before_its_baseline_is_trained(folders, tmp_path) -> Non
     with pytest.raises(UsageError, match="dan learns from the kernels"):
         train(folders, tmp_path / "out", recipe(architecture="dan", scale=2, network={}))
     assert not (tmp_path / "out/baseline.safetensors").exists()
+
+
+RECIPE = """
+name = "tiny"
+architecture = "dncnn"
+network = { features = 2, layers = 3 }
+scale = 1
+patch = 16
+batch = 1
+[baseline]
+iterations = 1
+learning_rate = 1e-4
+[target]
+iterations = 1
+learning_rate = 1e-3
+degradations = [["blur:1,kernel=5", 0.5]]
+"""
+
+
+def test_on_the_command_line_pairs_replace_the_degradations_of_the_recipe(folders, tmp_path, capsys) -> None:
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    given = ["train", "--recipe", str(tmp_path / "tiny.toml"), "--device", "cpu"]
+    assert main(given) == 2 and "--images is missing, or --pairs" in capsys.readouterr().err
+    for name, (lq, gt) in folders.items():
+        given += ["--pairs", f"{name}={lq},{gt}"]
+    for more, wanted in (([], []), (["--degradation", "noise:0.1"], [["noise:0.1", 0.5]])):
+        out = tmp_path / f"out{len(more)}"
+        assert main([*given, *more, "--output", str(out)]) == 0
+        assert json.loads((out / "train.json").read_text())["recipe"]["target"]["degradations"] == wanted
+        assert set(lines(out)[-1]["psnr"]) == {"clean", "rain", "haze", *(text for text, _ in wanted)}

@@ -20,7 +20,11 @@ def retrain(
     degradation: Annotated[
         str, typer.Option("--degradation", help="Degradation to train on, for example blur:2.", show_default=False)
     ],
-    images: Annotated[Path, typer.Option("--images", help="Folder of HR training images.", show_default=False)],
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Folder of HR training images; not with --pairs.", show_default=False),
+    ] = None,
+    pairs: options.Pairs = None,
     validation: options.Validation = None,
     output: Annotated[
         Path | None,
@@ -40,21 +44,26 @@ def retrain(
     """Train only the found filters of the baseline on one degradation: do they alone learn its function?
 
     All other weights, biases included, stay bit-identical. If it is killed, run the same command again to continue.
+    A degradation that the run knows by pairs: `--degradation rain --pairs rain=LQ_DIR,GT_DIR` in place of --images.
     Writes the network as a checkpoint and, next to it, a JSON file with PSNR before and after.
     """
+    from filterlens.jobs.inputs import named_pairs
     from filterlens.jobs.pairs import RunPair
-    from filterlens.jobs.retrain import retrain_to_folder
+    from filterlens.jobs.retrain import retrain_to_folder, written_for
 
     chosen: RetrainOptions = context.obj
-    settings = chosen.settings(degradation)
+    known = named_pairs(pairs)
+    written = written_for(run, degradation, known)
+    settings = chosen.settings(written)
     with told_signals():
         record = retrain_to_folder(
             run,
             settings,
             images,
+            pairs=known,
             percent=chosen.percent,
             part=chosen.part,
-            found_for=chosen.found_for,
+            found_for=chosen.found_for or (None if written == degradation else degradation),
             validation=validation,
             output=output,
             reopening=RunPair(options.own_code(architecture, call), baseline, target),

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from filterlens.data.pair_patches import PairBank, PairSets, digest_of
 from filterlens.data.patches import PatchBank
 from filterlens.degradations.randomness import derive_seed
 from filterlens.editing.retrain_settings import RetrainSettings
@@ -71,6 +72,7 @@ def retrain(
     settings: RetrainSettings,
     images: Sequence[Tensor],
     *,
+    pairs: PairSets | None = None,
     state: Path | None = None,
     device: torch.device | None = None,
     precision: str = "fp32",
@@ -88,6 +90,7 @@ def retrain(
         trained: Part to train.
         settings: Settings of the training; made by :func:`settings_for`.
         images: HR training images ``(3, H, W)`` uint8.
+        pairs: Pairs to train on: alone where the settings have no degradations, else those are one more of theirs.
         state: File from which a killed training resumes, saved at checkpoints, every few minutes, and when a signal
             ends the process; it stays when the training is done, so that the caller can save the result before
             deleting it.
@@ -115,9 +118,10 @@ def retrain(
     Demand("Re-training", shape, settings.batch, settings.patch, pair.scale, trained=False).check(where)
     there = pair.to(where)
     bank = PatchBank(images, settings.patch, where, names)
-    fingerprint = fingerprint or fingerprint_of(pair, trained, settings, images, precision)
+    of_pairs = PairBank(pairs, settings.patch, pair.scale, where) if pairs else None
+    fingerprint = fingerprint or fingerprint_of(pair, trained, settings, images, precision, pairs)
     stage = _Stage(
-        trained.trainable(there, settings.seed), settings, bank, pair.scale,
+        trained.trainable(there, settings.seed), settings, bank, pair.scale, pairs=of_pairs,
         file=state, fingerprint=fingerprint, precision=precision, progress=progress,
     )  # fmt: skip
     stage.resume()
@@ -158,7 +162,12 @@ def save_retrained(path: Path, pair: ModelPair, retrained: Retrained, more: dict
 
 
 def fingerprint_of(
-    pair: ModelPair, trained: TrainedPart, settings: RetrainSettings, images: Sequence[Tensor], precision: str
+    pair: ModelPair,
+    trained: TrainedPart,
+    settings: RetrainSettings,
+    images: Sequence[Tensor],
+    precision: str,
+    pairs: PairSets | None = None,
 ) -> str:
     """Hash everything that decides the numbers of a re-training, except the device."""
     written = {"trained": trained.describe(), "settings": settings.model_dump(mode="json"), "precision": precision}
@@ -166,6 +175,8 @@ def fingerprint_of(
     buffers = pair.network(pair.baseline).buffers()
     for tensor in (pair.baseline, *buffers, *images):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    if pairs:
+        digest.update(digest_of(pairs).encode())
     return digest.hexdigest()
 
 
@@ -179,6 +190,7 @@ class _Stage(Loop):
         bank: PatchBank,
         scale: int,
         *,
+        pairs: PairBank | None,
         file: Path | None,
         fingerprint: str,
         precision: str,
@@ -190,6 +202,7 @@ class _Stage(Loop):
             scale=scale,
             size=settings.batch,
             seed_of=lambda done: derive_seed(settings.seed, "retrain", done),
+            pairs=pairs,
         )
         super().__init__(
             "re-training",

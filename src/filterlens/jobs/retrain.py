@@ -13,25 +13,29 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from filterlens.attribution.result import Attribution, load_attributions
+from filterlens.data.pair_patches import PairSets
 from filterlens.degradations import Degradation
+from filterlens.degradations.inputs import Channels, GivenPairs
+from filterlens.degradations.pipeline import CLEAN
 from filterlens.degradations.randomness import derive_seed
 from filterlens.editing.low_rank import LowRank
 from filterlens.editing.retrain import ROLE, fingerprint_of, retrain, save_retrained
 from filterlens.editing.retrain_settings import RetrainSettings
 from filterlens.editing.trained_part import AllFilters, LastLayers, SelectedFilters, TrainedPart, weights_in
-from filterlens.errors import FilterlensError, UsageError, unknown
+from filterlens.errors import FilterlensError, UsageError, quoted, unknown
 from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, read_json, write_json
 from filterlens.filters import FilterSpace, Selection
 from filterlens.jobs.pairs import AS_IT_LAY, RunPair
 from filterlens.jobs.training_images import HeldOut, ReadImages, read_images, said_of
+from filterlens.jobs.training_pairs import TrainingPairs, read_pairs
 from filterlens.models.checkpoints import read_content
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import Record, check_output_folder
 from filterlens.run.folder import SCORES, provenance, require_run
 from filterlens.training.checkpointing import is_of, is_state
-from filterlens.training.validation import CROP, psnr_per_degradation
+from filterlens.training.validation import CROP, psnr_of_pairs, psnr_per_degradation
 
 JOB = "retrain"
 _LARGEST = 64 << 20  # bytes of a JSON that is read
@@ -48,8 +52,9 @@ PARTS: dict[str, Callable[[Selection, int], TrainedPart]] = {
 def retrain_to_folder(
     run: Path,
     settings: RetrainSettings,
-    images: Path,
+    images: Path | None,
     *,
+    pairs: GivenPairs | None = None,
     percent: float = 1.0,
     part: str = "found",
     found_for: str | None = None,
@@ -68,7 +73,9 @@ def retrain_to_folder(
     Args:
         run: Run folder of ``filterlens attribute``; its first method's ranking is used.
         settings: Settings of the training; see :func:`filterlens.editing.retrain_settings.settings_for`.
-        images: Folder of HR training images.
+        images: Folder of HR training images; None with ``pairs``.
+        pairs: The name of one degradation → its LQ and GT images, on which alone is trained; the settings are those of
+            ``clean`` then. Every 20th scene is held out.
         percent: Share of the filters.
         part: ``found``, or at the same number of weights ``random``, ``last-layers``, ``low-rank``; or ``all``.
         found_for: Degradation whose filters are trained; by default the one that they are trained on.
@@ -93,20 +100,29 @@ def retrain_to_folder(
     require_run(run)
     path = _weights_path(output or run)
     check_writable(path.parent)
+    name = _trained_on(settings, images, pairs)
+    y = require_run(run)["settings"].get("channels") == "y"
     pair = reopening.open(run)
-    trained = _part(run, part, found_for or _name(settings), percent, settings.seed)
+    trained = _part(run, part, found_for or name, percent, settings.seed)
     where = resolve_device(device)
     chosen = resolve_precision(precision, where)
-    held_out = HeldOut.of([images], validation)
+    held_out = HeldOut.of([images] if images else [], validation)
     with folder_lock(path.parent, "re-training", path.name):
         place = Place(path)
-        training, judging = read_images(held_out, progress, chosen=validation is not None)
-        fingerprint = fingerprint_of(pair, trained, settings, training.pixels, chosen)
+        of_pairs = TrainingPairs()
+        training, judging = ReadImages(), ReadImages()
+        if held_out.training or held_out.judging:
+            training, judging = read_images(held_out, progress, chosen=validation is not None)
+        if pairs:
+            channels = Channels(pair.channels_in, pair.channels_out, y)
+            of_pairs = read_pairs(pairs, pair.scale, progress, channels=channels)
+            training, judging = of_pairs.completed(training, judging)
+        fingerprint = fingerprint_of(pair, trained, settings, training.pixels, chosen, of_pairs.training)
         finished = place.begin(fingerprint, fresh)
         if finished is not None:
             progress.note(f"already trained, {path}")
             return finished
-        judge = _Judge(pair, settings, judging, where)
+        judge = _Judge(pair, settings, judging, where, of_pairs.judging)
         progress.note(f"{len(training.paths)} training images, {len(judging.paths)} for the PSNR, {where}, {chosen}")
         psnr = judge.of_pair()  # first, so that images which cannot be degraded stop no finished training
         began = time.monotonic()
@@ -116,6 +132,7 @@ def retrain_to_folder(
                 trained,
                 settings,
                 training.pixels,
+                pairs=of_pairs.training,
                 state=place.state,
                 device=where,
                 precision=chosen,
@@ -131,7 +148,9 @@ def retrain_to_folder(
                 **result.card(),
                 "losses": result.losses,
                 "psnr": psnr,
-                "training_images": {"folder": str(images), "count": len(training.paths)},
+                "training_images": {"pairs": of_pairs.facts}
+                if pairs
+                else {"folder": str(images), "count": len(training.paths)},
                 "judged_on": judging.names,
                 **said_of(training, judging),
                 "seconds": seconds,
@@ -146,28 +165,76 @@ def retrain_to_folder(
 class _Judge:
     """Measures networks of a pair on held-out images."""
 
-    def __init__(self, pair: ModelPair, settings: RetrainSettings, images: ReadImages, where: torch.device) -> None:
+    def __init__(
+        self, pair: ModelPair, settings: RetrainSettings, images: ReadImages, where: torch.device, pairs: PairSets
+    ) -> None:
         self._pair, self._settings, self._images, self._where = pair, settings, images, where
         own = Degradation.parse(_name(settings))
         self._degradations = {str(own): own, str(Degradation()): Degradation()}
+        self._pairs = pairs
 
     def of_pair(self) -> dict[str, dict[str, float]]:
         return {"baseline": self.psnr(self._pair.baseline), "target": self.psnr(self._pair.target)}
 
     def psnr(self, parameters: Tensor) -> dict[str, float]:
         """Return input → mean PSNR in dB of the images' centres; nothing without images."""
-        if not self._images.pixels:
-            return {}
-        return psnr_per_degradation(
-            self._pair.on_images(parameters).to(self._where),
+        network, scale = self._pair.on_images(parameters).to(self._where), self._pair.scale
+        values = psnr_of_pairs(network, self._pairs, scale=scale, crop=CROP)
+        if not self._images.pixels or self._pair.channels_in != self._pair.channels_out:
+            return values
+        return values | psnr_per_degradation(
+            network,
             self._images.pixels,
             self._degradations,
-            scale=self._pair.scale,
+            scale=scale,
             resampler=self._settings.resampler,
             seed=self._settings.seed,
             crop=CROP,
             names=self._images.names,
         )
+
+
+def written_for(run: Path, degradation: str, pairs: GivenPairs) -> str:
+    """Return the written degradation that patches suffer in a re-training on a degradation of a run.
+
+    Args:
+        run: The run folder.
+        degradation: Name of the degradation.
+        pairs: Name → pairs; patches of those suffer nothing more, so they are ``clean``.
+
+    Raises:
+        FilterlensError: It is not a run folder.
+        UsageError: The run knows the degradation by pairs or a function, and no pairs are given; or pairs of another
+            name are.
+    """
+    if strange := [name for name in pairs if name != degradation]:
+        raise UsageError(
+            f"--pairs names '{strange[0]}', but --degradation is '{quoted(degradation)}'. Give the degradation's pairs."
+        )
+    if degradation in pairs:
+        return CLEAN
+    said = require_run(run)["settings"].get("inputs", {}).get(degradation, degradation)
+    if isinstance(said, str):
+        return said
+    how = "pairs" if isinstance(said, dict) and "pairs" in said else "a function, which is not imported from a file"
+    raise UsageError(f"'{run}' knows '{degradation}' by {how}: give images, --pairs {degradation}=LQ_FOLDER,GT_FOLDER.")
+
+
+def _trained_on(settings: RetrainSettings, images: Path | None, pairs: GivenPairs | None) -> str:
+    """Return the name of what is trained on, and refuse what does not go together."""
+    if not pairs:
+        if images is None:
+            raise UsageError("There is nothing to train on: --images is missing, or --pairs.")
+        return _name(settings)
+    if images is not None:
+        raise UsageError("Pairs bring their own images. Leave --images out.")
+    if len(pairs) > 1 or settings.degradations:
+        raise UsageError(
+            f"A re-training is on one degradation: {', '.join(map(str, pairs))}"
+            + (f" and {_name(settings)} were given." if settings.degradations else " were given.")
+            + " Give the pairs of one, with the settings of 'clean'."
+        )
+    return str(next(iter(pairs)))
 
 
 def _name(settings: RetrainSettings) -> str:

@@ -16,7 +16,7 @@ from filterlens.degradations.inputs import GivenPairs
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.execution.hardware import resolve_device, resolve_precision
 from filterlens.files import check_writable, folder_lock, read_json, write_json
-from filterlens.jobs.training_images import HELD_OUT_EVERY, HeldOut, read_images, said_of
+from filterlens.jobs.training_images import HELD_OUT_EVERY, HeldOut, ReadImages, read_images, said_of
 from filterlens.jobs.training_pairs import read_pairs
 from filterlens.models.checkpoints import load_network, read_content
 from filterlens.models.user_module import is_factory
@@ -131,7 +131,10 @@ def train_to_folder(
             paths = paths.without(of_pairs.held_out)
         if images:
             progress.note(f"{len(paths.training)} training images, {judges} for validation, {where}, {chosen}")
-        training, judging = read_images(paths, progress, chosen=validation is not None)
+        is_given = bool(paths.training or paths.judging)
+        training, judging = (
+            read_images(paths, progress, chosen=validation is not None) if is_given else (ReadImages(), ReadImages())
+        )
         names = ", ".join(f"{folder.name} ({len(find_images(folder).images)})" for folder in images)
         if of_pairs is not None:
             training, judging = of_pairs.completed(training, judging)
