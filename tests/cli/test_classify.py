@@ -121,3 +121,9 @@ def test_subfolders_are_judged_and_strict_stops_at_a_bad_image(run, low, tmp_pat
     assert found.code == 1 and len(found.json()["images"]) == len(found.json()["failures"]) == 1
     strict = run("classify", tmp_path / "mixed", "--recursive", "--strict")
     assert strict.code == 1 and not strict.out and "a.png" in strict.err
+
+
+@pytest.mark.parametrize("more", [(), ("--run", "somewhere", "--thresholds", "paper")])
+def test_pairs_calibrate_the_ranking_of_a_run(run, low, more):
+    outcome = run("classify", low, "--pairs", "rain=LQ,GT", *more)
+    assert outcome.code == 2 and "--pairs gives images to calibrate on: it goes with --run" in outcome.err

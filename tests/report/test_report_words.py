@@ -2,6 +2,7 @@
 """Words, numbers and drawings of the report that a reader could be misled by."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from filterlens.report.diagrams import curves
 from filterlens.report.findings import find
 from filterlens.report.labels import (
     count,
+    degraded,
     fixed,
     function_of,
     listed,
@@ -21,7 +23,7 @@ from filterlens.report.labels import (
     whole_percent,
 )
 from filterlens.report.pictures import amplification_for, picture_rows
-from filterlens.report.provenance import completeness, metrics
+from filterlens.report.provenance import completeness, degradations, metrics
 from filterlens.run.reading import read_run
 
 
@@ -144,3 +146,26 @@ def test_difference_maps_are_amplified_without_clipping_more_than_a_few_pixels()
 
 def test_long_names_break_after_commas_and_stay_escaped():
     assert breakable("blur:4,angle=30+<b>") == "blur:4,<wbr>angle=30+<wbr>&lt;b&gt;"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"pairs": {"count": 1, "folders": {"lq": ["LQ"], "gt": ["GT"]}}}, "1 pair: LQ of LQ, GT of GT"),
+        ({"pairs": {"count": 2, "folders": {"lq": [], "gt": []}}}, "2 pairs: given in memory"),
+        ({"pairs": 3}, "pairs (3)"),
+        ({"module": "mine", "function": "add_rain", "source_sha256": "ab"}, "function add_rain of mine, SHA-256 ab"),
+        ("blur:1", "blur:1"),
+    ],
+)
+def test_a_name_says_what_it_stands_for(said, words):
+    run = SimpleNamespace(degradations=("rain",), about={"settings": {"inputs": {"rain": said}}})
+    assert degradations(run) == (("rain", words),)
+
+
+def test_a_name_of_the_users_is_read_as_no_other_word():
+    assert [function_of(name) for name in ("rain", "blur")] == [
+        "restoration of inputs with 'rain'",
+        "restoration of inputs with 'blur'",
+    ]
+    assert degraded("blur:2") == "degraded by blur:2" and degraded("jpeg") == "input with 'jpeg'"
