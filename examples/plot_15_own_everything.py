@@ -3,9 +3,9 @@
 Your module, your pairs, your objective
 =======================================
 
-Ten cells from ``import`` to the picture. The network restores images of their own size and takes
-a second input; its degradations are known by pairs of images alone; what is attributed is an
-objective of one's own. Nothing here is a name that filterlens knows.
+Ten cells from ``import`` to the picture. The network restores images of their own size and
+takes a second input; its degradations are known by pairs of images alone; what is attributed is
+an objective of one's own. Nothing here is a name that filterlens knows.
 """
 
 # %%
@@ -74,7 +74,8 @@ def darkened(images):
 
 
 # %%
-# 4. Training: the baseline copies clean images, the target is tuned on both kinds of pairs and on clean ones.
+# 4. Training: the baseline copies clean images, the target is tuned on both kinds of pairs and
+# on clean ones.
 
 
 def train(network, degrade, steps, rate=3e-3):
