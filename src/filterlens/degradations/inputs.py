@@ -106,9 +106,8 @@ class Inputs:
         for name, samples in self.samples.items():
             for number, sample in enumerate(samples):
                 if isinstance(sample, PairedSample) and not sample.has_truth:
-                    raise UsageError(
-                        f"The pairs '{name}' have no clean images to compare with: give them, or a second degradation."
-                    )
+                    more = ", or a second degradation" if single else ""
+                    raise UsageError(f"The pairs '{name}' have no clean images to compare with: give them{more}.")
                 truth = _clean_of(sample)
                 found.setdefault(str(number) if single else truth.fingerprint(), truth)
         return list(found.values())
