@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo runs without a network and shows what the paper claims, on photographs that were not used for finding."""
+"""The demo runs without a network and shows what the paper claims, on photographs that were not used for finding.
+
+CI runs the demo itself as well; this one, with its claims, takes a minute.
+"""
 
 import csv
 import json
@@ -10,6 +13,7 @@ import pytest
 from filterlens.errors import UsageError
 from filterlens.jobs.demo import run_demo
 
+pytestmark = pytest.mark.slow
 SMALL = 96  # what the claims need; the command's own squares take minutes on slow machines
 
 
