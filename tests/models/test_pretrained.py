@@ -59,7 +59,9 @@ def test_the_cards_psnr_can_be_measured_again(name):
             assert value == pytest.approx(loaded.card["psnr"]["Set5"][degradation], abs=0.02)
 
 
-@pytest.mark.parametrize(("precision", "largest"), [("fp32", 0.005), pytest.param("bf16", 0.02, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("precision", "largest"), [("fp32", 0.005), pytest.param("bf16", 0.02, marks=pytest.mark.slow)]
+)
 def test_the_default_quadrature_is_complete_on_the_shipped_pair(precision, largest):
     pair = ModelPair.pretrained("srresnet-x2")
     is_emulated = precision == "bf16" and not has_fast_bf16(pair.device)
