@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from filterlens.attribution.result import Attribution, save_attributions
+from filterlens.attribution.result import Attribution
 from filterlens.data.photographs import photograph
 from filterlens.editing.retrain_settings import settings_for
 from filterlens.errors import FilterlensError, UsageError
@@ -22,6 +22,7 @@ from filterlens.models.checkpoints import load_network, save_network
 from filterlens.models.one_branch import SRResNet
 from filterlens.pair import ModelPair
 from filterlens.stopping import told_signals
+from tests.small_srresnet import save_made_up_run
 from tests.training.small import Killed, Killer
 
 BLUR = "blur:2,kernel=7"
@@ -32,16 +33,7 @@ SETTINGS = {"methods": ["random"], "degradations": ["noise:0.1"]}  # of the run,
 @pytest.fixture
 def folder(tmp_path):
     """A run folder of a narrow SRResNet with made-up scores, and 21 images."""
-    options = {"scale": 2, "features": 4, "blocks": 1}
-    torch.manual_seed(0)
-    files = [tmp_path / f"{role}.safetensors" for role in ("baseline", "target")]
-    for file in files:
-        save_network(file, SRResNet(**options), "srresnet", options, {})
-    pair = ModelPair.load(*files)
-    run = tmp_path / "run"
-    scores = {BLUR: torch.rand(len(pair.space)), "noise:0.1": torch.rand(len(pair.space))}
-    save_attributions(run / "scores.safetensors", [Attribution("faig", pair.space, scores)])
-    write_json(run / "run.json", {"pair": describe_pair(pair), "settings": SETTINGS})
+    save_made_up_run(tmp_path, (BLUR, "noise:0.1"), SETTINGS)
     astronaut = photograph("astronaut").permute(1, 2, 0).numpy()
     (tmp_path / "images").mkdir()
     for index in range(21):

@@ -7,17 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from filterlens.attribution.result import Attribution, save_attributions
+from filterlens.attribution.result import Attribution
 from filterlens.cli.main import main
 from filterlens.editing.retrain_settings import settings_for
 from filterlens.errors import FilterlensError, UsageError
-from filterlens.files import write_json
 from filterlens.filters import Selection
-from filterlens.jobs.pairs import describe_pair
 from filterlens.jobs.retrain import retrain_to_folder, written_for
-from filterlens.models.checkpoints import load_network, save_network
-from filterlens.models.one_branch import SRResNet
+from filterlens.models.checkpoints import load_network
 from filterlens.pair import ModelPair
+from tests.small_srresnet import save_made_up_run
 from tests.training.small import Killed, Killer
 
 INPUTS = {
@@ -30,16 +28,7 @@ INPUTS = {
 @pytest.fixture
 def folder(tmp_path):
     """A run of a narrow SRResNet that knows rain by pairs, and 21 pairs at x2."""
-    options = {"scale": 2, "features": 4, "blocks": 1}
-    torch.manual_seed(0)
-    files = [tmp_path / f"{role}.safetensors" for role in ("baseline", "target")]
-    for file in files:
-        save_network(file, SRResNet(**options), "srresnet", options, {})
-    pair = ModelPair.load(*files)
-    scores = {name: torch.rand(len(pair.space)) for name in INPUTS}
-    save_attributions(tmp_path / "run/scores.safetensors", [Attribution("faig", pair.space, scores)])
-    settings = {"methods": ["random"], "degradations": list(INPUTS), "inputs": INPUTS}
-    write_json(tmp_path / "run/run.json", {"pair": describe_pair(pair), "settings": settings})
+    save_made_up_run(tmp_path, INPUTS, {"methods": ["random"], "degradations": list(INPUTS), "inputs": INPUTS})
     for side, size in (("lq", 16), ("gt", 32)):
         (tmp_path / side).mkdir()
         for index in range(21):

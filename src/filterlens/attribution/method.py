@@ -163,7 +163,7 @@ class Method(ABC):
     @property
     def channels(self) -> Channels:
         """How many channels the networks take and return."""
-        return Channels(self.pair.channels_in, self.pair.channels_out, self.settings.channels == "y")
+        return channels_of(self.pair, self.settings.channels)
 
     @property
     def multiple(self) -> int:
@@ -228,6 +228,11 @@ class Method(ABC):
         """Return the engine that computes outputs and gradients of the pair in a precision."""
         memory = self.settings.memory
         return Engine(self.pair, precision, memory=None if memory is None else memory * 2**30, note=progress.note)
+
+
+def channels_of(pair: ModelPair, said: str | None) -> Channels:
+    """Return the channels of a pair's networks; ``said`` is the setting ``channels``, None where a record has none."""
+    return Channels(pair.channels_in, pair.channels_out, said == "y")
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,12 +18,12 @@ from filterlens.attribution.image_free import (
     RelativeChange,
 )
 from filterlens.attribution.input_ig import InputIG
-from filterlens.attribution.method import Method
+from filterlens.attribution.method import Method, channels_of
 from filterlens.attribution.result import Attribution
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Images
 from filterlens.degradations.given import AnyDegradations
-from filterlens.degradations.inputs import Channels, GivenPairs, Inputs, inputs_of, names_of
+from filterlens.degradations.inputs import GivenPairs, Inputs, inputs_of, names_of
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.execution.memory import is_out_of_memory
 from filterlens.pair import ModelPair
@@ -128,7 +128,7 @@ def attribute_with(
     if not guides:
         return image_free(names, pair, names_of(images, degradations, pairs), None, settings)
     if not isinstance(images, Inputs):  # read once: they may be a generator
-        channels = Channels(pair.channels_in, pair.channels_out, settings.channels == "y")
+        channels = channels_of(pair, settings.channels)
         images = inputs_of(images, degradations, pairs, channels=channels, note=progress.note)
     inputs = list(images.degradations)
     how: dict[str, Any] = {"progress": progress, "store": store}

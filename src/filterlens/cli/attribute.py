@@ -57,6 +57,7 @@ def attribute(
     from filterlens.jobs.attribute import attribute_to_folder
     from filterlens.jobs.inputs import named_pairs, require_inputs
     from filterlens.jobs.pairs import open_pair
+    from filterlens.run.folder import mask_command
     from filterlens.work.processes import processes_of_this_job
 
     known = named_pairs(pairs)
@@ -99,8 +100,7 @@ def attribute(
     text = (
         f"Ranked {facts['pair']['filters']} filters for {', '.join(facts['settings']['degradations'])} on "
         f"{len(facts['images'])} images in {facts['seconds']:.0f} s{completeness}.\n"
-        f"{output / 'filters.csv'}\nNext: filterlens mask {output}{' --images DIR' if images else ''}"
-        + "".join(f" --pairs {name}=LQ_DIR,GT_DIR" for name in known)
+        f"{output / 'filters.csv'}\nNext: {mask_command(output, facts)}"
     )
     result(value, text, json)
     complain_of(facts, "Ranked")

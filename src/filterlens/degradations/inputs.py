@@ -108,7 +108,7 @@ class Inputs:
                 if isinstance(sample, PairedSample) and not sample.has_truth:
                     more = ", or a second degradation" if single else ""
                     raise UsageError(f"The pairs '{name}' have no clean images to compare with: give them{more}.")
-                truth = _clean_of(sample)
+                truth = clean_of(sample)
                 found.setdefault(str(number) if single else truth.fingerprint(), truth)
         return list(found.values())
 
@@ -229,7 +229,8 @@ def part_of_pair(
     )
 
 
-def _clean_of(sample: Sample) -> Sample:
+def clean_of(sample: Sample) -> Sample:
+    """Return the truth of a pair as an image of its own."""
     return Sample(sample.name, sample.read, sample.path, sample.channels, sample.y and sample.channels == 1)
 
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from filterlens.arguments import as_list, percentage
+from filterlens.attribution.method import channels_of
 from filterlens.attribution.result import Attribution
 from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Images
 from filterlens.degradations import Degradation
 from filterlens.degradations.given import AnyDegradations, OneDegradation
-from filterlens.degradations.inputs import Channels, GivenPairs, Inputs, inputs_of
+from filterlens.degradations.inputs import GivenPairs, Inputs, inputs_of
 from filterlens.degradations.pipeline import CLEAN
 from filterlens.errors import FilterlensError, UsageError, unknown
 from filterlens.evaluation.damage import Keeper, measure_damage, summarise_damage, summarise_quality
@@ -204,8 +205,11 @@ def damage(
     ranked = _named(selections)
     rankings = [each for each in ranked.values() if isinstance(each, Attribution)]
     made_with = _made_with(rankings, {"protocol": protocol, "seed": seed, "channels": channels})
-    y = made_with.channels == "y"
-    inputs = images if isinstance(images, Inputs) else _inputs(pair, ranked, images, degradations, pairs, shown, y)
+    inputs = (
+        images
+        if isinstance(images, Inputs)
+        else _inputs(pair, ranked, images, degradations, pairs, shown, made_with.channels)
+    )
     percents = [percentage(each) for each in as_list(percent, int, float)]
     chosen: dict[Edit, Selection] = {}
     for name, each in ranked.items():
@@ -265,10 +269,10 @@ def _inputs(
     degradations: AnyDegradations,
     pairs: GivenPairs | None,
     progress: Progress,
-    y: bool,
+    channels: str,
 ) -> Inputs:
     """Return the inputs that are given, or that follow from what is judged: its degradations, and clean ones."""
-    how: dict[str, Any] = {"channels": Channels(pair.channels_in, pair.channels_out, y), "note": progress.note}
+    how: dict[str, Any] = {"channels": channels_of(pair, channels), "note": progress.note}
     if degradations is not None:
         return inputs_of(images, degradations, pairs, **how)
     names = _names(ranked, pairs or {})

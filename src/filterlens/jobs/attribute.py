@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from filterlens.attribution.method import channels_of
 from filterlens.attribution.methods import attribute_with, known_methods, refuse_idle
 from filterlens.attribution.objectives import Objective
 from filterlens.attribution.result import Attribution, save_attributions
@@ -21,7 +22,7 @@ from filterlens.attribution.settings import AttributeSettings
 from filterlens.data.samples import Images
 from filterlens.degradations.added import added_in
 from filterlens.degradations.given import AnyDegradations
-from filterlens.degradations.inputs import Channels, GivenPairs, Inputs, names_of
+from filterlens.degradations.inputs import GivenPairs, Inputs, names_of
 from filterlens.diagnosis.distribution import distribution
 from filterlens.errors import FilterlensError
 from filterlens.files import folder_lock, write_json
@@ -108,7 +109,7 @@ def attribute_to_folder(
     with folder_lock(output, "ranking") if store.leads else contextlib.nullcontext():
         field = None if allow_small else receptive_field(pair.on_images(pair.target), pair.channels_in)
         check = partial(_check_size, field=field, scale=pair.scale)
-        channels = Channels(pair.channels_in, pair.channels_out, settings.channels == "y")
+        channels = channels_of(pair, settings.channels)
         usable = usable_inputs(images, degradations, pairs, channels, store.progress, strict=strict, check=check)
         written = [str(each) for each in usable.inputs.degradations.values()]
         plugins = [*named_in(METHODS, methods), *added_in(written)]

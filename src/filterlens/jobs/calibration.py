@@ -19,8 +19,8 @@ from filterlens.degradations.pipeline import CLEAN
 from filterlens.errors import FilterlensError
 from filterlens.files import sha256_of
 from filterlens.jobs.inputs import recorded_degradations
-from filterlens.pair import ModelPair
 from filterlens.progress import Note, silent
+from filterlens.run.facts import is_of_pairs
 from filterlens.run.folder import places_of
 
 GONE = "The images of this run cannot be read any more, so nothing is calibrated on them."
@@ -87,11 +87,6 @@ class CalibrationImages:
         return max(len(each) for each in (self.clean, *pairs))
 
 
-def channels_of(pair: ModelPair, facts: Mapping[str, Any]) -> Channels:
-    """Return the channels of a run's network."""
-    return Channels(pair.channels_in, pair.channels_out, facts["settings"].get("channels") == "y")
-
-
 def calibration_images(run: Path, facts: Mapping[str, Any], given: Given, channels: Channels) -> CalibrationImages:
     """Gather what a run's classifier is calibrated on.
 
@@ -109,7 +104,7 @@ def calibration_images(run: Path, facts: Mapping[str, Any], given: Given, channe
     settings = facts["settings"]
     said = settings.get("inputs", {})
     names = [name for name in settings["degradations"] if name != CLEAN]
-    recorded = [name for name in names if isinstance(said.get(name), Mapping) and "pairs" in said[name]]
+    recorded = [name for name in names if is_of_pairs(said.get(name))]
     missing = [name for name in recorded if name not in given.pairs]
     have = dict.fromkeys([*missing, *given.pairs])
     made = recorded_degradations(settings["degradations"], said, given.degradations, have, str(run))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from filterlens.attribution.method import channels_of
 from filterlens.attribution.result import Attribution, load_attributions
 from filterlens.data.images import read_image, to_float
 from filterlens.data.listing import find_images
@@ -25,7 +26,7 @@ from filterlens.diagnosis.overlap import MOST_PATCHES
 from filterlens.errors import FilterlensError
 from filterlens.files import sha256_of
 from filterlens.filters import ranking
-from filterlens.jobs.calibration import GONE, CalibrationImages, Given, calibration_images, channels_of
+from filterlens.jobs.calibration import GONE, CalibrationImages, Given, calibration_images
 from filterlens.jobs.pairs import AS_IT_LAY, RunPair
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
@@ -92,7 +93,7 @@ def filters_of_run(
     found.selections(pair, percent)  # an impossible percentage is reported before the work
     if not calibrated:
         return pair, found
-    channels = channels_of(pair, facts)
+    channels = channels_of(pair, facts["settings"].get("channels"))
     given = Given.of(pairs, degradations, channels, progress.note)
     origin = {"scores": sha256_of(run / SCORES)} | ({"given": given.digest()} if given else {})
     kept = _kept_calibration(run / CACHE, pair, origin, percent)

@@ -16,6 +16,7 @@ from filterlens.degradations.value import AnyDegradation, Pairs
 from filterlens.errors import UsageError, quoted
 from filterlens.plugins import DEGRADATIONS, declared
 from filterlens.progress import Note, Progress
+from filterlens.run.facts import is_of_pairs
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def recorded_degradations(
                 raise UsageError(f"'{name}' is another function than the one that '{run}' was made with.")
         elif isinstance(said, str):
             found[name] = Degradation.parse(said)
-        elif isinstance(said, Mapping) and "pairs" in said:
+        elif is_of_pairs(said):
             raise UsageError(f"'{run}' knows '{name}' by pairs: give some, --pairs {name}=LQ_FOLDER,GT_FOLDER.")
         else:
             raise UsageError(

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from filterlens.attribution.image_free import Random
+from filterlens.attribution.method import channels_of
 from filterlens.attribution.methods import CONTROLS, image_free
 from filterlens.attribution.result import Attribution, load_attributions
 from filterlens.attribution.settings import AttributeSettings
@@ -17,7 +18,7 @@ from filterlens.data.images import center_crop, to_uint8, write_image
 from filterlens.data.samples import Images
 from filterlens.degradations import AnyDegradation, Degradation
 from filterlens.degradations.given import OneDegradation
-from filterlens.degradations.inputs import Channels, GivenPairs
+from filterlens.degradations.inputs import GivenPairs
 from filterlens.degradations.pipeline import CLEAN
 from filterlens.errors import FilterlensError
 from filterlens.evaluation.damage import Keeper
@@ -109,16 +110,17 @@ class _Asked:
     own: Mapping[str, OneDegradation]
     pairs: GivenPairs
 
-    def inputs(self, run: Path, pair: ModelPair, progress: Progress, *, strict: bool) -> UsableInputs:
-        """Read the inputs of the run's degradations, and clean ones."""
-        about = require_run(run)
+    def inputs(
+        self, run: Path, about: Mapping[str, Any], pair: ModelPair, progress: Progress, *, strict: bool
+    ) -> UsableInputs:
+        """Read the inputs of the degradations of a run, of which ``about`` is ``run.json``, and clean ones."""
         require_plugins(about.get("plugins", []), str(run), progress.note)
         ranked = about["settings"]
         names, said = ranked["degradations"], ranked.get("inputs", {})
         made: dict[str, AnyDegradation] = recorded_degradations(names, said, self.own, self.pairs, str(run))
         if self.images is not None:
             made.setdefault(CLEAN, Degradation())
-        channels = Channels(pair.channels_in, pair.channels_out, ranked.get("channels") == "y")
+        channels = channels_of(pair, ranked.get("channels"))
         usable = usable_inputs(self.images, made or None, self.pairs, channels, progress, strict=strict)
         return UsableInputs(usable.inputs.with_clean().only([*names, CLEAN]), usable.described, usable.left_out)
 
@@ -132,7 +134,7 @@ def _mask(run: Path, asked: _Asked, settings: MaskSettings, pair: ModelPair, pro
     record = run_record(run, "mask", [*TABLES, *_pictures_of(run)])
     record.check(TABLES)
     found = _rankings(run, pair, made_with, settings.controls)
-    usable = asked.inputs(run, pair, progress, strict=settings.strict)
+    usable = asked.inputs(run, facts, pair, progress, strict=settings.strict)
     _note_replaced(run, usable.described, progress)
     before = record.of_jobs("mask")
     pictured = {each.name for samples in usable.inputs.samples.values() for each in samples[: settings.pictures]}

@@ -12,10 +12,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from filterlens.attribution.method import channels_of
 from filterlens.attribution.result import Attribution, load_attributions
 from filterlens.data.pair_patches import PairSets
 from filterlens.degradations import Degradation
-from filterlens.degradations.inputs import Channels, GivenPairs
+from filterlens.degradations.inputs import GivenPairs
 from filterlens.degradations.pipeline import CLEAN
 from filterlens.degradations.randomness import derive_seed
 from filterlens.editing.low_rank import LowRank
@@ -33,6 +34,7 @@ from filterlens.models.checkpoints import read_content
 from filterlens.pair import ModelPair
 from filterlens.progress import SILENT, Progress
 from filterlens.record import Record, check_output_folder
+from filterlens.run.facts import is_of_pairs
 from filterlens.run.folder import SCORES, provenance, require_run
 from filterlens.training.checkpointing import is_of, is_state
 from filterlens.training.validation import CROP, psnr_of_pairs, psnr_per_degradation
@@ -97,11 +99,10 @@ def retrain_to_folder(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("A re-training runs in one process. Start it without torchrun or accelerate launch.")
-    require_run(run)
+    about = require_run(run)
     path = _weights_path(output or run)
     check_writable(path.parent)
     name = _trained_on(settings, images, pairs)
-    y = require_run(run)["settings"].get("channels") == "y"
     pair = reopening.open(run)
     trained = _part(run, part, found_for or name, percent, settings.seed)
     where = resolve_device(device)
@@ -114,7 +115,7 @@ def retrain_to_folder(
         if held_out.training or held_out.judging:
             training, judging = read_images(held_out, progress, chosen=validation is not None)
         if pairs:
-            channels = Channels(pair.channels_in, pair.channels_out, y)
+            channels = channels_of(pair, about["settings"].get("channels"))
             of_pairs = read_pairs(pairs, pair.scale, progress, channels=channels)
             training, judging = of_pairs.completed(training, judging)
         fingerprint = fingerprint_of(pair, trained, settings, training.pixels, chosen, of_pairs.training)
@@ -216,7 +217,7 @@ def written_for(run: Path, degradation: str, pairs: GivenPairs) -> str:
     said = require_run(run)["settings"].get("inputs", {}).get(degradation, degradation)
     if isinstance(said, str):
         return said
-    how = "pairs" if isinstance(said, dict) and "pairs" in said else "a function, which is not imported from a file"
+    how = "pairs" if is_of_pairs(said) else "a function, which is not imported from a file"
     raise UsageError(f"'{run}' knows '{degradation}' by {how}: give images, --pairs {degradation}=LQ_FOLDER,GT_FOLDER.")
 
 

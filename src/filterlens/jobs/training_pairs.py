@@ -10,12 +10,10 @@ from torch import Tensor
 
 from filterlens.data.images import to_uint8
 from filterlens.data.pair_patches import PairPixels
-from filterlens.data.pairs import as_pairs
-from filterlens.data.samples import PairedSample, Sample
+from filterlens.data.samples import PairedSample
 from filterlens.degradations.given import checked_name
-from filterlens.degradations.inputs import COLOURS, Channels, GivenPairs
+from filterlens.degradations.inputs import COLOURS, Channels, GivenPairs, as_pairs_value, clean_of
 from filterlens.degradations.pipeline import CLEAN
-from filterlens.degradations.value import Pairs
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.jobs.training_images import HELD_OUT_EVERY, ReadImages
 from filterlens.progress import Progress
@@ -137,11 +135,7 @@ class _Truths:
 def _samples(name: str, given: Any, channels: Channels, progress: Progress) -> Sequence[PairedSample]:
     if name == CLEAN:
         raise UsageError(f"'{CLEAN}' names clean inputs. Choose another name for the pairs.")
-    taken, returned, y = channels
-    if isinstance(given, Pairs):
-        samples: Sequence[PairedSample] = given.samples
-    else:
-        samples = as_pairs(name, given, progress.note, channels_in=taken, channels_out=returned, y=y)
+    samples = as_pairs_value(name, given, channels, progress.note).samples
     for sample in samples:
         if not sample.has_truth:
             raise UsageError(
@@ -153,7 +147,7 @@ def _samples(name: str, given: Any, channels: Channels, progress: Progress) -> S
 def _scene(sample: PairedSample) -> str:
     """Return what tells a scene from others: the content of its GT, also where the file was copied."""
     try:
-        return Sample(sample.name, sample.read, sample.path).fingerprint()
+        return clean_of(sample).fingerprint()
     except (FilterlensError, OSError):
         return str(sample.path)  # which is left out when it is read
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from filterlens.report.labels import count, listed, method_label, significant, whole_percent
+from filterlens.run.facts import is_of_pairs
 from filterlens.run.reading import RunData
 
 Facts = tuple[tuple[str, str], ...]
@@ -90,7 +91,7 @@ def degradations(run: RunData) -> Facts:
 
 
 def _origin(said: Any) -> str:
-    if isinstance(said, Mapping) and "pairs" in said:
+    if is_of_pairs(said):
         return _origin_of_pairs(said["pairs"])
     if isinstance(said, Mapping) and "function" in said:
         code = said.get("source_sha256")

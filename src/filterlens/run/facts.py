@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The required content of a run folder's JSON files. Folders may come from others, so everything is checked."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, RootModel
@@ -143,3 +144,8 @@ class KeptPicture(_Facts):
 
 class PicturesFacts(RootModel[list[KeptPicture]]):
     """``pictures.json``."""
+
+
+def is_of_pairs(said: object) -> bool:
+    """Whether what a run says of one of its degradations (``settings.inputs``) is that it is known by pairs."""
+    return isinstance(said, Mapping) and "pairs" in said

@@ -13,7 +13,7 @@ from typing import Any
 from filterlens.errors import FilterlensError, UsageError
 from filterlens.files import read_checked
 from filterlens.record import Record, listed
-from filterlens.run.facts import KeptPicture, MaskFacts, PicturesFacts, RunFacts
+from filterlens.run.facts import KeptPicture, MaskFacts, PicturesFacts, RunFacts, is_of_pairs
 from filterlens.version import __version__
 
 RUN, SCORES, SCORES_AS_TEXT = "run.json", "scores.safetensors", "scores.json"
@@ -36,8 +36,8 @@ def mask_command(run: Path | str, about: Mapping[str, Any]) -> str:
     settings = about["settings"]
     said = settings.get("inputs") or {}
     names = settings["degradations"]
-    pairs = [name for name in names if isinstance(said.get(name), Mapping) and "pairs" in said[name]]
-    own = [name for name in names if isinstance(said.get(name), Mapping) and "pairs" not in said[name]]
+    pairs = [name for name in names if is_of_pairs(said.get(name))]
+    own = [name for name in names if isinstance(said.get(name), Mapping) and name not in pairs]
     images = len(pairs) < len(names)
     if not own:
         given = [f"--pairs {name}=LQ_FOLDER,GT_FOLDER" for name in pairs]
